@@ -1,0 +1,63 @@
+# Each target does all that it needs on a machine that has Python 3.11 or newer and make: it makes .venv, installs
+# the project there (by uv where uv is on PATH), and takes a real Redis from a wheel where none is on PATH.
+
+PYTHON ?= python3
+IMPL   ?= python
+REDIS  ?= auto
+N      ?= 20
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/ready
+
+.DEFAULT_GOAL := help
+.PHONY: help install test lint conformance prove model soak bench wheel clean
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+	@echo
+	@echo 'Variables: IMPL=$(IMPL) (a name or a path), REDIS=$(REDIS) (auto, container, embedded, a path, redis://…), PYTHON=$(PYTHON), N=$(N)'
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "JobQueue needs Python 3.11 or newer; name one by PYTHON=…")'
+	@if command -v uv >/dev/null; then \
+	  set -x; uv venv --quiet --allow-existing --python $(PYTHON) $(VENV) \
+	  && VIRTUAL_ENV=$(VENV) uv pip install --quiet --editable '.[cli,conformance]' --group dev; \
+	else \
+	  set -x; $(PYTHON) -m venv $(VENV) \
+	  && $(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1' \
+	  && $(BIN)/python -m pip install --quiet --editable '.[cli,conformance]' --group dev; \
+	fi
+	@touch $@
+
+install: $(READY) ## the virtual environment, with everything in it
+
+test: $(READY) ## the tests of the spec, the fixtures, the Python reference and the kit's own machinery
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage report
+
+lint: $(READY) ## ruff, mypy, and what is generated from the spec is fresh
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/python spec/extract.py --check
+
+conformance: $(READY) ## the conformance suite against IMPL on REDIS
+	$(BIN)/pytest conformance --impl=$(IMPL) --redis=$(REDIS)
+
+prove: $(READY) ## the kit proves itself: gates, kill matrix, panels, model (needs spin and gcc)
+	$(BIN)/python conformance/prove.py
+
+model: $(READY) ## the checked model of the protocol (needs spin and gcc)
+	$(BIN)/python spec/model/check.py
+
+soak: $(READY) ## the suite N times in random order under load, and its flake count
+	$(BIN)/python conformance/soak.py --runs $(N)
+
+bench: $(READY) ## the benchmarks beside the raw limit and the peers
+	$(BIN)/python python/benchmarks/run.py
+
+wheel: $(READY) ## what is published: dist/*.whl and dist/*.tar.gz
+	$(BIN)/python -m hatchling build
+
+clean: ## removes what these targets made
+	rm -rf $(VENV) dist build .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis
