@@ -1,0 +1,1 @@
+"""The conformance kit of the JobQueue protocol: it tests programs, and imports none of them."""

@@ -1,0 +1,110 @@
+# Pushes jobs and settles each exactly once: by its result, its timeout, or the error that says why neither will come.
+# One connection carries both the pushes and the subscription, so that a job is pushed only where its result can be heard,
+# and one loss tells of both. It is opened by the first job, and opened again while jobs wait for results.
+
+{randomUUID} = require 'node:crypto'
+{setTimeout: pause} = require 'node:timers/promises'
+{ErrorReply} = require 'redis'
+{Connection, checkUrl, backOffMs} = require './connection'
+{JobError, encodeJob, decodeResult} = require './protocol'
+
+MAX_TIMEOUT_MS = 2 ** 31 - 2 # what a timer of Node.js can hold
+
+# The promise of a result. `done` ends a chain: what nobody caught on the way is thrown where the process sees it.
+class Job extends Promise
+  done: (onResult, onError) ->
+    @then(onResult, onError).catch (error) -> setImmediate -> throw error
+    return
+
+class Client
+  constructor: ({url = 'redis://localhost:6379', @queue = 'job-queue'} = {}) ->
+    @url = checkUrl url
+    @channel = "#{@queue}:results:#{randomUUID()}" # client.channel.name
+    @pushed = 0
+    @pending = new Map # id → how to settle it; the absence of an id is what makes a second settlement impossible
+    @connection = null # a promise, also of one that is still being opened
+
+  # Runs a method on some server; the job settles by the handler's value, or by a JobError. Without `timeoutMs` it waits as
+  # long as the connection lasts.
+  run: (method, parameters = null, {timeoutMs} = {}) ->
+    new Job (resolve, reject) =>
+      throw new JobError 'not-queued', 'the client is closed' if @closed
+      if timeoutMs? and not (0 <= timeoutMs <= MAX_TIMEOUT_MS)
+        throw new RangeError "timeoutMs is a number from 0 to #{MAX_TIMEOUT_MS}"
+      id = String @pushed += 1 # client.job.id
+      message = encodeJob {method, parameters, channel: @channel, id}
+      entry = {resolve, reject, exposed: no}
+      if timeoutMs?
+        expire = => @settle id, error: new JobError 'timeout', "no result came within #{timeoutMs} ms"
+        entry.timer = setTimeout expire, 1 + Math.ceil timeoutMs # client.timeout.local: timers may be a fraction early
+      @pending.set id, entry # client.register.before-push
+      @push id, message
+      return
+
+  # Settles what is pending, and lets the process end.
+  close: ->
+    @closed = yes
+    @settle id, error: new JobError 'connection-lost', 'the client was closed' for id from [@pending.keys()...]
+    opening = @connection
+    @connection = null
+    try (await opening)?.close()
+    return
+
+  push: (id, message) ->
+    try
+      {redis} = await @connected() # client.subscribe.before-push
+    catch error
+      return @settle id, error: new JobError 'not-queued', "Redis can't be reached: #{error.message}"
+    return unless entry = @pending.get id # its timeout was shorter than the way to Redis
+    entry.exposed = yes
+    try
+      await redis.lPush @queue, message # client.push.left, client.push.once
+    catch error
+      if error instanceof ErrorReply # client.settle.not-queued
+        @settle id, error: new JobError 'not-queued', error.message
+      else
+        @expose id, error
+    return
+
+  connected: ->
+    @connection ?= @open().catch (error) =>
+      @connection = null
+      throw error
+
+  open: ->
+    connection = await Connection.open @url
+    try
+      await connection.redis.subscribe @channel, @receive, yes
+    catch error
+      connection.close()
+      throw error
+    connection.lost.then (error) => @lose error
+    connection
+
+  receive: (message) =>
+    result = decodeResult message
+    @settle result.id, result if result # client.ignore.malformed
+    return
+
+  settle: (id, {error, value}) ->
+    return unless entry = @pending.get id # client.settle.once, client.ignore.unknown
+    @pending.delete id
+    clearTimeout entry.timer
+    if error then entry.reject error else entry.resolve value
+    return
+
+  # A job whose push or result was on the lost connection waits for its timeout, or fails where it has none.
+  expose: (id, error) ->
+    return unless (entry = @pending.get id)?.exposed and not entry.timer # client.lost.waits
+    @settle id, error: new JobError 'connection-lost', "the job may have run: #{error.message}" # client.lost.settles
+
+  lose: (error) ->
+    @connection = null
+    @expose id, error for id from [@pending.keys()...]
+    attempt = 0
+    while @pending.size
+      try return await @connected()
+      catch then await pause backOffMs attempt++
+    return
+
+module.exports = {Client}

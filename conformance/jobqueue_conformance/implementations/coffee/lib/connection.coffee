@@ -1,0 +1,48 @@
+# One connection to Redis, which lives once. Left to itself, node-redis would connect again and send again what it still had
+# to send, and a push or a claim could happen twice; so it is told not to, and whoever owns a Connection opens another one
+# after it has decided what the loss means. Bulk replies are Buffers.
+
+{createClient, RESP_TYPES} = require 'redis'
+
+# A peer that died without a word is noticed within this time: idle connections are pinged more often than that.
+SILENCE_MS = 15000
+PING_MS = 5000
+
+class Connection
+  # Resolves to a Connection, or rejects by what went wrong.
+  @open: (url) ->
+    connection = new Connection url
+    await connection.redis.connect()
+    connection
+
+  constructor: (url) ->
+    @redis = createClient
+      url: url
+      RESP: 3 # subscriptions and commands share a connection
+      disableOfflineQueue: yes
+      disableClientInfo: yes
+      maintNotifications: 'disabled'
+      pingInterval: PING_MS
+      socket: {reconnectStrategy: no, socketTimeout: SILENCE_MS}
+      commandOptions: {typeMapping: {[RESP_TYPES.BLOB_STRING]: Buffer}}
+    # Resolves, once, to the error by which the connection was lost; never rejects, and not at all after close().
+    @lost = new Promise (resolve) =>
+      @redis.on 'error', (error) =>
+        @close()
+        resolve error
+
+  # Whatever still waits for a reply is rejected.
+  close: ->
+    @redis.destroy() if @redis.isOpen
+
+# Throws, without naming the password, where the URL can't be one of a Redis.
+checkUrl = (url) ->
+  protocol = try new URL(url).protocol
+  throw new TypeError 'a Redis URL begins with redis:// or rediss://' unless protocol in ['redis:', 'rediss:']
+  url
+
+# Milliseconds to wait before the next attempt: twice as long each time, at most a second, and never quite the same
+# (server.connection.back-off).
+backOffMs = (attempt) -> Math.min(1000, 25 * 2 ** attempt) * (0.5 + Math.random() / 2)
+
+module.exports = {Connection, checkUrl, backOffMs}
