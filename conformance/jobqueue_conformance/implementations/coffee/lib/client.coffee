@@ -5,7 +5,7 @@
 {randomUUID} = require 'node:crypto'
 {setTimeout: pause} = require 'node:timers/promises'
 {ErrorReply} = require 'redis'
-{Connection, checkUrl, backOffMs} = require './connection'
+{Connection, checkUrl, backOffMs, reason} = require './connection'
 {JobError, encodeJob, decodeResult} = require './protocol'
 
 MAX_TIMEOUT_MS = 2 ** 31 - 2 # what a timer of Node.js can hold
@@ -31,7 +31,7 @@ class Client
       throw new JobError 'not-queued', 'the client is closed' if @closed
       if timeoutMs? and not (0 <= timeoutMs <= MAX_TIMEOUT_MS)
         throw new RangeError "timeoutMs is a number from 0 to #{MAX_TIMEOUT_MS}"
-      id = String @pushed += 1 # client.job.id
+      id = "#{@pushed += 1}" # client.job.id
       message = encodeJob {method, parameters, channel: @channel, id}
       entry = {resolve, reject, exposed: no}
       if timeoutMs?
@@ -54,7 +54,7 @@ class Client
     try
       {redis} = await @connected() # client.subscribe.before-push
     catch error
-      return @settle id, error: new JobError 'not-queued', "Redis can't be reached: #{error.message}"
+      return @settle id, error: new JobError 'not-queued', "Redis can't be reached: #{reason error}"
     return unless entry = @pending.get id # its timeout was shorter than the way to Redis
     entry.exposed = yes
     try
@@ -96,7 +96,7 @@ class Client
   # A job whose push or result was on the lost connection waits for its timeout, or fails where it has none.
   expose: (id, error) ->
     return unless (entry = @pending.get id)?.exposed and not entry.timer # client.lost.waits
-    @settle id, error: new JobError 'connection-lost', "the job may have run: #{error.message}" # client.lost.settles
+    @settle id, error: new JobError 'connection-lost', "the job may have run: #{reason error}" # client.lost.settles
 
   lose: (error) ->
     @connection = null

@@ -25,15 +25,14 @@ class Connection
       pingInterval: PING_MS
       socket: {reconnectStrategy: no, socketTimeout: SILENCE_MS}
       commandOptions: {typeMapping: {[RESP_TYPES.BLOB_STRING]: Buffer}}
-    # Resolves, once, to the error by which the connection was lost; never rejects, and not at all after close().
-    @lost = new Promise (resolve) =>
-      @redis.on 'error', (error) =>
-        @close()
-        resolve error
+    # Resolves to the error by which the connection was lost; never rejects, and stays open where close() came first.
+    @lost = new Promise (resolve) => @redis.on 'error', resolve
+    @lost.then => @close()
 
-  # Whatever still waits for a reply is rejected.
+  # Rejects whatever still waits for a reply.
   close: ->
     @redis.destroy() if @redis.isOpen
+    return
 
 # Throws, without naming the password, where the URL can't be one of a Redis.
 checkUrl = (url) ->
@@ -45,4 +44,7 @@ checkUrl = (url) ->
 # (server.connection.back-off).
 backOffMs = (attempt) -> Math.min(1000, 25 * 2 ** attempt) * (0.5 + Math.random() / 2)
 
-module.exports = {Connection, checkUrl, backOffMs}
+# What went wrong, in words; Node.js gives a refused connection to a name with two addresses only a code.
+reason = (error) -> error.message or error.code
+
+module.exports = {Connection, checkUrl, backOffMs, reason}

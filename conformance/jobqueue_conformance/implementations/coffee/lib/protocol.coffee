@@ -3,8 +3,9 @@
 # removes one needs the very bytes that Redis holds.
 
 MAX_BYTES = 1024 * 1024
+WIRE_CODES = ['method-not-found', 'invalid-job', 'handler-error', 'result-not-serializable', 'result-too-large']
 
-# How a job ends that has no result. `code` is a code of spec/errors.json, or an application's own, with a dot in it.
+# How a job ends that has no result. A handler that throws one chooses the code, which then has a dot in it.
 class JobError extends Error
   constructor: (code, message, data) ->
     super message
@@ -21,10 +22,8 @@ decodeObject = (bytes) ->
   try
     value = JSON.parse utf8.decode bytes
     value if value isnt null and typeof value is 'object' and not Array.isArray value
-  catch
-    undefined
 
-# JSON.stringify writes NaN as null and leaves functions out; a value that can't be written is the caller's to know.
+# By itself JSON.stringify writes NaN as null and leaves functions out: values would change on their way.
 strict = (name, value) ->
   switch typeof value
     when 'number' then throw new TypeError "#{value} is no JSON value" unless Number.isFinite value
@@ -33,75 +32,72 @@ strict = (name, value) ->
 
 # As `strict`, and without lone surrogates, which parsers read differently.
 portable = (name, value) ->
-  throw new TypeError 'a lone surrogate is not portable' if /\p{Surrogate}/u.test(name) or
-    typeof value is 'string' and /\p{Surrogate}/u.test value
+  for text in [name, value] when typeof text is 'string' and /\p{Surrogate}/u.test text
+    throw new TypeError 'a lone surrogate is not portable'
   strict name, value
 
 # The bytes to push for a job; throws where the caller asked for what no job can hold.
 encodeJob = ({method, parameters, channel, id}) ->
-  throw new TypeError 'a method is a non-empty string' unless isName method
-  # client.job.form, client.job.parameters
+  throw new TypeError 'a method is a non-empty string' unless isName method # client.job.form
+  # client.job.parameters
   bytes = Buffer.from JSON.stringify {method, parameters: parameters ? null, channel, id}, portable
   throw new RangeError "a job of #{bytes.length} bytes exceeds 1 MiB" if bytes.length > MAX_BYTES # client.job.size
   bytes
 
-# What a server does about a message: `{dead: reason}`, `{channel, answer}` or `{channel, id, run: method, parameters}`.
-# The order of the lines is the order of the table in the protocol's section 7.2.
+# What a server does about a message: `{dead: reason}`, `{channel, answer}`, or `{channel, id, method, parameters}` to run.
+# The order of the lines is that of the table in the protocol's section 7.2.
 decide = (bytes, {isHandled, prefixes}) ->
-  job = decodeObject bytes
-  return {dead: 'it is no JSON object'} unless job
+  return {dead: 'it exceeds 1 MiB'} if bytes.length > MAX_BYTES
+  return {dead: 'it is no JSON object'} unless job = decodeObject bytes
   {channel, id, method, parameters = null} = job # server.run.parameters
-  return {dead: 'its channel is no name'} unless isName channel
-  return {dead: 'its id is no name'} unless isName id
-  if prefixes and not prefixes.some((prefix) -> channel.startsWith prefix) # server.channel-prefix.confined
-    return {dead: 'its channel has none of the allowed prefixes'}
+  return {dead: 'its channel is no non-empty string'} unless isName channel
+  return {dead: 'its id is no non-empty string'} unless isName id
+  unless prefixes.some((prefix) -> channel.startsWith prefix) # server.channel-prefix.confined
+    return {dead: 'its channel begins with none of the allowed prefixes'}
   unless isName method # server.run.invalid-job
-    return {channel, answer: encodeError id, new JobError 'invalid-job', 'the method is no name'}
+    return {channel, answer: encodeError id, new JobError 'invalid-job', 'the method is no non-empty string'}
   unless isHandled method # server.run.method-not-found
     return {channel, answer: encodeError id, new JobError 'method-not-found', "no handler is named '#{method}'"}
-  {channel, id, run: method, parameters}
+  {channel, id, method, parameters}
 
-# The bytes to publish for what a handler returned: its value, or the error that the value can't be sent.
-encodeValue = (id, value) ->
-  try
-    bytes = Buffer.from JSON.stringify {id, result: value ? null}, strict # server.result.value
-  catch error # server.result.not-serializable
-    return encodeError id, new JobError 'result-not-serializable', error.message
-  if bytes.length > MAX_BYTES # server.result.too-large
-    return encodeError id, new JobError 'result-too-large', "the result has #{bytes.length} bytes"
-  bytes
+# The bytes to publish for what a handler returned.
+encodeValue = (id, value) -> encodeAnswer id, result: value ? null # server.result.value
 
-# The bytes to publish for what a handler threw: a JobError chose its code, anything else is a `handler-error`.
+# The bytes to publish for what a handler threw.
 encodeError = (id, thrown) ->
-  error = if thrown instanceof JobError then thrown else new JobError 'handler-error', "#{thrown?.message ? thrown}"
+  isChosen = thrown instanceof JobError and (thrown.code in WIRE_CODES or /\./.test thrown.code) # server.result.code
+  message = try String thrown?.message ? thrown catch then 'the handler failed'
+  encodeAnswer id, error:
+    code: if isChosen then thrown.code else 'handler-error' # server.run.handler-error
+    message: message
+    data: thrown.data if isChosen
+
+encodeAnswer = (id, answer) -> # server.result.form, server.result.id
   try
-    bytes = Buffer.from JSON.stringify {id, error: {code: error.code, message: error.message, data: error.data}}, strict
-    return bytes unless bytes.length > MAX_BYTES
-  catch
-    # Only `data` can be unwritable.
-  Buffer.from JSON.stringify {id, error: {code: error.code, message: error.message[...1000]}}
+    bytes = Buffer.from JSON.stringify {id, answer...}, strict
+  catch error # server.result.not-serializable
+    return encodeAnswer id, error: {code: 'result-not-serializable', message: error.message}
+  return bytes if bytes.length <= MAX_BYTES or answer.error?.code is 'result-too-large'
+  encodeAnswer id, error: {code: 'result-too-large', message: "the result has #{bytes.length} bytes"} # server.result.too-large
 
 # What a message on a client's channel says: `{id, value}` or `{id, error}`; undefined where it is no result.
 decodeResult = (bytes) ->
-  message = decodeObject bytes
-  return unless message and isName message.id
+  return unless (message = decodeObject bytes) and isName message.id
   {id, result, error} = message
   return if (result is undefined) is (error is undefined) # neither, or both
-  return {id, value: result} if error is undefined
+  return {id, value: result} if error is undefined # client.settle.value
   return unless typeof error?.code is 'string' and typeof error.message is 'string'
-  {id, error: new JobError error.code, error.message, error.data}
+  {id, error: new JobError error.code, error.message, error.data} # client.settle.error
 
-# What lies on the in-process list, given as LRANGE gives it, although nobody runs it; oldest first. Identical bytes can
-# lie there several times, so each held message accounts for one entry (server.recovery.running).
+# What lies on the in-process list, in LRANGE's order, beyond what is held; oldest first. Bytes can lie there twice, so each
+# held message accounts for one entry (server.recovery.running).
 unheld = (listed, held) ->
   counts = new Map
-  for message in held
+  count = (message, change) ->
     key = message.toString 'latin1'
-    counts.set key, 1 + (counts.get(key) ? 0)
-  stray for stray in listed[..].reverse() when do ->
-    key = stray.toString 'latin1'
-    count = counts.get(key) ? 0
-    counts.set key, count - 1
-    count < 1
+    counts.set key, (counts.get(key) ? 0) + change
+    counts.get key
+  count message, 1 for message in held
+  listed[..].reverse().filter (message) -> count(message, -1) < 0 # server.recovery.order
 
 module.exports = {JobError, encodeJob, decide, encodeValue, encodeError, decodeResult, unheld}

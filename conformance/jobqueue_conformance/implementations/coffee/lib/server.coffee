@@ -1,28 +1,26 @@
-# Claims jobs, runs their handlers, publishes what they return, and only then removes them. What it has claimed it holds
-# until Redis has confirmed the removal: across lost connections, and until the last answer when it is told to stop. What
-# lies on its in-process list although it doesn't hold it, it recovers.
+# Claims jobs, runs their handlers, publishes what they return, and only then removes them. A message is held from its claim
+# until Redis has confirmed its removal, across lost connections too; what lies on the in-process list and isn't held, is
+# recovered. A refusal counts as a lost connection, except where Redis forbids a channel.
 #
-# Two connections live and die together: one blocks in claims, the other publishes, removes and looks. Any refusal counts as
-# a lost connection, except that of a channel. A connection is never closed while a claim blocks on it, for Redis may be
-# moving a job to it.
+# Two connections live and die together: one waits in claims, the other looks, publishes and removes. Neither is closed
+# while a claim waits, for Redis may be moving a job to it.
 
 EventEmitter = require 'node:events'
 {hostname} = require 'node:os'
 {setTimeout: pause} = require 'node:timers/promises'
-{Connection, checkUrl, backOffMs} = require './connection'
-{decide, encodeValue, encodeError, unheld} = require './protocol'
+{Connection, checkUrl, backOffMs, reason} = require './connection'
+{JobError, decide, encodeValue, encodeError, unheld} = require './protocol'
 
-MAX_BLOCK_MS = 5000 # server.recovery.block
+MAX_BLOCK_MS = 5000
 
 class Pair
   @open: (url, onLost) ->
     claims = await Connection.open url
     try
-      replies = await Connection.open url
+      new Pair claims, await Connection.open(url), onLost
     catch error
       claims.close()
       throw error
-    new Pair claims, replies, onLost
 
   constructor: (@claims, @replies, @onLost) ->
     connection.lost.then ((error) => @lose error) for connection in [@claims, @replies]
@@ -36,33 +34,130 @@ class Pair
   close: -> connection.close() for connection in [@claims, @replies]
 
 class Server
-  constructor: (options = {}) ->
-    {url = 'redis://localhost:6379', @queue = 'job-queue', processor = hostname()} = options
-    {inProcess = "#{@queue}:in-process:#{processor}", @concurrency = 1, blockMs = 2000} = options # server.list.name
-    {@prefixes, @log = console.error} = options
-    @url = checkUrl url
-    @inProcess = inProcess
-    @blockMs = Math.max 1, Math.min blockMs, MAX_BLOCK_MS
+  # `inProcess`, a whole key, wins over the processor's name, which has to be the same after a restart.
+  constructor: ({url, @queue, processor, inProcess, @concurrency, blockMs, @prefixes, @log} = {}) ->
+    @url = checkUrl url ? 'redis://localhost:6379'
+    @queue ?= 'job-queue'
+    @inProcess = inProcess ? "#{@queue}:in-process:#{processor ? hostname()}" # server.list.name, server.list.stable
+    @concurrency ?= 1
+    @blockMs = Math.max 1, Math.min MAX_BLOCK_MS, blockMs ? 2000 # server.recovery.block
+    @prefixes ?= ['']
+    @log ?= console.error
     @handlers = new Map
-    @held = new Set # of messages, each a Buffer of its own even where bytes are equal
-    @changes = new EventEmitter # 'change': a message is no longer held, or a pair was opened or lost
+    @held = new Set # Buffers, each its own element even where bytes are equal
+    @changes = new EventEmitter # 'change': something is no longer held, or a pair is there, or lost
 
-  # Registers the handler of a method; it takes the parameters and returns a value or a promise, or throws.
+  # Registers what runs a method: it takes the parameters, and returns a value or a promise, or throws.
   on: (method, handler) ->
     @handlers.set method, handler
     this
 
-  # Serves until stop(). The promise resolves when all that was claimed is answered.
+  # Serves until stop(); resolves when all that was claimed is answered.
   run: -> @running ?= @serve()
 
-  # Claims nothing more; resolves as run() does.
+  # Claims nothing more, and resolves as run() does.
   stop: ->
     @stopping = yes
     @running
 
   serve: ->
     attempt = 0
-    until @stopping and not @held.size and not @unsure
+    loop # server.connection.survives
       try
-        pair = await Pair.open @url, => @changes.emit 'change'
-        ...
+        @pair = await Pair.open @url, => @changes.emit 'change'
+        @changes.emit 'change'
+        await @serveOver @pair, -> attempt = 0
+        return
+      catch error
+        @log "jobqueue: #{reason error}"
+        return if @stopping and not @held.size and not @pair
+      finally
+        @pair?.close()
+        @pair = null
+      await pause backOffMs attempt++
+
+  # One life of a pair: returns when stopped and drained, throws when the pair is lost or refused something.
+  serveOver: (pair, onClaim) ->
+    await @recover pair # server.recovery.first, server.recovery.reconnect
+    lookAgainAt = performance.now() + @blockMs
+    loop
+      await @room pair
+      break if @stopping # server.stop.no-claim
+      leftMs = lookAgainAt - performance.now()
+      if leftMs <= 0
+        lookAgainAt = Infinity
+        await @recover pair # server.recovery.second-look
+        continue
+      @hasClaimed = yes
+      timeoutSeconds = Math.max(1, Math.min(@blockMs, leftMs)) / 1000
+      # server.claim.atomic, server.claim.order
+      message = await pair.claims.redis.blMove @queue, @inProcess, 'RIGHT', 'LEFT', timeoutSeconds
+      @start message if message
+      onClaim()
+    while @held.size # server.stop.drains
+      pair.check()
+      await EventEmitter.once @changes, 'change'
+    return
+
+  # Starts what nobody runs. Called only while no claim is outstanding; what is held is noted before Redis is asked
+  # (server.recovery.quiet). A stop leaves to the next life what an earlier one claimed.
+  recover: (pair) ->
+    held = [@held...]
+    listed = await pair.replies.redis.lRange @inProcess, 0, -1
+    for message in unheld listed, held
+      await @room pair
+      return if @stopping and not @hasClaimed
+      @start message
+    return
+
+  # Resolves when one more handler may run (server.concurrency.limit).
+  room: (pair) ->
+    loop
+      pair.check()
+      return if @held.size < @concurrency
+      await EventEmitter.once @changes, 'change'
+
+  start: (message) ->
+    @held.add message
+    await @finish message, await @answer message
+    @held.delete message
+    @changes.emit 'change'
+
+  # What to do about a message once its handler, if it has one, has run: `{dead}` or `{channel, answer}`. Never rejects.
+  answer: (message) ->
+    decision = decide message, {@prefixes, isHandled: (method) => @handlers.has method}
+    {channel, id, method, parameters} = decision
+    return decision unless method
+    try
+      {channel, answer: encodeValue id, await @handlers.get(method) parameters} # server.run.handler
+    catch error
+      unless error instanceof JobError # which is an answer
+        @log "jobqueue: the handler of '#{method}' failed for job #{id} of #{channel}:", error
+      {channel, answer: encodeError id, error} # server.run.goes-on
+
+  # Does it, as often as it takes until Redis has confirmed the removal (server.publish.again).
+  finish: (message, {dead, channel, answer}) ->
+    loop
+      await EventEmitter.once @changes, 'change' until (pair = @pair) and not pair.error
+      {redis} = pair.replies
+      try
+        dead ?= await publish redis, channel, answer # server.publish.before-remove, server.publish.refused
+        if dead
+          @log "jobqueue: a message of #{message.length} bytes is dead: #{dead}"
+          await redis.lPush "#{@queue}:dead", message # server.dead-list.keeps
+        removed = await redis.lRem @inProcess, -1, message # server.remove.exact-bytes
+        @log 'jobqueue: a finished job had already been removed' unless removed # server.remove.gone
+        return
+      catch error
+        pair.lose error
+
+# Resolves to nothing, or to why the job is dead.
+publish = (redis, channel, answer) ->
+  try
+    await redis.publish channel, answer # server.publish.channel
+    return
+  catch error
+    throw error unless error.message.startsWith 'NOPERM'
+    "Redis forbids its channel: #{error.message}" # server.publish.noperm
+
+module.exports = {Server}

@@ -1,0 +1,27 @@
+# The client that the conformance kit starts: runs each JSON line of its input as a job, and answers it by a JSON line.
+
+JobQueue = require '.'
+
+# Node's readline also splits at U+2028, which may stand in a JSON string.
+lines = (input) ->
+  rest = ''
+  input.setEncoding 'utf8'
+  for await chunk from input
+    [complete..., rest] = (rest + chunk).split '\n'
+    yield line for line in complete
+  yield rest if rest
+  return
+
+jobs = JobQueue.createClient url: process.env.REDIS_URL, queue: process.env.JOBQUEUE_QUEUE
+
+answer = ({seq, method, parameters, timeout_ms}) ->
+  try
+    {seq, result: await jobs.run method, parameters, timeoutMs: timeout_ms}
+  catch {code, message, data}
+    if code is 'timeout' then {seq, timeout: yes} else {seq, error: {code, message, data}}
+
+do ->
+  running = for await line from lines process.stdin
+    answer(JSON.parse line).then (answered) -> process.stdout.write "#{JSON.stringify answered}\n"
+  await Promise.all running
+  jobs.close()

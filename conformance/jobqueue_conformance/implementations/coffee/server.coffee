@@ -1,0 +1,29 @@
+# The server that the conformance kit starts: the library's own, with three handlers, configured by the environment.
+
+{setTimeout: pause} = require 'node:timers/promises'
+JobQueue = require '.'
+
+{env} = process
+
+jobs = JobQueue.createServer
+  url: env.REDIS_URL
+  queue: env.JOBQUEUE_QUEUE
+  processor: env.JOBQUEUE_PROCESSOR
+  inProcess: env.JOBQUEUE_IN_PROCESS
+  blockMs: Number env.JOBQUEUE_BLOCK_MS if env.JOBQUEUE_BLOCK_MS
+  concurrency: Number env.JOBQUEUE_CONCURRENCY if env.JOBQUEUE_CONCURRENCY
+  prefixes: [env.JOBQUEUE_CHANNEL_PREFIX] if env.JOBQUEUE_CHANNEL_PREFIX
+
+jobs.on 'echo', (parameters) -> parameters
+
+jobs.on 'fail', (parameters) ->
+  throw new Error if typeof parameters?.message is 'string' then parameters.message else 'it was asked to fail'
+
+jobs.on 'wait', (parameters) ->
+  await pause parameters.ms
+  parameters
+
+# A second signal ends the process at once.
+process.once signal, (-> jobs.stop()) for signal in ['SIGTERM', 'SIGINT']
+
+jobs.run()
