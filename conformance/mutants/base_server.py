@@ -67,7 +67,7 @@ class Server:
         self.handlers = {"echo": echo, "fail": fail, "wait": wait}
         self.claims: Connection | None = None
         self.answers: Connection | None = None
-        self.answering = threading.Lock()
+        self.answering = threading.RLock()
         self.changed = threading.Condition()
         self.held: Counter[bytes] = Counter()
         self.running = 0
@@ -131,7 +131,8 @@ class Server:
 
     def recover(self) -> None:
         with self.answering:  # or an entry that is being removed would hide an identical one
-            held = self.held.copy()
+            with self.changed:
+                held = self.held.copy()
             entries = self.look()
         for raw in entries:
             if held[raw] > 0:
@@ -156,7 +157,7 @@ class Server:
     def claim(self) -> bytes | None:
         assert self.claims is not None
         raw: bytes | None = self.claims.call(
-            "BLMOVE", self.queue, self.list, "RIGHT", "LEFT", self.block_s
+            "BLMOVE", self.queue, self.list, "RIGHT", "LEFT", str(self.block_s)
         )
         return raw
 
@@ -167,7 +168,6 @@ class Server:
     def start(self, raw: bytes) -> None:
         with self.changed:
             self.running += 1
-        with self.answering:
             self.held[raw] += 1
         threading.Thread(target=self.handle, args=(raw,), daemon=True).start()
 
@@ -196,7 +196,7 @@ class Server:
             try:
                 with self.answering:
                     self.finish(raw, job, result)
-                    self.held[raw] -= 1
+                    self.release(raw)
                 break
             except (OSError, ReplyError) as lost:
                 self.on_answer_lost(lost)
@@ -205,6 +205,10 @@ class Server:
         with self.changed:
             self.running -= 1
             self.changed.notify_all()
+
+    def release(self, raw: bytes) -> None:
+        with self.changed:
+            self.held[raw] -= 1
 
     def read(self, raw: bytes) -> Job | None:
         """The job in a message, or None for a dead one."""
@@ -234,7 +238,7 @@ class Server:
 
     def run(self, job: Job) -> dict[str, Json]:
         """The members that the result has beside its id."""
-        method = job.get("method")
+        method = job.get("method", "")
         if not is_name(method):
             return self.error("invalid-job", "the job names no method")
         handler = self.handler(method)
@@ -268,8 +272,7 @@ class Server:
 
     def finish(self, raw: bytes, job: Job | None, result: bytes | None) -> None:
         """Answers a job or buries a dead message; raises where that isn't confirmed."""
-        if self.answers is None:
-            self.answers = Connection(self.url, SILENCE_S)
+        self.answers = self.answers or self.connect_answers()
         if job is None or result is None:
             self.bury(raw)
             return
@@ -279,6 +282,9 @@ class Server:
             if not str(refusal).startswith("NOPERM"):
                 raise
             self.bury(raw)
+
+    def connect_answers(self) -> Connection:
+        return Connection(self.url, SILENCE_S)
 
     def answer(self, raw: bytes, job: Job, result: bytes) -> None:
         self.publish(job["channel"], result)
@@ -311,7 +317,7 @@ class Server:
         self.was_lost = True
         self.schedule_looks()
 
-    def ask(self, *command: str | bytes | float) -> Any:
+    def ask(self, *command: str | bytes | int) -> Any:
         assert self.answers is not None
         return self.answers.call(*command)
 

@@ -1,7 +1,7 @@
 """One blocking connection to Redis, over a bare socket.
 
-Shared by the base server and the base client, and correct: no mutant changes it. A reply that is an
-error is raised as `ReplyError`; a connection that is gone, silent or talks nonsense is an `OSError`.
+Shared by the base server and the base client, and correct: no mutant changes it. An error that
+Redis answers is raised as `ReplyError`; a connection that is gone or silent is an `OSError`.
 Nothing is ever sent twice. (redis-py would do as well, but takes five times as long to import, and
 the kill matrix starts thousands of processes.)
 """
@@ -47,8 +47,9 @@ class Connection:
     def close(self) -> None:
         self.socket.close()
 
-    def send(self, *command: str | bytes | float) -> None:
-        self.socket.sendall(hiredis.pack_command(command))
+    def send(self, *command: str | bytes | int) -> None:
+        packed = hiredis.pack_command(command)  # type: ignore[arg-type] # typed as a tuple of one
+        self.socket.sendall(packed)
 
     def receive(self) -> list[Any]:
         """Reads once and returns the replies that are complete; errors are among them."""
@@ -69,6 +70,6 @@ class Connection:
             raise ReplyError(str(reply))
         return reply
 
-    def call(self, *command: str | bytes | float) -> Any:
+    def call(self, *command: str | bytes | int) -> Any:
         self.send(*command)
         return self.read()

@@ -1,0 +1,263 @@
+"""Servers that only a fault shows to be wrong (spec §7.3, §7.5, §7.6).
+
+Each class is one mutant. Its bug is what it overrides; mutants.toml says in words what is wrong,
+which requirement that breaks, and which tests notice.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING
+
+from base_server import SILENCE_S, Job, Server
+from resp import Connection, ReplyError
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Mapping
+
+
+# server.publish.noperm, server.publish.again
+
+
+class ForbiddenRetried(Server):
+    def answer(self, raw: bytes, job: Job, result: bytes) -> None:
+        try:
+            super().answer(raw, job, result)
+        except ReplyError as refusal:
+            raise ConnectionError(str(refusal)) from refusal
+
+
+class ForbiddenEndsServer(Server):
+    def answer(self, raw: bytes, job: Job, result: bytes) -> None:
+        try:
+            super().answer(raw, job, result)
+        except ReplyError:
+            os._exit(1)
+
+
+class ForbiddenLeft(Server):
+    def answer(self, raw: bytes, job: Job, result: bytes) -> None:
+        try:
+            super().answer(raw, job, result)
+        except ReplyError as refusal:
+            if not str(refusal).startswith("NOPERM"):
+                raise
+
+
+class RefusedLeft(Server):
+    def answer(self, raw: bytes, job: Job, result: bytes) -> None:
+        try:
+            super().answer(raw, job, result)
+        except ReplyError as refusal:
+            if str(refusal).startswith("NOPERM"):
+                raise
+
+
+class LostAnswerForgotten(Server):
+    def finish(self, raw: bytes, job: Job | None, result: bytes | None) -> None:
+        try:
+            super().finish(raw, job, result)
+        except OSError as lost:
+            self.on_answer_lost(lost)
+            self.held[raw] += 1  # so that no look finds it
+
+
+class LostAnswerRemoved(Server):
+    lost_once = False
+
+    def on_answer_lost(self, lost: Exception) -> None:
+        super().on_answer_lost(lost)
+        self.lost_once = True
+
+    def answer(self, raw: bytes, job: Job, result: bytes) -> None:
+        if self.lost_once:
+            self.lost_once = False
+            self.remove(raw)
+        else:
+            super().answer(raw, job, result)
+
+
+class LostRemovalForgotten(Server):
+    def remove(self, raw: bytes) -> None:
+        try:
+            super().remove(raw)
+        except OSError:
+            self.answers = None
+
+
+# server.connection.survives
+
+
+class LostEndsServer(Server):
+    def on_lost(self, lost: Exception) -> None:
+        if self.claims is not None:
+            os._exit(1)
+
+
+class LostTwiceEndsServer(Server):
+    def on_lost(self, lost: Exception) -> None:
+        if self.was_lost:
+            os._exit(1)
+        super().on_lost(lost)
+
+
+class LostForGood(Server):
+    def on_lost(self, lost: Exception) -> None:
+        signal.pause()
+
+
+class LostAnswersForGood(Server):
+    def connect_answers(self) -> Connection:
+        if self.was_lost:
+            raise ConnectionError("the one connection for answers is lost")
+        return super().connect_answers()
+
+
+class FailedReconnectionEndsServer(Server):
+    def connect(self) -> None:
+        try:
+            super().connect()
+        except OSError:
+            if self.was_lost:
+                os._exit(1)
+            raise
+
+
+# server.recovery
+
+
+class ClaimBeforeRecovery(Server):
+    def connect(self) -> None:
+        super().connect()
+        self.take()
+
+
+class RecoverNothing(Server):
+    def look(self) -> list[bytes]:
+        return []
+
+
+class RecoverOneAtStart(Server):
+    def look(self) -> list[bytes]:
+        return super().look()[:1]
+
+
+class RecoverNewestFirst(Server):
+    def look(self) -> list[bytes]:
+        return super().look()[::-1]
+
+
+class RecoverByRequeue(Server):
+    def look(self) -> list[bytes]:
+        assert self.claims is not None
+        if not self.was_lost:
+            while self.claims.call("LMOVE", self.list, self.queue, "RIGHT", "LEFT") is not None:
+                pass
+        return super().look()
+
+
+class RecoverByPop(Server):
+    def look(self) -> list[bytes]:
+        entries = super().look()
+        if not self.was_lost:
+            assert self.claims is not None
+            self.claims.call("DEL", self.list)
+        return entries
+
+
+class RecoverDistinct(Server):
+    def look(self) -> list[bytes]:
+        return list(dict.fromkeys(super().look()))
+
+
+class RecoverOnlyAtStart(Server):
+    def schedule_looks(self) -> None:
+        if not self.was_lost:
+            super().schedule_looks()
+
+
+class RecoverWhenIdle(Server):
+    def look(self) -> list[bytes]:
+        if self.was_lost and self.running:
+            return []
+        return super().look()
+
+
+class RecoverAsSet(Server):
+    def look(self) -> list[bytes]:
+        return [raw for raw in super().look() if self.held[raw] == 0]
+
+
+class RecoverRunning(Server):
+    def recover(self) -> None:
+        for raw in self.look():
+            self.wait_for_slot()
+            self.start(raw)
+
+
+class RecoverUnconfirmed(Server):
+    def on_answer_lost(self, lost: Exception) -> None:
+        super().on_answer_lost(lost)
+        self.held.clear()
+
+
+class LookWhileClaiming(Server):
+    def claim(self) -> bytes | None:
+        assert self.claims is not None
+        self.claims.send("BLMOVE", self.queue, self.list, "RIGHT", "LEFT", str(self.block_s))
+        if self.was_lost:
+            self.look_aside()
+        raw: bytes | None = self.claims.read()
+        return raw
+
+    def look_aside(self) -> None:
+        aside = Connection(self.url, SILENCE_S)
+        for raw in aside.call("LRANGE", self.list, 0, -1):
+            if self.held[raw] == 0:
+                self.start(raw)
+        aside.close()
+
+
+class LookBeforeNotingRunning(Server):
+    def recover(self) -> None:
+        entries = self.look()
+        held: Counter[bytes] = self.held.copy()
+        for raw in entries:
+            if held[raw] > 0:
+                held[raw] -= 1
+            else:
+                self.wait_for_slot()
+                self.start(raw)
+
+
+class LookOnce(Server):
+    def schedule_looks(self) -> None:
+        super().schedule_looks()
+        self.looks_at.pop()
+
+
+class LookTwiceAtOnce(Server):
+    def schedule_looks(self) -> None:
+        super().schedule_looks()
+        self.looks_at[1] = self.looks_at[0]
+
+
+class LookTwiceAtStartOnly(Server):
+    def schedule_looks(self) -> None:
+        super().schedule_looks()
+        if self.was_lost:
+            self.looks_at.pop()
+
+
+class BlockForever(Server):
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        super().__init__(environment)
+        self.block_s = 0
+
+
+class BlockLong(Server):
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        super().__init__(environment)
+        self.block_s = 10
