@@ -1,0 +1,69 @@
+"""One bell for everything that can happen during a test: bytes at the tap, a message, a line, an exit.
+
+Whoever changes something rings it; whoever waits says what for, and looks again at every ring. A deadline only
+bounds hangs: it is never how a test finds out that something is missing.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+Answer = TypeVar("Answer")
+
+LOOK_AGAIN_S = 0.02  # what happens inside Redis rings no bell
+
+
+class Hung(AssertionError):
+    """Nothing came within the deadline, and nothing said that it never would."""
+
+
+class Bell:
+    """Wakes those who wait; an exception inside a ringer is raised in the waiter, and so fails the test."""
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._broken: BaseException | None = None
+        self.deadline_s = 10.0
+
+    def ring(self) -> None:
+        """Wake everybody who waits."""
+        with self._condition:
+            self._condition.notify_all()
+
+    def break_with(self, error: BaseException) -> None:
+        """Make every wait from now on raise what went wrong in another thread."""
+        with self._condition:
+            self._broken = self._broken or error
+            self._condition.notify_all()
+
+    def check(self) -> None:
+        """Raise what broke the bell, if anything did."""
+        if self._broken is not None:
+            raise RuntimeError(f"the kit itself failed: {self._broken!r}") from self._broken
+
+    def wait(
+        self, look: Callable[[], Answer | None], what: str, deadline_s: float | None = None
+    ) -> Answer:
+        """Wait until `look` gives something, and give that.
+
+        Args:
+            look: called at every ring, and now and then; it raises when waiting on is pointless.
+            what: completes the sentence "waited … s for".
+            deadline_s: bounds a hang; the bell's own when None.
+
+        Raises:
+            Hung: nothing came before the deadline.
+        """
+        deadline_s = self.deadline_s if deadline_s is None else deadline_s
+        end_s = time.monotonic() + deadline_s
+        while True:
+            self.check()
+            answer = look()
+            if answer:
+                return answer
+            left_s = end_s - time.monotonic()
+            if left_s <= 0:
+                raise Hung(f"waited {deadline_s:g} s for {what}")
+            with self._condition:
+                self._condition.wait(min(left_s, LOOK_AGAIN_S))

@@ -1,0 +1,89 @@
+"""Hears everything that anybody publishes, straight from the real Redis.
+
+`fence` proves that all that was published before has been heard: so a result that must not come is looked for at once.
+"""
+
+import socket
+import threading
+import uuid
+from dataclasses import dataclass
+
+import hiredis
+
+from jobqueue_conformance.bell import Bell
+from jobqueue_conformance.redis_server import RedisServer
+
+
+@dataclass(frozen=True)
+class Message:
+    """What was published, and where."""
+
+    channel: str
+    data: bytes
+
+
+class Observer:
+    """A subscription to every channel, with a thread that listens."""
+
+    def __init__(self, server: RedisServer, bell: Bell) -> None:
+        self.messages: list[Message] = []
+        self._server = server
+        self._bell = bell
+        self._fence_channel = f"fence-{uuid.uuid4()}"
+        self._fences: set[bytes] = set()
+        self.subscribe()
+
+    def subscribe(self) -> None:
+        """Listen, anew after Redis was restarted; when it returns, nothing is missed any more."""
+        self._admin = self._server.connect()
+        self._socket = socket.create_connection((self._server.host, self._server.port))
+        self._reader = hiredis.Reader()
+        if self._server.password is not None:
+            user = self._server.username or "default"
+            self._socket.sendall(hiredis.pack_command(("AUTH", user, self._server.password)))
+            self._read(self._socket)
+        self._socket.sendall(hiredis.pack_command(("PSUBSCRIBE", "*")))
+        self._read(self._socket)
+        self._thread = threading.Thread(
+            target=self._listen, args=(self._socket,), name="observer", daemon=True
+        )
+        self._thread.start()
+
+    def fence(self) -> None:
+        """Return when everything published until now has been heard."""
+        token = uuid.uuid4().bytes
+        self._admin.publish(self._fence_channel, token)
+        self._bell.wait(lambda: token in self._fences, "the suite's own marker")
+
+    def close(self) -> None:
+        """Listen no more."""
+        self._admin.close()
+        try:
+            self._socket.shutdown(socket.SHUT_RDWR)  # wakes the thread
+        except OSError:
+            pass  # Redis closed it first
+        self._thread.join()
+
+    def _listen(self, connected: socket.socket) -> None:
+        with connected:
+            while (heard := self._read(connected)) is not None:
+                _, _, channel, data = heard
+                if channel == self._fence_channel.encode():
+                    self._fences.add(data)
+                else:
+                    name = channel.decode(errors="surrogateescape")
+                    self.messages.append(Message(name, data))
+                self._bell.ring()
+
+    def _read(self, connected: socket.socket) -> list[bytes] | None:
+        """The next frame; None when the connection has ended."""
+        while (frame := self._reader.gets()) is False:
+            try:
+                received = connected.recv(1 << 18)
+            except OSError:
+                return None
+            if not received:
+                return None
+            self._reader.feed(received)
+        read: list[bytes] = frame
+        return read

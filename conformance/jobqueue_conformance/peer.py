@@ -1,0 +1,219 @@
+"""The suite's own other side, on raw Redis commands: it pushes and listens like a client, claims and answers like a server.
+
+Every wait on a server ends early: when it has exited, or has been idle for a moment although something is missing.
+"""
+
+import time
+import uuid
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+import redis
+
+from jobqueue_conformance import wire
+from jobqueue_conformance.bell import Bell, Hung
+from jobqueue_conformance.client_process import ClientProcess
+from jobqueue_conformance.keys import Keys
+from jobqueue_conformance.observer import Message, Observer
+from jobqueue_conformance.server_process import ServerProcess
+from jobqueue_conformance.tap import Tap
+from jobqueue_conformance.verdicts import fail
+from jobqueue_conformance.wire import Job, Unfit
+
+ASK_EVERY_S = 0.05
+MOMENT_S = 1.0  # a handler's thread can lag behind the claim that its server has sent already
+
+
+class Peer:
+    """Stands on the real Redis, and never goes through the tap."""
+
+    def __init__(
+        self, redis: redis.Redis, keys: Keys, observer: Observer, bell: Bell, tap: Tap
+    ) -> None:
+        self.channel = keys.channel()
+        self.servers: list[ServerProcess] = []
+        self.clients: list[ClientProcess] = []
+        self.moment_s = MOMENT_S
+        self._redis = redis
+        self._keys = keys
+        self._observer = observer
+        self._bell = bell
+        self._tap = tap
+        self._channels: set[str] = set()
+        self._results: defaultdict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
+        self._read = 0
+        self._claims = f"{keys.queue}:in-process:the-suite"
+
+    # As a client.
+
+    def job(self, method: str = "echo", parameters: Any = None, **members: Any) -> Job:
+        """A job that isn't pushed; `members` win over the id and channel that it gets."""
+        job = {"channel": self.channel, "id": uuid.uuid4().hex[:16], **members}
+        self._channels.add(job["channel"])
+        message = wire.written(method=method, parameters=parameters, **job)
+        return Job(message, job["id"], job["channel"], method, parameters)
+
+    def push(self, method: str = "echo", parameters: Any = None, **members: Any) -> Job:
+        """Push a job, as a client would."""
+        job = self.job(method, parameters, **members)
+        self.push_message(job.message)
+        return job
+
+    def push_job(self, *jobs: Job) -> None:
+        """Push jobs that exist already, the first one first."""
+        self.push_message(*(job.message for job in jobs))
+
+    def push_message(self, *messages: bytes) -> None:
+        """Push any bytes, the first one first."""
+        self._redis.lpush(self._keys.queue, *messages)
+
+    def place(self, *jobs: Job, in_process: str | None = None) -> None:
+        """Lay jobs on an in-process list, the first one claimed first."""
+        target = in_process or self._keys.in_process()
+        self._redis.lpush(target, *(job.message for job in jobs))
+
+    def result(self, job: Job, requirement: str = "server.publish.once") -> dict[str, Any]:
+        """Wait for the first result of a job."""
+        return self.wait(
+            lambda: self._heard(job), requirement, f"a result of {_short(job)}", job
+        )[0]
+
+    def results(self, job: Job) -> list[dict[str, Any]]:
+        """Every result of a job that was published until now."""
+        self._observer.fence()
+        return list(self._heard(job))
+
+    def messages(self) -> list[Message]:
+        """Everything that anybody published until now."""
+        self._observer.fence()
+        return list(self._observer.messages)
+
+    def wait_settled(self, *jobs: Job) -> None:
+        """Wait until every job is answered, and has left the queue and the lists, and nothing of it is under way."""
+        for job in jobs:
+            self.result(job)
+        self.wait_gone(*(job.message for job in jobs), requirement="server.remove.finished")
+        for job in jobs:
+            self._bell.wait(
+                lambda each=job: not self._tap.under_way(each.id),  # type: ignore[misc]
+                f"the last reply about {_short(job)}",
+            )
+
+    def wait_gone(self, *messages: bytes, requirement: str) -> None:
+        """Wait until these bytes have left the queue and the in-process lists."""
+        wanted = set(messages)
+        self.wait(
+            lambda: not wanted & set(self.waiting()),
+            requirement,
+            "an entry that leaves the queue and the in-process list",
+        )
+
+    def waiting(self) -> list[bytes]:
+        """What lies on the queue and on the in-process lists of the servers that were started."""
+        lists = {self._keys.queue, *(each.in_process for each in self.servers)}
+        with self._redis.pipeline() as pipe:
+            for key in sorted(lists):
+                pipe.lrange(key, 0, -1)
+            return [entry for entries in pipe.execute() for entry in entries]
+
+    def wait(
+        self, look: Callable[[], Any], requirement: str, expected: str, job: Job | None = None
+    ) -> Any:
+        """Wait for what the servers under test have to bring about.
+
+        Raises:
+            Failure: of the requirement, once no server can bring it about any more.
+        """
+        patience_s = self.moment_s + _duration_s(job)
+        idle_since_s: float | None = None
+        asked_s = 0.0
+
+        def look_or_give_up() -> Any:
+            nonlocal idle_since_s, asked_s
+            now_s = time.monotonic()
+            if now_s - asked_s < ASK_EVERY_S:
+                return look()
+            asked_s = now_s
+            hopeless = self._hopeless()
+            if hopeless is None:
+                idle_since_s = None
+            elif idle_since_s is None:
+                idle_since_s = now_s
+            found = look()
+            if found or idle_since_s is None or now_s - idle_since_s <= patience_s:
+                return found
+            return fail(requirement, expected=expected, got=f"nothing, and {hopeless}")
+
+        try:
+            return self._bell.wait(look_or_give_up, expected)
+        except Hung as hung:
+            fail(requirement, expected=expected, got=str(hung))
+
+    def _hopeless(self) -> str | None:
+        """Why no server will do anything more; None while one may."""
+        running = [each for each in self.servers if each.running]
+        if running:
+            return "the server is idle" if all(each.idle() for each in running) else None
+        if not self.servers:
+            return None
+        last = self.servers[-1]
+        if not last.door.named_queue:
+            last.check_can_run()
+        return last.explain_exit()
+
+    # As a server.
+
+    def claim(self, deadline_s: float | None = None) -> Job:
+        """Wait for a job from the client under test, and claim it."""
+
+        def claimed() -> bytes | None:
+            message: bytes | None = self._redis.lmove(
+                self._keys.queue, self._claims, "RIGHT", "LEFT"
+            )
+            if message is None:
+                for client in self.clients:
+                    client.check()
+            return message
+
+        message = self._bell.wait(claimed, "a job from the client", deadline_s)
+        try:
+            return wire.read_job(message)
+        except Unfit as error:
+            fail("client.job.form", expected="a job", got=f"a message that {error}")
+
+    def answer(self, job: Job, **outcome: Any) -> int:
+        """Publish `result=…` or `error={…}`, and remove the job; gives how many were listening."""
+        receivers = self.publish(job.channel, wire.written(id=job.id, **outcome))
+        self._redis.lrem(self._claims, -1, job.message)
+        return receivers
+
+    def publish(self, channel: str, message: bytes) -> int:
+        """Publish any bytes; gives how many were listening, the suite itself left out."""
+        return int(self._redis.publish(channel, message)) - 1
+
+    def _heard(self, job: Job) -> list[dict[str, Any]]:
+        """The results of a job among what was heard; all that the servers publish is checked."""
+        while self._read < len(self._observer.messages):
+            message = self._observer.messages[self._read]
+            self._read += 1
+            if message.channel in self._channels:
+                try:
+                    result = wire.read_result(message.data)
+                except Unfit as error:
+                    fail("server.result.form", expected="a result", got=f"a message that {error}")
+                self._results[message.channel, result["id"]].append(result)
+        return self._results[job.channel, job.id]
+
+
+def _short(job: Job) -> str:
+    return f"the job {job.id} ({job.method})"
+
+
+def _duration_s(job: Job | None) -> float:
+    """How long the handler of this job takes."""
+    if job is None or job.method != "wait":
+        return 0.0
+    return float(job.parameters["ms"]) / 1000
+
+

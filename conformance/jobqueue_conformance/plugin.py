@@ -1,0 +1,85 @@
+"""The kit's options and its place in pytest; what they need is imported only where something is under test.
+
+Loaded by `-p` for every run in the repository, so it is cheap, and silent without `--impl`. pytest's own `--strict`
+makes a failure of a SHOULD that isn't met.
+"""
+
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent
+SUITE = PACKAGE / "tests"
+# Tests mostly wait for processes to start, so more of them than cores pay.
+DEFAULT_WORKERS = 4
+TEACH = (
+    "the conformance suite tests an implementation: name one by --impl=NAME or --impl=path/to/impl.toml,"
+    " or a pair by --server=X --client=Y"
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options of the kit."""
+    group = parser.getgroup("jobqueue", "JobQueue conformance")
+    group.addoption("--impl", metavar="NAME|PATH", help="the implementation under test")
+    group.addoption("--server", metavar="NAME|PATH", help="the server of this implementation …")
+    group.addoption("--client", metavar="NAME|PATH", help="… against the client of this one")
+    group.addoption(
+        "--redis",
+        metavar="auto|container|embedded|PATH|URL",
+        default="auto",
+        help="the Redis to test on (default: %(default)s)",
+    )
+    group.addoption(
+        "--redis-image",
+        metavar="IMAGE",
+        default="redis:8",
+        help="the container's image (default: %(default)s)",
+    )
+    group.addoption(
+        "--boundary", metavar="K", type=int, help="replay a fault sweep at this boundary only"
+    )
+    group.addoption("--report", metavar="DIR", type=Path, help="write the reports into this folder")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) -> None:
+    """Give a run of the suite as many processes as pay, where nobody has said otherwise."""
+    known = early_config.known_args_namespace
+    if not _something(known):
+        return
+    args.insert(0, "--tb=short")
+    whole = not known.boundary and not known.keyword and not any("::" in arg for arg in args)
+    alone = "://" in known.redis or getattr(known, "usepdb", False)
+    if getattr(known, "numprocesses", 0) is None and whole and not alone:
+        args.insert(0, f"--numprocesses={DEFAULT_WORKERS}")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Know the suite's marker and, where something is under test, everything else."""
+    config.addinivalue_line(
+        "markers",
+        "requirement(*ids): the requirements of spec/protocol.md that this test proves",
+    )
+    if _something(config.option):
+        from jobqueue_conformance import (  # noqa: PLC0415 - only where something is under test
+            pytest_fixtures,
+            run,
+        )
+
+        config.pluginmanager.register(run.Run(config), "jobqueue-run")
+        config.pluginmanager.register(pytest_fixtures, "jobqueue-fixtures")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Collect the suite where something is under test, and only there."""
+    if not _something(config.option):
+        if SUITE in collection_path.parents:
+            raise pytest.UsageError(TEACH)
+        return None
+    on_the_way = collection_path in (SUITE, *SUITE.parents) or SUITE in collection_path.parents
+    return None if on_the_way else True
+
+
+def _something(options: object) -> bool:
+    return any(getattr(options, name, None) for name in ("impl", "server", "client"))

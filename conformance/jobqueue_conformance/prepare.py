@@ -1,0 +1,89 @@
+"""Before the first test: find what is under test and a Redis, set it up, and see whether it works at all.
+
+Whatever is wrong here is one sentence, and no test's failure.
+"""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from jobqueue_conformance import redis_server
+from jobqueue_conformance.manifest import Implementation, ManifestError
+from jobqueue_conformance.plugin import SUITE
+from jobqueue_conformance.redis_server import RedisUnavailable
+from jobqueue_conformance.subjects import Subjects
+
+SMOKE = SUITE / "test_smoke.py"
+NESTED = "JOBQUEUE_SMOKE_RUN"
+
+
+def subjects(config: pytest.Config) -> Subjects:
+    """What the options put under test."""
+    options = config.option
+    try:
+        return Subjects.chosen(options.impl, options.server, options.client)
+    except ManifestError as error:
+        raise pytest.UsageError(str(error)) from error
+
+
+def redis(config: pytest.Config) -> None:
+    """Decide which Redis this run is on; every process of it reads the option."""
+    options = config.option
+    try:
+        options.redis = redis_server.choose(options.redis, options.redis_image, _say)
+    except RedisUnavailable as error:
+        raise pytest.UsageError(str(error)) from error
+    if "://" in options.redis and getattr(options, "numprocesses", None):
+        raise pytest.UsageError("a Redis of your own can't be shared among processes: leave -n out")
+
+
+def setup(implementation: Implementation) -> None:
+    """Run the manifest's setup command, in its folder."""
+    if implementation.setup is None:
+        return
+    done = subprocess.run(  # noqa: S602 - it is a shell's command by definition
+        implementation.setup, shell=True, cwd=implementation.folder, check=False
+    )
+    if done.returncode:
+        raise pytest.UsageError(
+            f"the setup of {implementation.name} failed with status {done.returncode}:"
+            f" {implementation.setup}"
+        )
+
+
+def smoke(config: pytest.Config) -> bool:
+    """Whether the smoke test says that the rest is worth while; true where it wasn't asked.
+
+    It is run ahead, in a process of its own, and only where nobody has chosen among the tests.
+    """
+    options = config.option
+    chosen = options.keyword or options.markexpr or options.boundary or _files(config)
+    if chosen or options.collectonly or NESTED in os.environ:
+        return True
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", str(SMOKE), *subject_options(config)]
+        + ["-p", "jobqueue_conformance.plugin", "-p", "no:xdist", "-p", "no:cacheprovider"]
+        + [f"--rootdir={config.rootpath}", f"--redis={options.redis}"]
+        + [f"--redis-image={options.redis_image}"],
+        env={**os.environ, NESTED: "1", "PYTHONPATH": os.pathsep.join(sys.path)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        check=False,
+    )
+    return done.returncode == pytest.ExitCode.OK
+
+
+def subject_options(config: pytest.Config) -> list[str]:
+    """The options that put under test what is under test here."""
+    given = {name: getattr(config.option, name) for name in ("impl", "server", "client")}
+    return [f"--{name}={value}" for name, value in given.items() if value]
+
+
+def _files(config: pytest.Config) -> bool:
+    return any(".py" in arg for arg in config.args)
+
+
+def _say(sentence: str) -> None:
+    print(f"jobqueue: {sentence}", file=sys.stderr)

@@ -1,0 +1,254 @@
+"""The tap: a proxy between what is under test and Redis, which sees, holds and cuts.
+
+It has one door, a port that never changes, for each name under test, and one thread. The test's thread asks it to
+hold a passage or to drop a connection, and waits on its bell; what goes wrong inside fails the test.
+"""
+
+import selectors
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Literal
+
+from jobqueue_conformance.bell import Bell
+from jobqueue_conformance.connection import Connection
+from jobqueue_conformance.passage import CLOSED, NOTE, OPENED, Passage
+
+How = Literal["fin", "rst"]
+Matches = Callable[[Passage], bool]
+
+
+class Door:
+    """The address at which one name under test finds Redis, and what came through it in this life."""
+
+    def __init__(self, who: str, queue: bytes) -> None:
+        self.who = who
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self.listener.setblocking(False)
+        self.port: int = self.listener.getsockname()[1]
+        self.queue = queue
+        self.named_queue = False
+        self.exchanges = 0
+
+    def begin(self) -> None:
+        """A new life of what is under test."""
+        self.named_queue = False
+        self.exchanges = 0
+
+
+class Hold:
+    """Stops the first passage that matches, until the test has decided what becomes of it."""
+
+    def __init__(self, tap: "Tap", matches: Matches, who: str | None) -> None:
+        self.matches = matches
+        self.who = who
+        self.passage: Passage | None = None
+        self.connection: Connection | None = None
+        self._tap = tap
+
+    def wait(self, what: str = "the passage to be held") -> Passage:
+        """Wait until it is there."""
+        return self._tap.bell.wait(lambda: self.passage, what)
+
+    def release(self) -> None:
+        """Let it pass; where it hasn't come yet, let it pass when it comes."""
+        self._tap.run(self._release)
+
+    def drop(self, how: How = "fin", *, deliver: bool = False, ghost: bool = False) -> None:
+        """End its connection, and wait until Redis knows; see `Connection.drop`."""
+        connection = self.connection
+        assert connection is not None, "nothing is held"
+        self._tap.forget(self)
+        self._tap.run(lambda: connection.drop(reset=how == "rst", deliver=deliver, ghost=ghost))
+        if not ghost:
+            self._tap.wait_closed(connection)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether what is under test has sent more behind what is held."""
+        return self.connection is not None and self.connection.waiting
+
+    def _release(self) -> None:
+        self._tap.holds = [hold for hold in self._tap.holds if hold is not self]
+        if self.connection is not None:
+            self.connection.release()
+
+
+class Tap:
+    """All doors, all connections, and everything that passed."""
+
+    def __init__(self, bell: Bell, redis_address: Callable[[], tuple[str, int]]) -> None:
+        """Serve at once; `redis_address` is asked anew for each connection."""
+        self.bell = bell
+        self.passages: list[Passage] = []
+        self.doors: dict[str, Door] = {}
+        self.connections: list[Connection] = []
+        self.holds: list[Hold] = []
+        self.selector = selectors.DefaultSelector()
+        self._redis_address = redis_address
+        self._opened = 0
+        self._orders: deque[Callable[[], None]] = deque()
+        self._wake_near, self._wake_far = socket.socketpair()
+        self._wake_near.setblocking(False)
+        self.selector.register(self._wake_near, selectors.EVENT_READ, self._obey)
+        self._running = True
+        self._thread = threading.Thread(target=self._serve, name="tap", daemon=True)
+        self._thread.start()
+
+    # For the test's thread.
+
+    def door(self, who: str, queue: str) -> Door:
+        """The door of this name, made where there is none yet."""
+        if who not in self.doors:
+            door = self.doors[who] = Door(who, queue.encode())
+            self.run(lambda: self._listen(door))
+        return self.doors[who]
+
+    def hold(self, matches: Matches, who: str | None = None) -> Hold:
+        """Stop the first passage from now on that matches, of this name or of any."""
+        hold = Hold(self, matches, who)
+        self.run(lambda: self.holds.append(hold))
+        return hold
+
+    def forget(self, hold: Hold) -> None:
+        """Stop nothing for it any more."""
+        self.run(lambda: self.holds.remove(hold) if hold in self.holds else None)
+
+    def drop(self, who: str | None = None, how: How = "fin", *, ghost: bool = False) -> None:
+        """End all connections, of this name or of any, and wait until Redis knows."""
+        ended = [each for each in self.connections if who in {None, each.who}]
+        for connection in ended:
+            self.run(lambda each=connection: each.drop(reset=how == "rst", deliver=False, ghost=ghost))  # type: ignore[misc]
+        if not ghost:
+            for connection in ended:
+                self.wait_closed(connection)
+
+    def hang_up(self, who: str | None = None) -> None:
+        """Let Redis notice which connections are dead."""
+        ended = [each for each in self.connections if who in {None, each.who} and each.dead]
+        for connection in ended:
+            self.run(connection.hang_up)
+            self.wait_closed(connection)
+
+    def close_door(self, who: str | None = None) -> None:
+        """Let nobody in: who connects waits until the door is open."""
+        for door in self._doors(who):
+            self.run(lambda each=door: self.selector.unregister(each.listener))  # type: ignore[misc]
+
+    def open_door(self, who: str | None = None) -> None:
+        """Let everybody in again."""
+        for door in self._doors(who):
+            self.run(lambda each=door: self._listen(each))  # type: ignore[misc]
+
+    def wait_closed(self, connection: Connection) -> None:
+        """Wait until both ends of the connection are closed."""
+        self.bell.wait(lambda: connection not in self.connections, "Redis to close a connection")
+
+    def under_way(self, text: str) -> bool:
+        """Whether something that carries this text is between what is under test and Redis."""
+        return any(
+            passage is not None and passage.carries(text)
+            for each in list(self.connections)
+            for passage in (each.in_flight, each.held_command, each.held_reply)
+        )
+
+    def note(self, who: str, text: str) -> None:
+        """Write something into the transcript that didn't pass the tap."""
+        self.passages.append(Passage(time.monotonic(), who, 0, NOTE, text.encode()))
+
+    def run(self, order: Callable[[], object]) -> None:
+        """Have the tap's thread do something, and wait until it has."""
+        self.bell.check()
+        done = threading.Event()
+
+        def obey() -> None:
+            try:
+                order()
+            finally:
+                done.set()
+
+        self._orders.append(obey)
+        self._wake_far.send(b"!")
+        done.wait(self.bell.deadline_s)
+        self.bell.check()
+
+    def close(self) -> None:
+        """End everything; Redis loses all connections."""
+        self._running = False
+        if self._thread.is_alive():
+            self._wake_far.send(b"!")
+        self._thread.join(self.bell.deadline_s)
+        self._wake_far.close()
+
+    # For the connections, in the tap's thread.
+
+    def passes(self, passage: Passage, connection: Connection) -> bool:
+        """Record the passage; false holds it."""
+        passage.at_s = time.monotonic()
+        self.passages.append(passage)
+        door = self.doors[passage.who]
+        door.named_queue = door.named_queue or door.queue in passage.frame
+        held = False
+        for hold in self.holds:
+            if hold.passage is None and hold.who in {None, passage.who} and hold.matches(passage):
+                hold.connection = connection
+                hold.passage = passage
+                held = True
+        self.bell.ring()
+        return not held
+
+    def answered(self, passage: Passage) -> None:
+        """Count the exchange, where it was about the queue."""
+        door = self.doors[passage.who]
+        if passage.carries(door.queue):
+            door.exchanges += 1
+
+    def closed(self, connection: Connection) -> None:
+        """Forget a connection whose sides are both closed."""
+        self.connections = [each for each in self.connections if each is not connection]
+        self._record(CLOSED, connection.who, connection.number)
+
+    # The thread.
+
+    def _serve(self) -> None:
+        try:
+            while self._running:
+                for key, events in self.selector.select():
+                    key.data(events)
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the test fails with it
+            self.bell.break_with(error)
+        finally:
+            for key in list(self.selector.get_map().values()):
+                key.fileobj.close()  # type: ignore[union-attr]
+            self.selector.close()
+
+    def _obey(self, _events: int) -> None:
+        self._wake_near.recv(4096)
+        while self._orders:
+            self._orders.popleft()()
+
+    def _listen(self, door: Door) -> None:
+        self.selector.register(
+            door.listener, selectors.EVENT_READ, lambda _events: self._accept(door)
+        )
+
+    def _accept(self, door: Door) -> None:
+        near, _ = door.listener.accept()
+        try:
+            far = socket.create_connection(self._redis_address(), timeout=5)
+        except OSError:
+            near.close()  # Redis is away: what is under test sees a lost connection
+            return
+        self._opened += 1
+        connection = Connection(self, door.who, self._opened, near, far)
+        self.connections = [*self.connections, connection]
+        self._record(OPENED, door.who, self._opened)
+
+    def _record(self, kind: str, who: str, number: int) -> None:
+        self.passages.append(Passage(time.monotonic(), who, number, kind, b""))
+        self.bell.ring()
+
+    def _doors(self, who: str | None) -> list[Door]:
+        return [door for door in self.doors.values() if who in {None, door.who}]

@@ -1,0 +1,81 @@
+"""What passed the tap, written as redis-cli would show it, with times.
+
+Pure: passages in, lines out.
+"""
+
+import hiredis
+
+from jobqueue_conformance import frames
+from jobqueue_conformance.passage import CLOSED, COMMAND, MESSAGE, NOTE, OPENED, Passage
+
+LONGEST = 400
+
+
+def lines(passages: list[Passage]) -> list[str]:
+    """One line for each passage: milliseconds since the first, who, which connection, which way, what."""
+    if not passages:
+        return ["(nothing passed)"]
+    start_s = passages[0].at_s
+    return [_line(passage, start_s) for passage in passages]
+
+
+def _line(passage: Passage, start_s: float) -> str:
+    at_ms = (passage.at_s - start_s) * 1000
+    if passage.kind == NOTE:
+        return f"{at_ms:9.1f} ms  {passage.who}    {passage.frame.decode(errors='replace')}"
+    party = f"{passage.who}#{passage.connection}"
+    if passage.kind in {OPENED, CLOSED}:
+        return f"{at_ms:9.1f} ms  {party}  ({passage.kind})"
+    if passage.kind == COMMAND:
+        return f"{at_ms:9.1f} ms  {party} > {_command(passage.arguments)}"
+    sign = "~" if passage.kind == MESSAGE else "<"
+    return f"{at_ms:9.1f} ms  {party} {sign} {said(frames.value(passage.frame))}"
+
+
+def _command(arguments: tuple[bytes, ...]) -> str:
+    shown = []
+    hidden = 0
+    for position, argument in enumerate(arguments):
+        # Passwords of AUTH and HELLO … AUTH stay out of every log.
+        if position and arguments[position - 1].upper() == b"AUTH" and arguments[0] == b"HELLO":
+            hidden = 2
+        if arguments[0] == b"AUTH" and position:
+            hidden = 1
+        shown.append("*****" if hidden else quoted(argument))
+        hidden = max(hidden - 1, 0)
+    return " ".join(shown)
+
+
+def quoted(text: bytes) -> str:
+    """Bytes as an argument that redis-cli takes: bare where that is possible, shortened where it is long."""
+    words = text.decode("utf-8", errors="backslashreplace")
+    if len(words) > LONGEST:
+        words = f"{words[: LONGEST // 2]}… {len(words) - LONGEST} more …{words[-LONGEST // 2 :]}"
+    if words and words.isprintable() and not any(char in words for char in " '\""):
+        return words
+    if words.isprintable() and "'" not in words:
+        return f"'{words}'"
+    return '"' + words.replace("\\", "\\\\").replace('"', '\\"').replace("\r", "\\r").replace("\n", "\\n") + '"'
+
+
+def said(value: object) -> str:
+    """A reply's value on one line."""
+    match value:
+        case None:
+            return "(nil)"
+        case hiredis.ReplyError():
+            return f"(error) {value}"
+        case bool():
+            return f"({str(value).lower()})"
+        case int() | float():
+            return f"({'integer' if isinstance(value, int) else 'double'}) {value}"
+        case bytes():
+            return quoted(value)
+        case str():
+            return quoted(value.encode())
+        case list():
+            return "(empty array)" if not value else "[" + ", ".join(map(said, value)) + "]"
+        case dict():
+            return "{" + ", ".join(f"{said(key)}: {said(each)}" for key, each in value.items()) + "}"
+        case _:
+            return repr(value)
