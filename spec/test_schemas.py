@@ -187,3 +187,16 @@ def test_report_verdicts_are_one_list() -> None:
 
     verdicts = report["$defs"]["verdict"]["enum"]
     assert verdicts == list(totals["properties"]) == totals["required"], "the three lists agree"
+
+
+def test_readme_lists_every_schema() -> None:
+    """The README names each schema once, and says rightly which let unknown members pass."""
+    text = (ROOT / "schemas" / "README.md").read_text("utf-8")
+
+    listed = dict(re.findall(r"^\| \[`([a-z-]+)`\].* \| (yes|no) \|$", text, re.MULTILINE))
+
+    schemas = {path.name.removesuffix(".schema.json"): load(path) for path in SCHEMAS}
+    is_open = {
+        n: "yes" if s.get("additionalProperties", True) else "no" for n, s in schemas.items()
+    }
+    assert listed == is_open, "the table says what the schemas say"
