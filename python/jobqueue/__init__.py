@@ -1,0 +1,30 @@
+"""JobQueue: run jobs on servers over Redis, and get their results.
+
+`jobqueue.aio` has the same names for asyncio.
+"""
+
+from jobqueue.client import Client
+from jobqueue.errors import (
+    ConnectionLost,
+    InvalidMessage,
+    JobError,
+    JobQueueError,
+    JobTimeout,
+    NotQueued,
+    ProcessorInUse,
+)
+from jobqueue.job import Job
+from jobqueue.server import Server
+
+__all__ = [
+    "Client",
+    "ConnectionLost",
+    "InvalidMessage",
+    "Job",
+    "JobError",
+    "JobQueueError",
+    "JobTimeout",
+    "NotQueued",
+    "ProcessorInUse",
+    "Server",
+]

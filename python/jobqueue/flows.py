@@ -1,0 +1,144 @@
+"""The server's conversations with Redis, kept apart from how one waits for a reply.
+
+A flow is a generator: it yields commands to send in one write, is sent their replies in the same
+order, and returns what came of it. A reply that is an error is a value, `Refusal`. A refusal that
+the protocol treats as a lost connection is raised as `Refused`.
+
+A flow that was abandoned half-way leaves its message on the in-process list: nothing is ever
+removed before Redis has taken the result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+
+from jobqueue.errors import ConnectionLost
+from jobqueue.messages import Answer, Dead
+
+if TYPE_CHECKING:
+    from jobqueue.keys import Keys
+
+Command: TypeAlias = tuple[bytes, ...]
+Reply: TypeAlias = Any
+Returned = TypeVar("Returned")
+Flow: TypeAlias = Generator[list[Command], list[Reply], Returned]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An error that Redis replied with: its first word, and the whole of it."""
+
+    code: str
+    text: str
+
+
+class Refused(ConnectionLost):
+    """Redis can't serve now, which counts as a lost connection."""
+
+
+def may_transact() -> Flow[bool]:
+    """Ask whether this connection may use MULTI and EXEC, by an empty transaction.
+
+    Were MULTI refused later, in one write with the commands that it is to hold together, a removal
+    could take effect without its PUBLISH.
+    """
+    began, executed = yield [(b"MULTI",), (b"EXEC",)]
+    if isinstance(began, Refusal):
+        return False
+    _taken(executed)
+    return True
+
+
+def look(keys: Keys) -> Flow[list[bytes]]:
+    """Read the in-process list, oldest first. None of the server's claims may be outstanding."""
+    (entries,) = yield [(b"LRANGE", keys.in_process, b"0", b"-1")]
+    # server.recovery.order: the oldest entry stands at the right.
+    oldest_first: list[bytes] = _taken(entries)[::-1]
+    return oldest_first
+
+
+def claim(keys: Keys, limit: int, block: float | None = None) -> Flow[list[bytes]]:
+    """Claim the oldest jobs, at most `limit`; wait up to `block` seconds for the first."""
+    # server.claim.atomic, server.claim.order
+    move = (keys.queue, keys.in_process, b"RIGHT", b"LEFT")
+    commands: list[Command] = [(b"LMOVE", *move)] * limit
+    if block is not None:
+        # server.recovery.block: Redis reads 0 as for ever.
+        commands[0] = (b"BLMOVE", *move, b"%.3f" % max(block, 0.001))
+    replies = yield commands
+    return [message for message in map(_taken, replies) if message is not None]
+
+
+def finish(keys: Keys, outcome: Answer | Dead, *, transactions: bool) -> Flow[str | None]:
+    """Publish a result or bury a dead message, then remove the message.
+
+    Where transactions are allowed, an answer is over with the first write, unless Redis refuses it.
+
+    Returns:
+        None, or what was odd, as words for the log.
+    """
+    if isinstance(outcome, Dead):
+        return (yield from _bury(keys, outcome))
+    # server.publish.channel, server.publish.before-remove
+    publish = (b"PUBLISH", outcome.channel, outcome.result)
+    remove = _removal(keys, outcome)
+    # server.publish.refused: a transaction in which one command was refused executes none of them.
+    if transactions:
+        _, published, _, executed = yield [(b"MULTI",), publish, remove, (b"EXEC",)]
+        if not isinstance(executed, Refusal):
+            published, removed = executed
+            if not isinstance(published, Refusal):
+                return _removed(removed)
+        if _forbidden(published):
+            return (yield from _bury_forbidden(keys, outcome))
+    # At its memory limit Redis 7.0 refuses everything inside MULTI, and takes both of these alone.
+    (published,) = yield [publish]
+    if _forbidden(published):
+        return (yield from _bury_forbidden(keys, outcome))
+    _taken(published)
+    (removed,) = yield [remove]
+    return _removed(removed)
+
+
+def one_write(outcome: Answer | Dead, *, transactions: bool) -> bool:
+    """Tell whether `finish` is over with its first write, so that a claim may travel behind it.
+
+    Where it isn't, a claim in the same write would overtake the removal.
+    """
+    return transactions and isinstance(outcome, Answer)
+
+
+def _bury_forbidden(keys: Keys, answer: Answer) -> Flow[str | None]:
+    # server.publish.noperm
+    return (yield from _bury(keys, Dead(answer.message, "Redis forbids its channel (NOPERM)")))
+
+
+def _bury(keys: Keys, dead: Dead) -> Flow[str | None]:
+    # server.dead-list.keeps, server.dead.removed: MULTI executes what follows a command that
+    # failed, so the reply to the push is looked at before the removal.
+    (pushed,) = yield [(b"LPUSH", keys.dead, dead.message)]
+    _taken(pushed)
+    (removed,) = yield [_removal(keys, dead)]
+    return _removed(removed)
+
+
+def _removal(keys: Keys, outcome: Answer | Dead) -> Command:
+    # server.remove.exact-bytes; -1 searches from the right, where the oldest entry stands.
+    return (b"LREM", keys.in_process, b"-1", outcome.message)
+
+
+def _removed(removed: Reply) -> str | None:
+    # server.remove.gone
+    return "somebody else had removed it" if _taken(removed) == 0 else None
+
+
+def _forbidden(reply: Reply) -> bool:
+    return isinstance(reply, Refusal) and reply.code == "NOPERM"
+
+
+def _taken(reply: Reply) -> Any:
+    if isinstance(reply, Refusal):
+        raise Refused(f"Redis refused a command: {reply.text}")
+    return reply

@@ -1,0 +1,102 @@
+"""The handlers of a server: which method has which, and what a message comes to.
+
+Whatever a message holds and whatever a handler raises, there is an outcome, and one line in the log
+that names the job's channel and id.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+
+from jobqueue import messages
+from jobqueue.errors import JobError
+from jobqueue.messages import Answer, Dead, Run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+Handler: TypeAlias = "Callable[[Any], Any]"
+HandlerT = TypeVar("HandlerT", bound="Handler")
+
+log = logging.getLogger("jobqueue.server")
+
+
+class Handlers:
+    """The functions by method, and the channel prefixes to which answers are confined."""
+
+    def __init__(self, channel_prefixes: Collection[str] | None = None) -> None:
+        self._channel_prefixes = None if channel_prefixes is None else tuple(channel_prefixes)
+        self._by_method: dict[str, Handler] = {}
+
+    def register(self, method: str, handler: Handler) -> None:
+        """Make the handler answer the jobs of the method.
+
+        Raises:
+            ValueError: The method is no non-empty string, or has a handler.
+        """
+        if not method:
+            raise ValueError("a method is named by a non-empty string")
+        if method in self._by_method:
+            raise ValueError(f"the method {method!r} has a handler")
+        self._by_method[method] = handler
+
+    def decide(self, message: bytes) -> Run | Answer | Dead:
+        """Decide what becomes of a message, and log what needs no handler."""
+        decision = messages.decide(message, self._by_method, self._channel_prefixes)
+        if type(decision) is Answer:
+            log.warning("refused channel=%s id=%s result=%s", *described(decision))
+        elif type(decision) is Dead:
+            log.warning("dead message: %s: %.200r", decision.reason, message)
+        return decision
+
+    def outcome(self, message: bytes) -> Answer | Dead:
+        """Run the handler of a message, where it has one, and return what is to be published."""
+        job = self.decide(message)
+        if not isinstance(job, Run):
+            return job
+        try:
+            # server.run.handler
+            value = self._by_method[job.method](job.parameters)
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt):  # Control-C in the thread that serves
+                raise
+            return failed(job, error)
+        return succeeded(job, value)
+
+    def __getitem__(self, method: str) -> Handler:
+        return self._by_method[method]
+
+
+def succeeded(job: Run, value: object) -> Answer:
+    """Answer a job whose handler returned."""
+    answer = messages.succeed(job, value)
+    if log.isEnabledFor(logging.DEBUG):
+        log.debug("ran method=%s channel=%s id=%s", job.method, text(job.channel), job.id)
+    return answer
+
+
+def failed(job: Run, error: BaseException) -> Answer:
+    """Answer a job whose handler raised; the traceback is for the log, never for the wire."""
+    # server.run.handler-error, server.run.goes-on
+    chosen = isinstance(error, JobError)
+    log.log(
+        logging.INFO if chosen else logging.ERROR,
+        "failed method=%s channel=%s id=%s: %s",
+        job.method,
+        text(job.channel),
+        job.id,
+        error if chosen else type(error).__name__,
+        exc_info=None if chosen else error,
+    )
+    return messages.fail(job, error)
+
+
+def described(answer: Answer) -> tuple[str, str, str]:
+    """Return what a log line says of an answer: channel, id and the beginning of the result."""
+    return text(answer.channel), answer.id, text(answer.result[:200])
+
+
+def text(data: bytes) -> str:
+    """Return bytes as text that fits into one line of a log."""
+    return data.decode(errors="backslashreplace")

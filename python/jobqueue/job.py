@@ -1,0 +1,50 @@
+"""A job as its caller sees it: a future, settled once."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, InvalidStateError
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Job(Future[Any]):
+    """The outcome to come of one call; everything in `concurrent.futures` works on it.
+
+    `result()` gives the handler's value or raises: JobError, where the job was answered with an
+    error; JobTimeout, where its own timeout passed; ConnectionLost or NotQueued, where a connection
+    was lost. The timeout of `result(timeout=…)` only ends that wait and leaves the job as it is.
+    """
+
+    def __init__(
+        self, job_id: str, method: str, channel: str, forget: Callable[[str], None]
+    ) -> None:
+        super().__init__()
+        self._forget = forget
+        self.id = job_id
+        self.method = method
+        self.channel = channel
+
+    def __repr__(self) -> str:
+        return f"<Job {self.method!r} channel={self.channel} id={self.id} {self._state.lower()}>"
+
+    def cancel(self) -> bool:
+        """Stop waiting. The job runs all the same, and its result is ignored."""
+        if self.done():
+            return self.cancelled()
+        cancelled = super().cancel()
+        if cancelled:
+            self._forget(self.id)
+            self.set_running_or_notify_cancel()
+        return cancelled
+
+    def settle(self, value: object, error: Exception | None) -> None:
+        """Give the job its outcome; ignored where it was cancelled."""
+        try:
+            if error is None:
+                self.set_result(value)
+            else:
+                self.set_exception(error)
+        except InvalidStateError:
+            return

@@ -1,0 +1,257 @@
+"""Jobs and results: from bytes to what they mean, and back.
+
+Stricter than `json` in both directions: UTF-8 only, no NaN, no number that a double can't hold.
+Decoding raises `InvalidMessage` and nothing else, whatever the bytes. Encoding a job raises
+TypeError or ValueError where the caller's value has no portable JSON; encoding an answer never
+fails, it answers with an error. `decide` is the table of the protocol's section 7.2.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+
+from jobqueue.errors import InvalidMessage, JobError, publishable
+
+if TYPE_CHECKING:
+    from collections.abc import Container
+
+LIMIT_BYTES = 1_048_576
+DEPTH_LIMIT = 32
+INTEGER_LIMIT = 2**53 - 1
+
+
+class Run(NamedTuple):
+    """A job to run: its parameters go to the handler of its method."""
+
+    message: bytes
+    channel: bytes
+    id: str
+    method: Any  # a non-empty string, where `decide` returns this
+    parameters: Any
+
+
+class Answer(NamedTuple):
+    """A message and its result, which goes to the channel before the message is removed."""
+
+    message: bytes
+    channel: bytes
+    id: str
+    result: bytes
+
+
+class Dead(NamedTuple):
+    """A message that no server can answer, and why: it is buried, then removed."""
+
+    message: bytes
+    reason: str
+
+
+class Result(NamedTuple):
+    """What a client learns about the job with the id: its value, or the error in place of one."""
+
+    id: str
+    value: Any
+    error: JobError | None
+
+
+def decide(
+    message: bytes, methods: Container[str], channel_prefixes: tuple[str, ...] | None = None
+) -> Run | Answer | Dead:
+    """Decide what becomes of a message.
+
+    Args:
+        message: Any bytes at all.
+        methods: The names that have a handler.
+        channel_prefixes: What a job's channel has to begin with; None allows all channels.
+    """
+    try:
+        job = _decode(message)
+        channel, job_id = _address(job, channel_prefixes)
+    except InvalidMessage as error:
+        return Dead(message, str(error))
+    method = job.get("method")
+    # server.run.parameters, server.run.members
+    run = Run(message, channel, job_id, method, job.get("parameters"))
+    if not (isinstance(method, str) and method):
+        # server.run.invalid-job
+        return fail(run, JobError("invalid-job", "$.method is no non-empty string"))
+    if method not in methods:
+        # server.run.method-not-found
+        return fail(run, JobError("method-not-found", f"no handler is named {method!r}"))
+    return run
+
+
+def succeed(job: Run, value: object) -> Answer:
+    """Answer a job with its handler's value, or with why that can't be published."""
+    try:
+        # server.result.form, server.result.id, server.result.value
+        result = _encode({"id": job.id, "result": value})
+    except (TypeError, ValueError, RecursionError) as error:
+        # server.result.not-serializable
+        return fail(job, JobError("result-not-serializable", f"the result is no JSON: {error}"))
+    if len(result) > LIMIT_BYTES:
+        # server.result.too-large
+        sentence = f"the result has {len(result)} bytes, more than {LIMIT_BYTES}"
+        return fail(job, JobError("result-too-large", sentence))
+    return Answer(job.message, job.channel, job.id, result)
+
+
+def fail(job: Run, failure: BaseException) -> Answer:
+    """Answer a job with an error, whatever the exception.
+
+    Anything but a JobError becomes `handler-error` with the exception's own message. A JobError is
+    mended where it can't be published as it is: a code that isn't allowed becomes `handler-error`,
+    and data that is no JSON is left out.
+    """
+    code, data = "handler-error", None
+    sentence = _sentence(failure)
+    if isinstance(failure, JobError):
+        sentence, data = str(failure.message), failure.data
+        if publishable(str(failure.code)):
+            code = str(failure.code)
+    # server.result.error
+    error: dict[str, Any] = {"code": _encodable(code), "message": _encodable(sentence)}
+    try:
+        with_data = error if data is None else error | {"data": data}
+        result = _encode({"id": job.id, "error": with_data})
+    except (TypeError, ValueError, RecursionError):
+        result = _encode({"id": job.id, "error": error})
+    if len(result) > LIMIT_BYTES:
+        sentence = f"the error has {len(result)} bytes, more than {LIMIT_BYTES}"
+        result = _encode({"id": job.id, "error": {"code": "result-too-large", "message": sentence}})
+    return Answer(job.message, job.channel, job.id, result)
+
+
+def encode_job(method: str, parameters: object, channel: str, job_id: str) -> bytes:
+    """Write a job.
+
+    Raises:
+        TypeError: The method is no string, or the parameters hold what JSON doesn't have.
+        ValueError: The method is empty, the parameters are outside the portable set, or the job is
+            larger than 1 MiB.
+    """
+    if not isinstance(method, str):
+        raise TypeError(f"a method is a string, not {type(method).__name__}")
+    if not method:
+        raise ValueError("a method is named by a non-empty string")
+    try:
+        # client.job.form, client.job.parameters
+        message = _encode(
+            {"method": method, "parameters": parameters, "channel": channel, "id": job_id}
+        )
+    except RecursionError:
+        raise ValueError(f"the parameters are nested deeper than {DEPTH_LIMIT}") from None
+    if len(message) > LIMIT_BYTES:
+        # client.job.size
+        raise ValueError(f"the job has {len(message)} bytes, more than {LIMIT_BYTES}")
+    if message.count(b"[") + message.count(b"{") > DEPTH_LIMIT or _LONG_NUMBER.search(message):
+        _check_portable(parameters, "parameters", 0)
+    return message
+
+
+def decode_result(message: bytes) -> Result:
+    """Read a result.
+
+    Raises:
+        InvalidMessage: The bytes are no result.
+    """
+    result = _decode(message, limit_bytes=None)
+    job_id = result.get("id")
+    if not isinstance(job_id, str):
+        raise InvalidMessage("$.id", "is no string")
+    if ("result" in result) == ("error" in result):
+        raise InvalidMessage("$", "has not exactly one of the members result and error")
+    if "result" in result:
+        return Result(job_id, result["result"], None)
+    error = result["error"]
+    if not isinstance(error, dict):
+        raise InvalidMessage("$.error", "is no object")
+    code, sentence = error.get("code"), error.get("message")
+    if not isinstance(code, str):
+        raise InvalidMessage("$.error.code", "is no string")
+    if not isinstance(sentence, str):
+        raise InvalidMessage("$.error.message", "is no string")
+    return Result(job_id, None, JobError(code, sentence, error.get("data")))
+
+
+# Numbers that may be beyond INTEGER_LIMIT have at least this many digits in a row.
+_LONG_NUMBER = re.compile(rb"\d{16}")
+
+_to_text = json.JSONEncoder(
+    ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":")
+).encode
+
+
+def _encode(value: object) -> bytes:
+    return _to_text(value).encode()
+
+
+def _constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _float(digits: str) -> float:
+    number = float(digits)
+    if math.isinf(number):
+        raise ValueError("a number is beyond a double")
+    return number
+
+
+_to_value = json.JSONDecoder(parse_constant=_constant, parse_float=_float).decode
+
+
+def _decode(message: bytes, limit_bytes: int | None = LIMIT_BYTES) -> dict[str, Any]:
+    if limit_bytes is not None and len(message) > limit_bytes:
+        raise InvalidMessage("$", f"has {len(message)} bytes, more than {limit_bytes}")
+    try:
+        value = _to_value(message.decode())
+    except UnicodeDecodeError as error:
+        raise InvalidMessage("$", f"is no UTF-8: {error.reason} at byte {error.start}") from None
+    except RecursionError:
+        raise InvalidMessage("$", "is nested too deeply") from None
+    except ValueError as error:
+        raise InvalidMessage("$", f"is no JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise InvalidMessage("$", "is no object")
+    return value
+
+
+def _address(job: dict[str, Any], channel_prefixes: tuple[str, ...] | None) -> tuple[bytes, str]:
+    channel, job_id = job.get("channel"), job.get("id")
+    if not (isinstance(channel, str) and channel):
+        raise InvalidMessage("$.channel", "is no non-empty string")
+    if not (isinstance(job_id, str) and job_id):
+        raise InvalidMessage("$.id", "is no non-empty string")
+    # server.channel-prefix.confined
+    if channel_prefixes is not None and not channel.startswith(channel_prefixes):
+        raise InvalidMessage("$.channel", f"is outside the allowed prefixes: {channel!r}")
+    try:
+        job_id.encode()
+        return channel.encode(), job_id
+    except UnicodeEncodeError:
+        raise InvalidMessage("$", "has a lone surrogate in its channel or id") from None
+
+
+def _check_portable(value: object, path: str, depth: int) -> None:
+    if isinstance(value, int) and abs(value) > INTEGER_LIMIT:
+        raise ValueError(f"{path} is beyond ±(2**53-1), which other languages can't read exactly")
+    if isinstance(value, dict | list | tuple):
+        if depth == DEPTH_LIMIT:
+            raise ValueError(f"the parameters are nested deeper than {DEPTH_LIMIT}")
+        members = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, member in members:
+            _check_portable(member, f"{path}[{key!r}]", depth + 1)
+
+
+def _sentence(failure: BaseException) -> str:
+    try:
+        return str(failure) or type(failure).__name__
+    except Exception:  # the application's own __str__ may fail, too
+        return type(failure).__name__
+
+
+def _encodable(text: str) -> str:
+    return text.encode(errors="backslashreplace").decode()

@@ -1,0 +1,88 @@
+"""Where connections come from: a URL, or the connection pool of a ready-made redis-py client.
+
+redis-py's defaults defeat the protocol. It repeats commands by itself, so that a lost reply queues
+a job twice and a lost claim strands one; it stops waiting sooner than a claim does; it may decode
+replies, and a message that was decoded can't be removed by its exact bytes. So the pool of a URL is
+made without all this, and a client that has it is refused in one sentence.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from redis import ConnectionPool, Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+DEFAULT_URL = "redis://localhost:6379/0"
+PATIENCE_SECONDS = 3.0  # how long Redis may take to answer, beyond the time that a claim blocks
+
+
+def pool_of(source: str | Redis, block_seconds: float = 0.0) -> ConnectionPool:
+    """Return the pool that the source stands for.
+
+    Args:
+        source: A URL that redis-py understands, or a client of its own making.
+        block_seconds: How long a claim blocks.
+
+    Raises:
+        TypeError: The source is neither.
+        ValueError: The URL or the client can't be used.
+    """
+    if isinstance(source, str):
+        pool: ConnectionPool = ConnectionPool.from_url(source, **options(source, block_seconds))
+    elif isinstance(source, Redis):
+        pool = source.connection_pool
+    else:
+        raise TypeError(f"Redis is given as a URL or a redis.Redis, not {type(source).__name__}")
+    require_usable(pool, block_seconds)
+    return pool
+
+
+def options(url: str, block_seconds: float) -> dict[str, Any]:
+    """Return redis-py's options for a URL's connections; what stands in the URL itself wins."""
+    settings: dict[str, Any] = {
+        "protocol": 2,  # nothing here needs RESP3, and its handshake takes more commands
+        "retry": Retry(NoBackoff(), 0),
+        "socket_timeout": block_seconds + PATIENCE_SECONDS,
+    }
+    if not url.startswith("unix:"):
+        settings["socket_connect_timeout"] = PATIENCE_SECONDS
+    return settings
+
+
+def require_usable(pool: Any, block_seconds: float) -> None:
+    """Refuse a pool whose connections would break the protocol.
+
+    Raises:
+        ValueError: One sentence that says why, and what to pass to redis-py instead.
+    """
+    if getattr(pool, "cache", None) is not None:
+        raise ValueError("client-side caching isn't possible here: create the client without cache")
+    # Built but not connected: only the connection itself knows what redis-py's defaults came to.
+    connection = pool.connection_class(**pool.connection_kwargs)
+    if connection.retry.get_retries() != 0:
+        # client.push.once
+        raise ValueError(
+            "this client repeats commands, which queues jobs twice: create it with retry=None"
+        )
+    if connection.encoder.decode_responses:
+        # server.remove.exact-bytes
+        raise ValueError(
+            "this client decodes replies, but jobs are bytes: create it without decode_responses"
+        )
+    timeout = connection.socket_timeout
+    if timeout is None or timeout <= block_seconds:
+        raise ValueError(
+            f"this client's socket_timeout is {timeout}: create it with more than {block_seconds:g} "
+            f"seconds, or a dead peer goes unnoticed and a claim is given up too soon"
+        )
+
+
+def identity(settings: Mapping[str, Any]) -> str:
+    """Name the Redis that a pool's connections lead to, without its password."""
+    place = settings.get("path") or f"{settings.get('host')}:{settings.get('port')}"
+    return f"{place}/{settings.get('db') or 0}"

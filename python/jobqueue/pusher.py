@@ -1,0 +1,126 @@
+"""The connection that jobs are pushed on. A push doesn't wait: a thread reads what Redis replies.
+
+So a push costs one write, however slow Redis is, and a job can be settled by its result before the
+reply to its push is there. A push is never sent twice.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from typing import TYPE_CHECKING
+
+from jobqueue.connection import Connection
+from jobqueue.errors import ConnectionLost, NotQueued
+from jobqueue.flows import Refusal
+from jobqueue.pools import PATIENCE_SECONDS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from redis import ConnectionPool
+
+    Push = tuple[Sequence[str], float]  # the ids of the jobs in one LPUSH, and when it was sent
+
+
+class Pusher:
+    """Pushes to one queue, on one connection at a time.
+
+    Args:
+        pool: Where its connections come from.
+        queue: The queue.
+        refused: Called with the ids of jobs that Redis refused, and its words.
+        lost: Called with the ids of jobs that may or may not have been pushed, and why.
+    """
+
+    def __init__(
+        self,
+        pool: ConnectionPool,
+        queue: bytes,
+        refused: Callable[[Sequence[str], str], None],
+        lost: Callable[[Sequence[str], ConnectionLost], None],
+    ) -> None:
+        self._pool = pool
+        self._queue = queue
+        self._refused = refused
+        self._lost = lost
+        self._lock = threading.Lock()
+        self._connection: Connection | None = None
+        self._closed = False
+        self._unanswered: deque[Push] = deque()
+
+    def push(self, messages: Sequence[bytes], job_ids: Sequence[str]) -> None:
+        """Push messages in their order, in one command.
+
+        Raises:
+            NotQueued: There is no connection to push on; nothing was sent.
+        """
+        with self._lock:
+            try:
+                connection = self._usable()
+            except ConnectionLost as error:
+                raise NotQueued(f"no connection to push on: {error}") from error
+            push = (job_ids, time.monotonic())
+            self._unanswered.append(push)
+            try:
+                # client.push.left, client.push.once
+                connection.send([(b"LPUSH", self._queue, *messages)])
+            except ConnectionLost:
+                connection.interrupt()  # the thread that reads settles what is unanswered
+
+    def close(self) -> None:
+        """Disconnect."""
+        with self._lock:
+            self._closed = True
+            if self._connection is not None:
+                self._connection.interrupt()
+
+    def _usable(self) -> Connection:
+        if self._closed:
+            raise ConnectionLost("the client is closed")
+        connection = self._connection
+        if connection is not None and not self._unanswered:
+            # Idle connections are closed by peers; noticed in time, that costs no job.
+            try:
+                connection.readable(0)
+            except ConnectionLost:
+                connection = None
+        if connection is None:
+            self._connection = connection = Connection(self._pool)
+            self._unanswered = deque()
+            threading.Thread(
+                target=self._read,
+                args=(connection, self._unanswered),
+                name="jobqueue pusher",
+                daemon=True,
+            ).start()
+        return connection
+
+    def _read(self, connection: Connection, unanswered: deque[Push]) -> None:
+        try:
+            while True:
+                if connection.readable(PATIENCE_SECONDS):
+                    self._answered(connection, unanswered)
+                elif unanswered and time.monotonic() - unanswered[0][1] > PATIENCE_SECONDS:
+                    raise ConnectionLost("Redis doesn't answer to a push")  # noqa: TRY301
+        except ConnectionLost as error:
+            with self._lock:
+                if self._connection is connection:
+                    self._connection = None
+                connection.close()
+            # client.lost.settles: nobody knows whether these were pushed.
+            for job_ids, _ in unanswered:
+                self._lost(job_ids, error)
+
+    def _answered(self, connection: Connection, unanswered: deque[Push]) -> None:
+        refused = []
+        with self._lock:  # TLS allows no read while another thread writes
+            while unanswered and connection.readable(0):
+                (reply,) = connection.receive(1)
+                job_ids, _ = unanswered.popleft()
+                if isinstance(reply, Refusal):
+                    refused.append((job_ids, reply.text))
+        for job_ids, text in refused:
+            # client.settle.not-queued
+            self._refused(job_ids, text)
