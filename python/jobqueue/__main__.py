@@ -1,0 +1,24 @@
+"""The command `jobqueue`, which needs the extra `cli`; the library itself does without it."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Run the command line and exit with its status."""
+    try:
+        from jobqueue import cli  # noqa: PLC0415 - what is missing is to be said in a sentence
+    except ModuleNotFoundError as missing:
+        if missing.name not in {"rich", "typer"}:
+            raise
+        sys.stderr.write(
+            f"jobqueue: the command line needs {missing.name}; "
+            "install it with: pip install 'jobqueue[cli]'\n"
+        )
+        sys.exit(2)
+    cli.main()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""`jobqueue dead`: what no server could answer, to be looked at, requeued or dropped."""
+
+import base64
+from typing import Annotated
+
+import typer
+
+from jobqueue import admin, keys
+from jobqueue.cli.options import Json, Queue, Url
+from jobqueue.cli.terminal import Fault, Status, connect, say, say_table, talking_to, to_json
+from jobqueue.pools import DEFAULT_URL
+
+Names = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="NAME", help="Messages, by the names that `dead list` shows."),
+]
+All = Annotated[bool, typer.Option("--all", help="All of them, in place of names.")]
+
+
+def list_dead(
+    *, as_json: Json = False, redis: Url = DEFAULT_URL, queue: Queue = keys.QUEUE
+) -> None:
+    """List the dead messages, oldest first.
+
+      jobqueue dead list
+      jobqueue dead list --json | jq -r 'select(.size_bytes > 1000) | .name'
+
+    A message's name is a digest of its bytes: it stays the same whatever else comes and goes, and
+    equal messages share it. In a pipe each line is a message, with tabs between name, size in
+    bytes, reason and text. With --json each line is an object that holds the exact bytes: as
+    `text`, or as `base64` where they are no UTF-8.
+    """
+    with talking_to(connect(redis)) as client:
+        messages = admin.dead_messages(client, queue)
+        if as_json:
+            for each in messages:
+                say(to_json(_described(each)))
+            return
+        rows = (
+            (each.name, len(each.message), each.reason, keys.text(each.message))
+            for each in messages
+        )
+        say_table(("name", "bytes", "reason", "message"), rows)
+
+
+def requeue_dead(
+    names: Names = None,
+    *,
+    everything: All = False,
+    redis: Url = DEFAULT_URL,
+    queue: Queue = keys.QUEUE,
+) -> None:
+    """Push dead messages to the queue again.
+
+      jobqueue dead requeue 3f9a1c20be77
+      jobqueue dead requeue --all
+
+    The very bytes go behind the jobs that wait. What dies again comes back under its name.
+    """
+    chosen = _chosen(names, everything=everything)
+    with talking_to(connect(redis)) as client:
+        moved = _found(admin.requeue_dead(client, chosen, queue), chosen)
+    say(f"{moved} moved from {keys.dead(queue)} to {queue}")
+
+
+def drop_dead(
+    names: Names = None,
+    *,
+    everything: All = False,
+    redis: Url = DEFAULT_URL,
+    queue: Queue = keys.QUEUE,
+) -> None:
+    """Delete dead messages for good.
+
+      jobqueue dead drop 3f9a1c20be77
+      jobqueue dead drop --all
+
+    Nothing brings them back.
+    """
+    chosen = _chosen(names, everything=everything)
+    with talking_to(connect(redis)) as client:
+        dropped = _found(admin.drop_dead(client, chosen, queue), chosen)
+    say(f"{dropped} deleted from {keys.dead(queue)}")
+
+
+def _described(dead: admin.DeadMessage) -> dict[str, object]:
+    description = {"name": dead.name, "size_bytes": len(dead.message), "reason": dead.reason}
+    try:
+        return description | {"text": dead.message.decode()}
+    except UnicodeDecodeError:
+        return description | {"base64": base64.b64encode(dead.message).decode()}
+
+
+def _chosen(names: list[str] | None, *, everything: bool) -> list[str] | None:
+    if bool(names) == everything:
+        raise Fault("name the dead messages, or say --all", Status.USAGE)
+    return names or None
+
+
+def _found(count: int, names: list[str] | None) -> int:
+    if names and not count:
+        raise Fault(f"no dead message is named {' or '.join(names)}", Status.FAILED)
+    return count

@@ -1,0 +1,70 @@
+"""`jobqueue status` and `jobqueue requeue`: what lies on a queue's lists, and the way back."""
+
+import dataclasses
+from typing import Annotated
+
+import typer
+
+from jobqueue import admin, keys
+from jobqueue.cli.options import Json, Queue, Url
+from jobqueue.cli.terminal import Fault, Status, connect, say, say_table, talking_to, to_json
+from jobqueue.errors import ProcessorInUse
+from jobqueue.lock import ProcessorLock
+from jobqueue.pools import DEFAULT_URL, identity
+
+
+def status(*, as_json: Json = False, redis: Url = DEFAULT_URL, queue: Queue = keys.QUEUE) -> None:
+    """Count the messages on each of the queue's lists.
+
+      jobqueue status
+      jobqueue status --json | jq .waiting
+
+    In a pipe each line is a list: its kind, its key and its length, with tabs between.
+    """
+    with talking_to(connect(redis)) as client:
+        counts = admin.status(client, queue)
+    if as_json:
+        say(to_json(dataclasses.asdict(counts)))
+        return
+    rows = [
+        ("queue", queue, counts.waiting),
+        *(("in-process list", key, length) for key, length in counts.in_process.items()),
+        ("dead list", keys.dead(queue), counts.dead),
+    ]
+    say_table(("list", "key", "length"), rows)
+
+
+def requeue(
+    processor: Annotated[
+        str | None, typer.Argument(metavar="PROCESSOR", help="Whose in-process list it is.")
+    ] = None,
+    *,
+    in_process: Annotated[
+        str | None, typer.Option(metavar="KEY", help="The list's whole key, in place of PROCESSOR.")
+    ] = None,
+    redis: Url = DEFAULT_URL,
+    queue: Queue = keys.QUEUE,
+) -> None:
+    """Return an orphaned in-process list to the queue.
+
+      jobqueue requeue web-7
+      jobqueue requeue --in-process job-queue:in-process
+
+    All of its jobs wait in front of the others then, the oldest first out. A server that comes back
+    under its name recovers its list by itself: this is for those that don't. While a server runs,
+    its jobs would run twice. Where it runs on this host, its list is refused; whether it runs on
+    another one is for you to know.
+    """
+    if processor is not None and in_process is None:
+        in_process = keys.in_process(queue, processor)
+    elif processor is not None or in_process is None:
+        raise Fault("requeue needs either PROCESSOR or --in-process KEY", Status.USAGE)
+    client = connect(redis)
+    place = identity(client.connection_pool.connection_kwargs)
+    try:
+        with talking_to(client), ProcessorLock(place, in_process):
+            moved = admin.requeue(client, in_process, queue)
+    except ProcessorInUse:
+        sentence = f"{in_process} is in use by a server on this host: its jobs would run twice"
+        raise Fault(sentence, Status.FAILED) from None
+    say(f"{moved} moved from {in_process} to {queue}")

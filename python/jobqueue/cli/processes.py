@@ -1,0 +1,134 @@
+"""Several server processes under one parent: started, restarted when they die, stopped together.
+
+The parent runs no jobs and never talks to Redis, so nothing that a handler does can bring it down.
+What a server had claimed when it died stays on its in-process list; the next one of the same name
+recovers it. SIGTERM or SIGINT lets every server drain; a SIGINT after that kills them all.
+
+Each server's stdin is a pipe whose other end only the parent holds: however the parent dies, each
+server reads the end of it and stops by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import subprocess
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from asyncio.subprocess import Process
+    from collections.abc import Mapping, Sequence
+
+_log = logging.getLogger("jobqueue.cli")
+
+_FIRST_PAUSE_S = 0.25
+_LONGEST_PAUSE_S = 15.0
+_HEALTHY_S = 30.0  # a server that lived so long didn't die of the way it was started
+
+
+class Processes:
+    """The servers of one `jobqueue serve --processes`.
+
+    Args:
+        command: What starts a server.
+        environments: The whole environment of each server, by the key of its in-process list.
+        hopeless: The exit status that a further start wouldn't change: it stops all servers.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        environments: Mapping[str, Mapping[str, str]],
+        *,
+        hopeless: int,
+    ) -> None:
+        self._command = command
+        self._environments = environments
+        self._hopeless = hopeless
+        self._running: set[Process] = set()
+        self._stopping = asyncio.Event()
+        self._killed = False
+
+    async def run(self) -> int:
+        """Keep all servers running until a signal, or a hopeless one among them, stops them.
+
+        Returns:
+            0 when all have drained, 130 when a SIGINT killed them, else the highest of theirs.
+        """
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self._stop)
+        loop.add_signal_handler(signal.SIGINT, self._interrupt)
+        statuses = await asyncio.gather(*map(self._keep, self._environments))
+        return 128 + signal.SIGINT if self._killed else max(statuses)
+
+    async def _keep(self, key: str) -> int:
+        loop = asyncio.get_running_loop()
+        pause_s = _FIRST_PAUSE_S
+        while not self._stopping.is_set():
+            started_s = loop.time()
+            status = await self._start(key)
+            if self._stopping.is_set():
+                # One that had no handler for SIGTERM yet hadn't claimed anything either.
+                return 0 if status == -signal.SIGTERM else abs(status)
+            if status == self._hopeless:
+                self._stop()
+                return status
+            if loop.time() - started_s >= _HEALTHY_S:
+                pause_s = _FIRST_PAUSE_S
+            _log.warning(
+                "the server of %s %s and starts again in %.2f s", key, _ending(status), pause_s
+            )
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+        return 0
+
+    async def _start(self, key: str) -> int:
+        process = await asyncio.create_subprocess_exec(
+            *self._command,
+            env=self._environments[key],
+            stdin=subprocess.PIPE,
+            start_new_session=True,  # a terminal's Ctrl-C reaches the parent alone
+        )
+        _log.info("the server of %s is process %d", key, process.pid)
+        self._running.add(process)
+        if self._stopping.is_set():  # by a signal that came during the start
+            self._signal()
+        status = await process.wait()
+        self._running.discard(process)
+        return status
+
+    def _interrupt(self) -> None:
+        self._killed = self._stopping.is_set()
+        self._stop()
+
+    def _stop(self) -> None:
+        _log.info("stopping %d servers", len(self._running))
+        self._stopping.set()
+        self._signal()
+
+    def _signal(self) -> None:
+        for process in self._running:
+            with suppress(ProcessLookupError):
+                process.send_signal(signal.SIGKILL if self._killed else signal.SIGTERM)
+
+
+def stop_with_parent() -> None:
+    """Send this process SIGTERM once its stdin ends, which is when its parent has died."""
+
+    def wait() -> None:
+        while os.read(0, 1):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, name="jobqueue-parent", daemon=True).start()
+
+
+def _ending(status: int) -> str:
+    if status < 0:
+        return f"was killed by {signal.Signals(-status).name}"
+    return f"ended with status {status}"

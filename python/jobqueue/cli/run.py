@@ -1,0 +1,76 @@
+"""`jobqueue run`: one job, from the command line to its result."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from jobqueue.cli.options import Queue, Url
+from jobqueue.cli.terminal import Fault, Status, connect, say, to_json
+from jobqueue.client import Client
+from jobqueue.errors import ConnectionLost, JobError, JobTimeout, NotQueued
+from jobqueue.keys import QUEUE
+from jobqueue.pools import DEFAULT_URL
+
+
+def run(
+    method: Annotated[str, typer.Argument(metavar="METHOD", help="Which handler runs it.")],
+    parameters: Annotated[
+        str,
+        typer.Argument(
+            metavar="JSON|@FILE|-", help="What the handler gets: JSON, a file of it, or stdin."
+        ),
+    ] = "null",
+    *,
+    timeout_s: Annotated[
+        float | None,
+        typer.Option("--timeout", metavar="S", min=0, help="Wait at most so many seconds."),
+    ] = None,
+    redis: Url = DEFAULT_URL,
+    queue: Queue = QUEUE,
+) -> None:
+    """Run one job and print its result.
+
+      jobqueue run echo '{"request": "hello"}'
+      jobqueue run resize @picture.json --timeout 30
+      date | jq -R . | jobqueue run echo -
+      jobqueue run sleep -- -1
+
+    The result is JSON in one line. An error in place of one goes to stderr, with exit status 1.
+    Without --timeout the command waits for ever.
+    """
+    value = _read_json(parameters)
+    connect(redis).close()  # a wrong URL is told in the same sentence everywhere
+    try:
+        with Client(redis, queue=queue) as jobs:
+            result = jobs.run(method, value, timeout=timeout_s).result()
+    except JobError as error:
+        data = "" if error.data is None else f"; data: {to_json(error.data)}"
+        raise Fault(f"{error}{data}", Status.FAILED) from None
+    except JobTimeout:
+        sentence = f"no result came within {timeout_s:g} s; the job may run yet"
+        raise Fault(sentence, Status.TIMEOUT) from None
+    except NotQueued as error:
+        raise Fault(f"the job was not queued: {error}", Status.NO_REDIS) from None
+    except ConnectionLost as error:
+        raise Fault(f"the job may have run: {error}", Status.LOST) from None
+    except (TypeError, ValueError) as error:
+        raise Fault(f"this can't be a job: {error}", Status.USAGE) from None
+    say(to_json(result))
+
+
+def _read_json(source: str) -> Any:
+    try:
+        if source == "-":
+            return json.loads(sys.stdin.buffer.read().decode("utf-8-sig"))
+        if source.startswith("@"):
+            return json.loads(Path(source[1:]).read_bytes().decode("utf-8-sig"))
+        return json.loads(source)
+    except OSError as error:
+        raise Fault(f"the parameters can't be read: {error}", Status.USAGE) from None
+    except RecursionError:
+        raise Fault("the parameters are nested too deeply", Status.USAGE) from None
+    except ValueError as error:
+        raise Fault(f"the parameters are no JSON: {error}", Status.USAGE) from None

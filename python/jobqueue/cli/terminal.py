@@ -1,0 +1,118 @@
+"""What the commands say: results on stdout, a fault in one sentence on stderr, and an exit status.
+
+Nothing from Redis reaches a terminal as it is: what a terminal would obey, or not show, is escaped.
+No sentence holds a Redis URL or a part of one, for a URL holds a password.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from contextlib import contextmanager
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+import redis
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from jobqueue.pools import pool_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+_WIDEST = 500  # characters of a cell, which is more than a terminal shows
+
+
+class Status(IntEnum):
+    """The exit statuses of `jobqueue`."""
+
+    DONE = 0
+    FAILED = 1  # the job's answer is an error, or the command was refused
+    USAGE = 2  # the command line, its JSON, its URL or its module is wrong
+    TIMEOUT = 3  # no result in time; the job may run yet
+    NO_REDIS = 4  # Redis can't be reached or refuses; the job never runs
+    LOST = 5  # a connection was lost; the job may have run
+    INTERRUPTED = 130
+
+
+class Fault(Exception):  # noqa: N818 - whose fault it is, its status says
+    """What ends a command: one sentence for stderr, and an exit status."""
+
+    def __init__(self, sentence: str, status: Status) -> None:
+        super().__init__(sentence)
+        self.status = status
+
+
+def speak_utf8() -> None:
+    """Write UTF-8 to stdout and stderr, whatever the locale: JSON is nothing else."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+
+
+def say(line: str) -> None:
+    """Write a line to stdout."""
+    sys.stdout.write(f"{line}\n")
+
+
+def plain(text: str) -> str:
+    """Escape what isn't printable, line breaks included, in the way of JSON."""
+    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
+
+
+def to_json(value: object) -> str:
+    """Write a value as JSON in one line."""
+    return plain(json.dumps(value, ensure_ascii=False))
+
+
+def say_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a table: for people on a terminal; elsewhere a line for each row, with tabs between."""
+    if not sys.stdout.isatty():
+        for row in rows:
+            say("\t".join(plain(str(cell)) for cell in row))
+        return
+    table = Table(box=None, pad_edge=False)
+    for title in header:
+        table.add_column(title, overflow="ellipsis", no_wrap=True)
+    for row in rows:
+        table.add_row(*(Text(plain(str(cell)[:_WIDEST])) for cell in row))
+    Console().print(table)
+
+
+def connect(url: str) -> redis.Redis:
+    """Make a client for one command; it connects when it is used."""
+    try:
+        return redis.Redis.from_pool(pool_of(url))
+    except (ValueError, TypeError, redis.RedisError):
+        # The reason given by redis-py or urllib may quote a part of the password.
+        raise Fault(
+            "the Redis URL is invalid; it reads redis://[user:password@]host[:port][/database], "
+            "with rediss:// for TLS, or unix://[user:password@]/path[?db=database]",
+            Status.USAGE,
+        ) from None
+
+
+@contextmanager
+def talking_to(client: redis.Redis) -> Iterator[redis.Redis]:
+    """Close the client at the end, and turn what Redis or the network does wrong into a Fault."""
+    try:
+        with client:
+            yield client
+    except redis.AuthenticationError as error:
+        sentence = f"{_place(client)} refuses the credentials: {error}"
+    except (redis.ConnectionError, redis.TimeoutError) as error:
+        sentence = f"can't reach {_place(client)}: {error}"
+    except redis.RedisError as error:
+        sentence = f"{_place(client)} refuses the command: {error}"
+    else:
+        return
+    raise Fault(sentence, Status.NO_REDIS)
+
+
+def _place(client: redis.Redis) -> str:
+    options = client.connection_pool.connection_kwargs
+    where = options.get("path") or f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"
+    return f"Redis at {where}"

@@ -1,0 +1,186 @@
+"""What an operator does to a queue, on a real Redis."""
+
+import shlex
+from pathlib import Path
+
+import pytest
+from jobqueue import admin
+from redis import Redis, ResponseError
+
+SPEC = Path(__file__).parents[2] / "spec" / "protocol.md"
+HOSTILE = [
+    b"",
+    b"\x00\xff\xfe no UTF-8",
+    b"\x1b[31mred\x1b[0m\r\n",
+    "\ufeff{}".encode(),
+    b"[bold]markup[/bold]",
+    b'{"channel": "c", "id": "1", "method": "echo"}',
+]
+
+
+def test_status_counts_every_list_of_the_queue(redis: Redis) -> None:
+    """The status counts the queue, each in-process list, the bare one too, and the dead list."""
+    redis.lpush("job-queue", "a", "b", "c")
+    redis.lpush("job-queue:in-process:web-1", "d", "e")
+    redis.lpush("job-queue:in-process", "f")
+    redis.lpush("job-queue:dead", "g")
+
+    status = admin.status(redis)
+
+    lists = {"job-queue:in-process": 1, "job-queue:in-process:web-1": 2}
+    assert status == admin.Status("job-queue", waiting=3, in_process=lists, dead=1)
+
+
+def test_status_takes_a_queue_by_its_name_and_not_as_a_pattern(redis: Redis) -> None:
+    """A queue whose name holds glob characters finds its own lists, and no neighbour's."""
+    queue = r"a*[b]?\c"
+    redis.lpush(f"{queue}:in-process:web-1", "own")
+    redis.lpush(r"aX[b]Y\c:in-process:web-1", "of a queue that a glob matches")
+    redis.lpush(f"{queue}:in-process-2:web-1", "of a queue with a longer name")
+    redis.set(f"{queue}:in-process:text", "no list")
+
+    assert admin.status(redis, queue).in_process == {f"{queue}:in-process:web-1": 1}
+
+
+def test_status_gets_by_with_the_acl_of_the_spec(redis: Redis, redis_url: str) -> None:
+    """The user that section 12 gives for `status` can count; it can't read a message."""
+    # The password is the one that the spec's example has.
+    block = SPEC.read_text().partition("```acl status\n")[2].partition("```")[0]
+    redis.execute_command(*shlex.split(block))
+    redis.lpush("job-queue:in-process:web-1", "a")
+
+    with Redis.from_url(redis_url, username="jobqueue-status", password="secret") as user:  # noqa: S106
+        status = admin.status(user)
+        with pytest.raises(ResponseError, match="no permissions"):
+            user.lrange("job-queue", 0, -1)
+
+    assert status.in_process == {"job-queue:in-process:web-1": 1}
+
+
+def test_requeue_lets_the_oldest_out_first(redis: Redis) -> None:
+    """Requeued entries go before what waits, in the order in which they had been claimed."""
+    redis.lpush("job-queue", "1", "2", "3", "4", "5")
+    for _ in range(3):
+        redis.lmove("job-queue", "job-queue:in-process:web-1", "RIGHT", "LEFT")
+
+    moved = admin.requeue(redis, "job-queue:in-process:web-1")
+
+    served = redis.rpop("job-queue", 10)
+    assert (moved, served) == (3, [b"1", b"2", b"3", b"4", b"5"])
+    assert not redis.exists("job-queue:in-process:web-1")
+
+
+def test_requeue_of_nothing_moves_nothing(redis: Redis) -> None:
+    """A list that isn't there has no entries, and the queue stays as it is."""
+    redis.lpush("job-queue", "1")
+
+    assert admin.requeue(redis, "job-queue:in-process:web-1") == 0
+    assert redis.lrange("job-queue", 0, -1) == [b"1"]
+
+
+def test_requeue_that_fails_leaves_every_entry(redis: Redis) -> None:
+    """Where the queue's key holds no list, the entries stay on the in-process list."""
+    redis.set("job-queue", "no list")
+    redis.lpush("job-queue:in-process:web-1", "1", "2")
+
+    with pytest.raises(ResponseError, match="WRONGTYPE"):
+        admin.requeue(redis, "job-queue:in-process:web-1")
+
+    assert redis.lrange("job-queue:in-process:web-1", 0, -1) == [b"2", b"1"]
+
+
+def test_dead_messages_come_oldest_first(redis: Redis) -> None:
+    """Messages that die while the list is read neither hide one nor show one twice."""
+    expected = [b"%d" % number for number in range(250)]
+    redis.lpush("job-queue:dead", *expected)
+
+    read = []
+    for each in admin.dead_messages(redis):
+        read.append(each.message)
+        if len(read) < len(expected):
+            redis.lpush("job-queue:dead", "later")
+
+    assert read[: len(expected)] == expected
+
+
+def test_a_dead_message_is_named_by_its_bytes(redis: Redis) -> None:
+    """Equal messages share a name, others don't, and removing one renames none."""
+    redis.lpush("job-queue:dead", "a", "b", "a")
+    first = [each.name for each in admin.dead_messages(redis)]
+
+    admin.drop_dead(redis, {first[1]})
+
+    assert first[0] == first[2] != first[1]
+    assert [each.name for each in admin.dead_messages(redis)] == [first[0], first[0]]
+
+
+@pytest.mark.parametrize(
+    "message,reason",
+    [
+        (b"\xff", "$ is no UTF-8: invalid start byte at byte 0"),
+        (b"[]", "$ is no object"),
+        (b'{"channel": "c"}', "$.id is no non-empty string"),
+        (
+            b'{"channel": "c", "id": "1", "method": "echo"}',
+            "the server that claimed it may not publish on its channel",
+        ),
+    ],
+)
+def test_a_dead_message_says_why(message: bytes, reason: str) -> None:
+    """The reason is the one for which a server buries the message."""
+    assert admin.DeadMessage(message).reason == reason
+
+
+@pytest.mark.parametrize("message", HOSTILE)
+def test_dead_bytes_are_requeued_exactly(redis: Redis, message: bytes) -> None:
+    """A requeued message has the very bytes that it had, and waits behind the others."""
+    redis.lpush("job-queue:dead", "other", message)
+    redis.lpush("job-queue", "waiting")
+
+    moved = admin.requeue_dead(redis, {admin.DeadMessage(message).name})
+
+    assert moved == 1
+    assert redis.lrange("job-queue", 0, -1) == [message, b"waiting"]
+    assert redis.lrange("job-queue:dead", 0, -1) == [b"other"]
+
+
+def test_requeueing_all_dead_messages_keeps_their_order(redis: Redis) -> None:
+    """All messages go to the queue, the oldest to be claimed first."""
+    redis.lpush("job-queue:dead", *HOSTILE)
+
+    assert admin.requeue_dead(redis, None) == len(HOSTILE)
+    assert redis.rpop("job-queue", len(HOSTILE)) == HOSTILE
+    assert admin.status(redis).dead == 0
+
+
+def test_a_name_stands_for_all_copies(redis: Redis) -> None:
+    """Every copy of a named message is moved or deleted."""
+    redis.lpush("job-queue:dead", "a", "b", "a", "c", "c")
+    a, c = (admin.DeadMessage(message).name for message in (b"a", b"c"))
+
+    assert admin.requeue_dead(redis, {a}) == 2
+    assert admin.drop_dead(redis, {c}) == 2
+    assert redis.lrange("job-queue", 0, -1) == [b"a", b"a"]
+    assert redis.lrange("job-queue:dead", 0, -1) == [b"b"]
+
+
+def test_a_message_that_somebody_else_took_is_not_pushed(redis: Redis) -> None:
+    """Of two operators who requeue one message at the same time, one pushes it."""
+
+    class TakenMeanwhile(frozenset[str]):
+        def __contains__(self, name: object) -> bool:
+            redis.delete("job-queue:dead")
+            return super().__contains__(name)
+
+    redis.lpush("job-queue:dead", "a")
+
+    assert admin.requeue_dead(redis, TakenMeanwhile({admin.DeadMessage(b"a").name})) == 0
+    assert not redis.exists("job-queue")
+
+
+def test_dropping_all_dead_messages_counts_them(redis: Redis) -> None:
+    """All messages are deleted, once."""
+    redis.lpush("job-queue:dead", *HOSTILE)
+
+    assert admin.drop_dead(redis, None) == len(HOSTILE)
+    assert admin.drop_dead(redis, None) == 0

@@ -1,0 +1,277 @@
+"""`jobqueue serve` as a process: what it imports, how it ends, and several under one parent.
+
+The handlers tell what they do through lists in the same Redis: every wait is one for an event.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from redis import Redis
+
+PACKAGES = Path(__file__).parents[1]
+PATIENCE_S = 30
+
+APPLICATION = """
+import os
+from redis import Redis
+from jobqueue import Server, aio
+
+redis = Redis.from_url(os.environ["REDIS_URL"])
+server = Server(os.environ["REDIS_URL"], processor="app", block_timeout=0.1)
+asynchronous = aio.Server(os.environ["REDIS_URL"], processor="app", block_timeout=0.1)
+number = 1
+
+@asynchronous.on("echo")
+async def echo_later(parameters):
+    return parameters
+
+@server.on("echo")
+def echo(parameters):
+    return parameters
+
+@server.on("hold")
+def hold(parameters):
+    redis.rpush("held", os.getpid())
+    redis.blpop(["release"])
+    return parameters
+"""
+
+
+class Start(Protocol):
+    def __call__(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+        """Start the command."""
+
+
+@pytest.fixture
+def serve(redis_url: str, tmp_path: Path) -> Iterator[Start]:
+    """Start `jobqueue serve` beside an application, `app.py`, and end what is left of it."""
+    (tmp_path / "app.py").write_text(APPLICATION)
+    started = []
+
+    def start(*arguments: str, **environment: str) -> subprocess.Popen[str]:
+        variables = {"REDIS_URL": redis_url, "PYTHONPATH": str(PACKAGES), "PATH": os.defpath}
+        process = subprocess.Popen(
+            [sys.executable, "-m", "jobqueue", "serve", *arguments],
+            cwd=tmp_path,
+            env=variables | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate(timeout=PATIENCE_S)
+
+
+def push(redis: Redis, method: str, job_id: str = "1") -> None:
+    """Push a job as a client does."""
+    job = {"method": method, "parameters": [job_id], "channel": "results", "id": job_id}
+    redis.lpush("job-queue", json.dumps(job))
+
+
+def held(redis: Redis) -> int:
+    """Wait until a handler holds a job, and return its process."""
+    popped: Any = redis.blpop(["held"], timeout=PATIENCE_S)
+    assert popped, "a handler starts"
+    return int(popped[1])
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
+    """Wait until the process and all that it started have ended; return its status and stderr."""
+    # A child that is left keeps the pipe open.
+    _, stderr = process.communicate(timeout=PATIENCE_S)
+    return process.returncode, stderr
+
+
+@pytest.mark.parametrize("attribute", ["server", "asynchronous"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_serves_until_a_signal(
+    serve: Start, redis: Redis, attribute: str, number: signal.Signals
+) -> None:
+    """A sync or asyncio server of a module in the current directory answers, and exits with 0."""
+    with redis.pubsub(ignore_subscribe_messages=True) as results:
+        results.subscribe("results")
+        process = serve(f"app:{attribute}")
+        push(redis, "echo")
+        answer = next(message for message in results.listen() if message)
+
+        process.send_signal(number)
+
+    status, stderr = ended(process)
+    assert json.loads(answer["data"]) == {"id": "1", "result": ["1"]}
+    assert (status, "Traceback" in stderr) == (0, False)
+
+
+@pytest.mark.parametrize(
+    "target,sentence",
+    [
+        ("app", "app names no server; write MODULE:SERVER, as in app:server"),
+        (":server", ":server names no server; write MODULE:SERVER, as in app:server"),
+        ("missing:server", "there is no module missing in "),
+        ("app.missing:server", "there is no module app.missing in "),
+        ("app:missing", "module app has no missing"),
+        ("app:number", "app:number is of type int, not a jobqueue Server"),
+        ("broken:server", "importing broken failed at "),
+        ("needy:server", "importing needy failed at "),
+        ("wrong:server", "importing wrong failed: SyntaxError: "),
+    ],
+)
+def test_what_is_no_server_is_one_sentence(
+    serve: Start, tmp_path: Path, target: str, sentence: str
+) -> None:
+    """A target that can't be served ends with status 2."""
+    (tmp_path / "broken.py").write_text("1 / 0\n")
+    (tmp_path / "needy.py").write_text("import missing_too\n")
+    (tmp_path / "wrong.py").write_text("server =\n")
+
+    status, stderr = ended(serve(target))
+
+    assert (status, stderr.count("\n"), "Traceback" in stderr) == (2, 1, False), stderr
+    assert stderr.startswith(f"jobqueue: {sentence}")
+
+
+def test_an_unreachable_redis_is_one_sentence(serve: Start) -> None:
+    """A server that finds no Redis when it starts ends with status 4, and prints no password."""
+    url = "redis://:secret@127.0.0.1:1"
+
+    status, stderr = ended(serve("app:server", "--log-level", "error", REDIS_URL=url))
+
+    assert (status, stderr.count("\n")) == (4, 1), stderr
+    assert stderr.startswith("jobqueue: cannot connect to Redis: ")
+    assert "secret" not in stderr
+
+
+def test_wrong_credentials_are_one_sentence(serve: Start, redis_url: str) -> None:
+    """A server that Redis doesn't know ends with status 4, and prints no password."""
+    url = redis_url.replace("//", "//nobody:secret@")
+
+    status, stderr = ended(serve("app:server", "--log-level", "error", REDIS_URL=url))
+
+    assert (status, stderr.count("\n")) == (4, 1), stderr
+    assert "password" in stderr
+    assert "secret" not in stderr
+
+
+def test_flags_win_over_what_the_application_says(serve: Start, redis: Redis) -> None:
+    """The queue and the in-process list are those of the flags."""
+    redis.lpush("other", json.dumps({"method": "hold", "channel": "c", "id": "1"}))
+    process = serve("app:server", "--queue", "other", "--processor", "web-1")
+    held(redis)
+
+    assert redis.llen("other:in-process:web-1") == 1
+
+    redis.rpush("release", "")
+    process.send_signal(signal.SIGTERM)
+    assert ended(process)[0] == 0
+
+
+def test_a_second_server_of_one_name_is_refused(serve: Start, redis: Redis) -> None:
+    """While a server runs, another of its name ends with status 1 and one sentence."""
+    push(redis, "hold")
+    first = serve("app:server")
+    held(redis)
+
+    status, stderr = ended(serve("app:server", "--log-level", "error"))
+
+    assert (status, stderr.count("\n")) == (1, 1), stderr
+    assert "in use by a server" in stderr
+    redis.rpush("release", "")
+    first.send_signal(signal.SIGTERM)
+    assert ended(first)[0] == 0
+
+
+def test_several_processes_serve_and_drain(serve: Start, redis: Redis) -> None:
+    """Two servers run at once, each with its own list; SIGTERM lets both finish what they hold."""
+    process = serve("app:server", "--processes", "2")
+    push(redis, "hold", "1")
+    push(redis, "hold", "2")
+    servers = {held(redis), held(redis)}
+
+    lists = [redis.llen(f"job-queue:in-process:app-{number}") for number in (1, 2)]
+    process.send_signal(signal.SIGTERM)
+    redis.rpush("release", "", "")
+
+    status, stderr = ended(process)
+    assert (status, "Traceback" in stderr) == (0, False), stderr
+    assert len(servers | {process.pid}) == 3
+    assert lists == [1, 1]
+    assert redis.keys() == []
+
+
+def test_a_killed_process_is_replaced_and_recovers(serve: Start, redis: Redis) -> None:
+    """When a server is killed, another takes its name and runs what it had claimed."""
+    process = serve("app:server", "--processes", "2")
+    push(redis, "hold")
+    killed = held(redis)
+
+    os.kill(killed, signal.SIGKILL)
+    successor = held(redis)
+
+    assert successor != killed
+    process.send_signal(signal.SIGTERM)
+    # The handler that died may have left its wait in Redis.
+    redis.rpush("release", "", "")
+    status, stderr = ended(process)
+    assert status == 0, stderr
+    assert "was killed by SIGKILL" in stderr
+    assert redis.keys("job-queue*") == []
+
+
+def test_a_second_interrupt_stops_at_once(serve: Start, redis: Redis) -> None:
+    """The second SIGINT kills the servers; what they hold stays on its list, with status 130."""
+    process = serve("app:server", "--processes", "2")
+    push(redis, "hold")
+    held(redis)
+    process.send_signal(signal.SIGINT)
+    assert process.stderr is not None
+    assert any("stopping" in line for line in process.stderr), "the first interrupt is logged"
+
+    process.send_signal(signal.SIGINT)
+
+    status, _ = ended(process)
+    assert status == 130
+    lists = [redis.llen(f"job-queue:in-process:app-{number}") for number in (1, 2)]
+    assert sorted(lists) == [0, 1]
+
+
+def test_children_end_with_their_parent(serve: Start, redis: Redis) -> None:
+    """When the parent is killed, its servers finish what they hold and end."""
+    process = serve("app:server", "--processes", "2")
+    push(redis, "hold")
+    held(redis)
+
+    process.kill()
+    redis.rpush("release", "")
+
+    status, _ = ended(process)
+    assert status == -signal.SIGKILL
+    assert redis.keys() == []
+
+
+def test_what_no_further_start_would_change_stops_all(serve: Start, tmp_path: Path) -> None:
+    """When a child can't import the module, no server is started again, with status 2."""
+    (tmp_path / "once.py").write_text(
+        "from pathlib import Path\nfrom app import server\nPath('imported').mkdir()\n"
+    )
+
+    status, stderr = ended(serve("once:server", "--processes", "2"))
+
+    assert status == 2
+    assert "importing once failed at " in stderr
+    assert "starts again" not in stderr
