@@ -63,7 +63,7 @@ class Server:
         block_ms = int(environment.get("JOBQUEUE_BLOCK_MS", "1000"))
         self.block_s = min(max(block_ms, 1), self.block_limit_ms) / 1000
         self.concurrency = int(environment.get("JOBQUEUE_CONCURRENCY", "1"))
-        self.prefixes = tuple(environment.get("JOBQUEUE_CHANNEL_PREFIX", "").split(","))
+        self.prefix = environment.get("JOBQUEUE_CHANNEL_PREFIX", "")
         self.handlers = {"echo": echo, "fail": fail, "wait": wait}
         self.claims: Connection | None = None
         self.answers: Connection | None = None
@@ -234,7 +234,7 @@ class Server:
         return value
 
     def may_publish(self, channel: str) -> bool:
-        return channel.startswith(self.prefixes)
+        return channel.startswith(self.prefix)
 
     def run(self, job: Job) -> dict[str, Json]:
         """The members that the result has beside its id."""

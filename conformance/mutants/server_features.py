@@ -164,17 +164,17 @@ class PrefixIgnored(Server):
 
 class PrefixAnywhere(Server):
     def may_publish(self, channel: str) -> bool:
-        return any(prefix in channel for prefix in self.prefixes)
+        return self.prefix in channel
 
 
 class PrefixIgnoresCase(Server):
     def may_publish(self, channel: str) -> bool:
-        return channel.lower().startswith(tuple(prefix.lower() for prefix in self.prefixes))
+        return channel.lower().startswith(self.prefix.lower())
 
 
 class PrefixUpToFirstColon(Server):
     def may_publish(self, channel: str) -> bool:
-        return channel.startswith(tuple(prefix.partition(":")[0] for prefix in self.prefixes))
+        return channel.startswith(self.prefix.partition(":")[0])
 
 
 class OutsidePrefixAnswered(Server):

@@ -1,0 +1,160 @@
+"""A server whose one round trip per job answers a job and claims the next.
+
+MULTI, PUBLISH, LREM, EXEC and LMOVE leave in one write; only an empty queue leads to BLMOVE. Where
+the transaction is refused although the claim succeeded, both jobs lie on the list, and the way out
+is that of a lost connection: connect again, look, run what is there.
+"""
+
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from typing import Any, NoReturn
+from urllib.parse import unquote, urlsplit
+
+import hiredis
+
+URL = urlsplit(os.environ["REDIS_URL"])
+QUEUE = os.environ["JOBQUEUE_QUEUE"]
+DEAD = QUEUE + ":dead"
+LIST = os.environ.get("JOBQUEUE_IN_PROCESS")
+if not LIST:
+    LIST = QUEUE + ":in-process:" + os.environ["JOBQUEUE_PROCESSOR"]
+BLOCK_S = min(int(os.environ.get("JOBQUEUE_BLOCK_MS", "1000")), 4000) / 1000
+LMOVE = ["LMOVE", QUEUE, LIST, "RIGHT", "LEFT"]
+BLMOVE = ["BLMOVE", QUEUE, LIST, "RIGHT", "LEFT", str(BLOCK_S)]
+
+
+class Stopping:
+    requested = False
+
+    def __init__(self) -> None:
+        signal.signal(signal.SIGTERM, self.request)
+
+    def request(self, *_: object) -> None:
+        self.requested = True
+
+
+class Pipe:
+    """Sends several commands in one write, and returns as many replies, errors among them."""
+
+    def __init__(self) -> None:
+        self.socket = socket.create_connection((URL.hostname or "", URL.port or 6379), 12)
+        self.parser = hiredis.Reader()
+        hello = []
+        if URL.password:
+            hello.append(["AUTH", unquote(URL.username or "default"), unquote(URL.password)])
+        hello.append(["SELECT", URL.path.strip("/") or "0"])
+        for reply in self.send(*hello):
+            check(reply)
+
+    def send(self, *commands: list[Any]) -> list[Any]:
+        self.socket.sendall(b"".join(hiredis.pack_command(tuple(c)) for c in commands))  # type: ignore[arg-type]
+        replies: list[Any] = []
+        while len(replies) < len(commands):
+            reply = self.parser.gets()
+            if reply is not False:
+                replies.append(reply)
+                continue
+            chunk = self.socket.recv(262144)
+            if chunk == b"":
+                raise ConnectionResetError
+            self.parser.feed(chunk)
+        return replies
+
+
+def check(reply: Any) -> Any:
+    if isinstance(reply, hiredis.ReplyError):
+        raise ConnectionError(str(reply))
+    return reply
+
+
+def fail(parameters: Any) -> NoReturn:
+    raise LookupError(parameters["message"])
+
+
+def wait(parameters: Any) -> Any:
+    time.sleep(parameters["ms"] / 1e3)
+    return parameters
+
+
+HANDLERS = {"echo": lambda parameters: parameters, "wait": wait, "fail": fail}
+
+
+def answer(raw: bytes) -> list[Any] | None:
+    """The PUBLISH that answers a job, or None for a dead message."""
+    try:
+        job = json.loads(raw.decode("utf-8"))
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(job, dict):
+        return None
+    method, channel, name = job.get("method"), job.get("channel"), job.get("id")
+    if not (isinstance(channel, str) and channel and isinstance(name, str) and name):
+        return None
+    result: dict[str, Any] = {"id": name}
+    if not isinstance(method, str) or len(method) == 0:
+        result["error"] = {"code": "invalid-job", "message": "the method is no name"}
+    elif method not in HANDLERS:
+        result["error"] = {"code": "method-not-found", "message": f"unknown: {method}"}
+    else:
+        try:
+            result["result"] = HANDLERS[method](job.get("parameters"))
+        except Exception as problem:
+            result["error"] = {"code": "handler-error", "message": str(problem)}
+    try:
+        return ["PUBLISH", channel.encode(), json.dumps(result, allow_nan=False).encode()]
+    except ValueError:
+        return None
+
+
+def finish(pipe: Pipe, raw: bytes, *, claim: bool) -> bytes | None:
+    """Answers or buries a message, and returns the next job where one was to be claimed."""
+    publish = answer(raw) or ["LPUSH", DEAD, raw]
+    remove = ["LREM", LIST, -1, raw]
+    replies = pipe.send(["MULTI"], publish, remove, ["EXEC"], *([LMOVE] if claim else []))
+    if "NOPERM" in str(replies[1]) and publish[0] == "PUBLISH":
+        for reply in pipe.send(["MULTI"], ["LPUSH", DEAD, raw], remove, ["EXEC"]):
+            check(reply)
+    else:
+        for reply in check(replies[3]):
+            check(reply)
+    return check(replies[4]) if claim else None  # type: ignore[no-any-return]
+
+
+def live(stopping: Stopping, number: int) -> None:
+    pipe = Pipe()
+    born = time.monotonic()
+    for look in (born, born + BLOCK_S):
+        while time.monotonic() < look and not stopping.requested:
+            raw = check(pipe.send(BLMOVE)[0])
+            while raw is not None:
+                raw = finish(pipe, raw, claim=not stopping.requested and time.monotonic() < look)
+        if stopping.requested and look > born and number == 0:
+            return
+        time.sleep(max(0.0, look - time.monotonic()))
+        for entry in reversed(check(pipe.send(["LRANGE", LIST, 0, -1])[0])):
+            finish(pipe, entry, claim=False)
+    while not stopping.requested:
+        raw = check(pipe.send(BLMOVE)[0])
+        while raw is not None:
+            raw = finish(pipe, raw, claim=not stopping.requested)
+
+
+def main() -> None:
+    stopping, number = Stopping(), 0
+    while True:
+        try:
+            return live(stopping, number)
+        except OSError as lost:
+            print(f"{type(lost).__name__}: {lost}", file=sys.stderr)
+            number += not isinstance(lost, ConnectionRefusedError)
+            if stopping.requested and number == 0:
+                return None
+            time.sleep(0.05)
+
+
+if __name__ == "__main__":
+    main()
