@@ -109,7 +109,7 @@ def explore(run: Run) -> Outcome:
             shutil.copy(file, folder)
         # Without -o2 Spin resets what only the crash table's rows read.
         _call(folder, "spin", "-o2", "-a", *run.flags, MODEL.name)
-        options = ["-w", f"-DMEMLIM={MEMORY_LIMIT_MB}", "-O2" if run.kind == "holds" else "-O1"]
+        options = ["-w", f"-DMEMLIM={MEMORY_LIMIT_MB}", "-O2" if run.kind == "holds" else "-O0"]
         options += ["-DNP"] if run.cycles else ["-DSAFETY"]
         options += ["-DREACH"] if shortest else []
         options += ["-DPRINTF"] if run.kind == "crash-table" else []
