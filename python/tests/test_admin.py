@@ -46,7 +46,7 @@ def test_status_gets_by_with_the_acl_of_the_spec(redis: Redis, redis_url: str) -
     """The user that section 12 gives for `status` can count; it can't read a message."""
     # The password is the one that the spec's example has.
     block = SPEC.read_text().partition("```acl status\n")[2].partition("```")[0]
-    redis.execute_command(*shlex.split(block))
+    redis.execute_command(*shlex.split(block))  # type: ignore[no-untyped-call]
     redis.lpush("job-queue:in-process:web-1", "a")
 
     with Redis.from_url(redis_url, username="jobqueue-status", password="secret") as user:  # noqa: S106

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shlex
@@ -12,9 +13,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-import hiredis
 import pytest
-import redis as redis_py
 from jobqueue import JobError, Server, __main__, admin
 
 if TYPE_CHECKING:
@@ -265,7 +264,12 @@ def test_requeue_refuses_the_list_of_a_running_server(
     serving = threading.Event()
     done = threading.Event()
     server = Server(redis_url, processor="web-1", block_timeout=0.05)
-    server.on("hold", lambda _: (serving.set(), done.wait(30)))
+
+    @server.on("hold")
+    def hold(_: object) -> bool:
+        serving.set()
+        return done.wait(30)
+
     thread = threading.Thread(target=server.run)
     thread.start()
     redis.lpush("job-queue", '{"method": "hold", "channel": "c", "id": "1"}')
@@ -376,8 +380,9 @@ def test_version(jobqueue: Command) -> None:
 
 def test_a_missing_extra_is_one_sentence(tmp_path: Path) -> None:
     """Without the packages of the extra the command says how to install them, with status 2."""
-    for package in (hiredis, redis_py):
-        (tmp_path / package.__name__).symlink_to(Path(package.__file__).parent)
+    for package in ("hiredis", "redis"):
+        [place] = importlib.import_module(package).__path__
+        (tmp_path / package).symlink_to(place)
     # -S hides what is installed.
     running = start("-S", "-m", "jobqueue", "status", PYTHONPATH=f"{PACKAGES}:{tmp_path}")
 

@@ -105,7 +105,7 @@ def test_serves_until_a_signal(
     serve: Start, redis: Redis, attribute: str, number: signal.Signals
 ) -> None:
     """A sync or asyncio server of a module in the current directory answers, and exits with 0."""
-    with redis.pubsub(ignore_subscribe_messages=True) as results:
+    with redis.pubsub(ignore_subscribe_messages=True) as results:  # type: ignore[no-untyped-call]
         results.subscribe("results")
         process = serve(f"app:{attribute}")
         push(redis, "echo")

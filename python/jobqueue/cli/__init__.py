@@ -91,14 +91,24 @@ def _laid_out(command: Callable[..., None]) -> str:
     return re.sub(r"\n\n(?= )", "\n\n\b\n", inspect.cleandoc(command.__doc__ or ""))
 
 
+def _add(to: typer.Typer, commands: dict[str, Callable[..., None]]) -> None:
+    for name, command in commands.items():
+        to.command(name, help=_laid_out(command))(command)
+
+
 app.callback(help=_laid_out(_jobqueue))(_jobqueue)
-for command in (serve.serve, run.run, lists.status, lists.requeue):
-    app.command(help=_laid_out(command))(command)
+_add(
+    app,
+    {
+        "serve": serve.serve,
+        "run": run.run,
+        "status": lists.status,
+        "requeue": lists.requeue,
+    },
+)
 app.add_typer(dead_app, name="dead")
 dead_app.callback(help=_laid_out(_dead))(_dead)
-for name, command in {
-    "list": dead.list_dead,
-    "requeue": dead.requeue_dead,
-    "drop": dead.drop_dead,
-}.items():
-    dead_app.command(name, help=_laid_out(command))(command)
+_add(
+    dead_app,
+    {"list": dead.list_dead, "requeue": dead.requeue_dead, "drop": dead.drop_dead},
+)

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import sys
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated
 
@@ -122,7 +123,7 @@ def serve(
         raise Fault(str(error), Status.NO_REDIS) from None
 
 
-def _serve_in_processes(target: str, lists: list[str], settings: dict[str, object]) -> int:
+def _serve_in_processes(target: str, lists: list[str], settings: Mapping[str, object]) -> int:
     # By variables, for anybody on the machine can read a flag.
     variables = os.environ | {name: str(of) for name, of in settings.items() if of is not None}
     variables.pop("JOBQUEUE_PROCESSES", None)
