@@ -25,7 +25,8 @@ stopping: list[int] = []
 
 
 def handle(job: dict[str, Any]) -> dict[str, Any]:
-    method, parameters = job.get("method"), job.get("parameters")
+    method: Any = job.get("method")
+    parameters: Any = job.get("parameters")
     if not isinstance(method, str) or not method:
         return {"error": {"code": "invalid-job", "message": "no method"}}
     try:

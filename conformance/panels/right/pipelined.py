@@ -51,7 +51,7 @@ class Pipe:
             check(reply)
 
     def send(self, *commands: list[Any]) -> list[Any]:
-        self.socket.sendall(b"".join(hiredis.pack_command(tuple(c)) for c in commands))  # type: ignore[arg-type]
+        self.socket.sendall(b"".join(hiredis.pack_command(tuple(c)) for c in commands))
         replies: list[Any] = []
         while len(replies) < len(commands):
             reply = self.parser.gets()
@@ -112,16 +112,15 @@ def answer(raw: bytes) -> list[Any] | None:
 
 def finish(pipe: Pipe, raw: bytes, *, claim: bool) -> bytes | None:
     """Answers or buries a message, and returns the next job where one was to be claimed."""
-    publish = answer(raw) or ["LPUSH", DEAD, raw]
-    remove = ["LREM", LIST, -1, raw]
-    replies = pipe.send(["MULTI"], publish, remove, ["EXEC"], *([LMOVE] if claim else []))
-    if "NOPERM" in str(replies[1]) and publish[0] == "PUBLISH":
-        for reply in pipe.send(["MULTI"], ["LPUSH", DEAD, raw], remove, ["EXEC"]):
+    publish, bury, remove = answer(raw), ["LPUSH", DEAD, raw], ["LREM", LIST, -1, raw]
+    replies = pipe.send(["MULTI"], publish or bury, remove, ["EXEC"], *([LMOVE] if claim else []))
+    if publish is not None and "NOPERM" in str(replies[1]):
+        for reply in pipe.send(["MULTI"], bury, remove, ["EXEC"]):
             check(reply)
     else:
         for reply in check(replies[3]):
             check(reply)
-    return check(replies[4]) if claim else None  # type: ignore[no-any-return]
+    return check(replies[4]) if claim else None
 
 
 def live(stopping: Stopping, number: int) -> None:

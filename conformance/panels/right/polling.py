@@ -111,7 +111,8 @@ class Polling:
             raise Dead from problem
 
     def outcome(self, job: dict[str, Any]) -> dict[str, Any]:
-        method, parameters = job.get("method"), job.get("parameters")
+        method: Any = job.get("method")
+        parameters: Any = job.get("parameters")
         try:
             if not isinstance(method, str) or not method:
                 return error("invalid-job", "no method")

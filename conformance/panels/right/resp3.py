@@ -31,8 +31,8 @@ class Server:
         self.options = parse_url(env["REDIS_URL"])
         self.queue = env["JOBQUEUE_QUEUE"]
         self.prefix = env.get("JOBQUEUE_CHANNEL_PREFIX", "")
-        self.list = env.get("JOBQUEUE_IN_PROCESS") or "{0}:in-process:{1}".format(
-            self.queue, env["JOBQUEUE_PROCESSOR"]
+        self.list = (
+            env.get("JOBQUEUE_IN_PROCESS") or f"{self.queue}:in-process:{env['JOBQUEUE_PROCESSOR']}"
         )
         self.limit = int(env.get("JOBQUEUE_CONCURRENCY", "1"))
         self.block_s = min(int(env.get("JOBQUEUE_BLOCK_MS", "1000")), 5000) / 1000
@@ -97,10 +97,7 @@ class Server:
 
     def claim(self) -> None:
         move = [self.queue, self.list, "RIGHT", "LEFT"]
-        if self.running:
-            raw = self.do("LMOVE", *move)
-        else:
-            raw = self.do("BLMOVE", *move, self.block_s)
+        raw = self.do("LMOVE", *move) if self.running else self.do("BLMOVE", *move, self.block_s)
         if raw is not None:
             self.start(raw)
         elif self.running:
@@ -128,10 +125,10 @@ class Server:
     def addressed(self, job: Any) -> bool:
         if not isinstance(job, dict):
             return False
-        names = job.get("channel"), job.get("id")
-        return all(type(name) is str and name for name in names) and names[0].startswith(
-            self.prefix
-        )
+        channel, name = job.get("channel"), job.get("id")
+        if not isinstance(channel, str) or not isinstance(name, str) or not channel or not name:
+            return False
+        return channel.startswith(self.prefix)
 
     def run(self, job: dict[str, Any]) -> tuple[float, dict[str, Any]]:
         parameters = job.get("parameters")
