@@ -1,0 +1,198 @@
+"""What becomes of jobs when a client's connections are lost, and that the client goes on."""
+
+import time
+from collections.abc import Callable
+
+import pytest
+from redis import Redis
+
+from jobqueue_conformance.bell import Hung
+from jobqueue_conformance.client_process import ClientProcess, Outcome
+from jobqueue_conformance.keys import Keys
+from jobqueue_conformance.passage import MESSAGE, REPLY
+from jobqueue_conformance.peer import Peer
+from jobqueue_conformance.pytest_fixtures import StartClient
+from jobqueue_conformance.tap import How, Tap
+from jobqueue_conformance.verdicts import require
+
+RECONNECT_S = 5.0
+PATIENCE_S = 0.4
+
+
+@pytest.mark.requirement("client.lost.settles")
+@pytest.mark.parametrize("how", ["fin", "rst"])
+def test_a_job_without_a_timeout_is_settled_as_lost(
+    client: StartClient, peer: Peer, tap: Tap, how: How
+) -> None:
+    """A job without a timeout is settled as connection-lost when the connections end while it waits."""
+    driver = client()
+    seq = driver.submit("echo", "lost")
+    job = peer.claim()
+    tap.bell.wait(lambda: not tap.under_way(job.id), "the reply to the push")
+
+    tap.drop(how=how)
+    outcome = driver.outcome(seq)
+
+    require(
+        (outcome.kind, outcome.code) == ("error", "connection-lost"),
+        "client.lost.settles",
+        expected="the error connection-lost",
+        got=outcome,
+    )
+
+
+@pytest.mark.requirement("client.lost.settles")
+def test_a_lost_push_without_a_timeout_is_settled(
+    client: StartClient, peer: Peer, keys: Keys, tap: Tap
+) -> None:
+    """A job without a timeout whose push was never answered is settled as connection-lost."""
+    driver = client()
+    hold = tap.hold(
+        lambda passage: passage.kind == REPLY and keys.queue.encode() in passage.arguments
+    )
+    seq = driver.submit("echo", "lost push")
+    hold.wait()
+
+    hold.drop()
+    outcome = driver.outcome(seq)
+
+    require(
+        (outcome.kind, outcome.code) == ("error", "connection-lost"),
+        "client.lost.settles",
+        expected="the error connection-lost",
+        got=outcome,
+    )
+
+
+@pytest.mark.requirement("client.lost.waits")
+@pytest.mark.parametrize("how", ["fin", "rst"])
+def test_a_job_with_a_timeout_goes_on_waiting(
+    client: StartClient, peer: Peer, redis: Redis, tap: Tap, how: How
+) -> None:
+    """A job with a timeout is settled by a result that comes after the client has subscribed again."""
+    driver = client()
+    seq = driver.submit("echo", "waits on", timeout_ms=20_000)
+    job = peer.claim()
+    tap.bell.wait(lambda: not tap.under_way(job.id), "the reply to the push")
+
+    tap.drop(how=how)
+    tap.bell.wait(
+        lambda: redis.pubsub_numsub(job.channel)[0][1] or driver.outcomes(seq),
+        "a new subscription",
+    )
+    peer.answer(job, result="after the loss")
+    outcome = driver.outcome(seq)
+
+    require(
+        outcome.value == "after the loss",
+        "client.lost.waits",
+        expected="the result that was published after the client had subscribed again",
+        got=outcome,
+    )
+
+
+@pytest.mark.requirement("client.timeout.settles", "client.timeout.local")
+def test_a_job_whose_result_was_missed_is_timed_out(
+    client: StartClient, peer: Peer, tap: Tap
+) -> None:
+    """A job whose result was published while the client was cut off is settled by its timeout."""
+    driver = client()
+    seq = driver.submit("echo", "missed", timeout_ms=600)
+    job = peer.claim()
+    tap.bell.wait(lambda: not tap.under_way(job.id), "the reply to the push")
+
+    tap.close_door()
+    tap.drop()
+    peer.answer(job, result="missed")
+    tap.open_door()
+    outcome = driver.outcome(seq)
+
+    require(
+        outcome.kind == "timeout",
+        "client.timeout.settles",
+        expected="a timeout",
+        got=outcome,
+    )
+
+
+@pytest.mark.requirement("client.lost.resubscribes")
+@pytest.mark.parametrize("how", ["fin", "rst"])
+def test_new_jobs_run_after_a_loss(
+    client: StartClient, peer: Peer, redis: Redis, keys: Keys, tap: Tap, how: How
+) -> None:
+    """A client whose connections end, three times over, runs new jobs in the same process."""
+    driver = client()
+
+    for life in range(4):
+        outcome = run_a_job(driver, peer, tap, redis, keys, life)
+        require(
+            outcome.value == life,
+            "client.lost.resubscribes",
+            expected=f"a new job's result within {RECONNECT_S:g} s",
+            got=outcome,
+        )
+        tap.drop(how=how)
+
+
+@pytest.mark.requirement("client.subscribe.before-push")
+def test_nothing_is_pushed_before_the_new_subscription_stands(
+    client: StartClient, peer: Peer, redis: Redis, keys: Keys, tap: Tap
+) -> None:
+    """When the subscription alone was lost, a job is pushed only once the next one stands."""
+    driver = client()
+    seq = driver.submit("echo", "before the loss")
+    job = peer.claim()
+    peer.answer(job, result=None)
+    driver.outcome(seq)
+    message = tap.hold(lambda passage: passage.kind == MESSAGE)
+    peer.publish(job.channel, b"noise")
+    message.wait()
+
+    hold = tap.hold(lambda passage: passage.kind == REPLY and b"subscribe" in passage.frame)
+    message.drop()
+    happens(tap, lambda: hold.passage)  # where the client subscribes of its own accord
+    seq = driver.submit("echo", "after the loss", timeout_ms=20_000)
+    happens(tap, lambda: redis.exists(keys.queue))
+    early = redis.lrange(keys.queue, 0, -1)
+    subscribed = hold.passage is None and redis.pubsub_numsub(job.channel)[0][1]
+    hold.release()
+
+    require(
+        subscribed or not early,
+        "client.subscribe.before-push",
+        expected="nothing on the queue while the reply to the new SUBSCRIBE is held",
+        got=early,
+    )
+    peer.answer(peer.claim(), result="after the loss")
+    driver.outcome(seq)
+
+
+def answer_waiting(peer: Peer, redis: Redis, keys: Keys) -> None:
+    """Answer what has been pushed."""
+    while redis.exists(keys.queue):
+        job = peer.claim()
+        peer.answer(job, result=job.parameters)
+
+
+def run_a_job(
+    driver: ClientProcess, peer: Peer, tap: Tap, redis: Redis, keys: Keys, parameters: object
+) -> Outcome:
+    """Run jobs, and answer each, until one has its result; those that a loss settles don't count."""
+    end_s = time.monotonic() + RECONNECT_S
+    while True:
+        seq = driver.submit("echo", parameters)
+        while not driver.outcomes(seq):
+            driver.check()
+            if happens(tap, lambda: driver.outcomes(seq) or redis.exists(keys.queue)):  # noqa: B023
+                answer_waiting(peer, redis, keys)
+        outcome = driver.outcome(seq)
+        if outcome.kind == "result" or time.monotonic() > end_s:
+            return outcome
+
+
+def happens(tap: Tap, look: Callable[[], object]) -> bool:
+    """Whether something happens within a short time."""
+    try:
+        return bool(tap.bell.wait(look, "something that need not happen", PATIENCE_S))
+    except Hung:
+        return False

@@ -1,0 +1,244 @@
+"""What a client pushes, where, how often, and not before what."""
+
+import re
+
+import pytest
+from redis import Redis
+
+from jobqueue_conformance.bell import Hung
+from jobqueue_conformance.keys import Keys
+from jobqueue_conformance.passage import MESSAGE, REPLY
+from jobqueue_conformance.peer import Peer
+from jobqueue_conformance.pytest_fixtures import StartClient
+from jobqueue_conformance.tap import Tap
+from jobqueue_conformance.verdicts import require
+
+UUID = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+# What a method may be called, told by where careless clients stumble.
+METHODS = [
+    "echo",
+    "Echo",
+    " echo ",
+    "e\u0301cho",
+    "a.b:c/d",
+    "a\u0000b",
+    "\U0001f600",
+    "null",
+    "0",
+    "__proto__",
+]
+PATIENCE_S = 0.4  # in which a client that doesn't wait for its subscription pushes
+
+
+@pytest.mark.requirement("client.job.form")
+def test_a_job_names_the_callers_method(client: StartClient, peer: Peer) -> None:
+    """Whatever a method is called, the pushed job is a strict JSON object that names it, a channel and an id."""
+    driver = client()
+
+    for method in METHODS:
+        seq = driver.submit(method, [method])
+        job = peer.claim()
+        peer.answer(job, result=None)
+        driver.outcome(seq)
+
+        require(
+            job.method == method,
+            "client.job.form",
+            expected=f"the method {method!r}",
+            got=job.message,
+        )
+
+
+@pytest.mark.requirement("client.job.id")
+def test_ids_are_never_used_again(client: StartClient, peer: Peer) -> None:
+    """Over 300 jobs in three lives of the client, no id is used twice on one channel."""
+    used: list[tuple[str, str]] = []
+    for _ in range(3):
+        driver = client()
+        for number in range(100):
+            seq = driver.submit("echo", number)
+            job = peer.claim()
+            peer.answer(job, result=number)
+            driver.outcome(seq)
+            used.append((job.channel, job.id))
+        driver.kill()
+
+    twice = {each for each in used if used.count(each) > 1}
+    require(
+        not twice,
+        "client.job.id",
+        expected="300 pairs of channel and id",
+        got=f"{len(twice)} used twice: {sorted(twice)[:3]}",
+    )
+
+
+@pytest.mark.requirement("client.job.id")
+def test_two_clients_are_told_apart(client: StartClient, peer: Peer) -> None:
+    """Jobs of two clients that live at the same time differ in their channel or their id."""
+    drivers = [client(), client()]
+    seqs = [driver.submit("echo", number) for number, driver in enumerate(drivers)]
+    jobs = sorted((peer.claim() for _ in drivers), key=lambda job: bool(job.parameters))
+
+    require(
+        (jobs[0].channel, jobs[0].id) != (jobs[1].channel, jobs[1].id),
+        "client.job.id",
+        expected="two pairs of channel and id",
+        got=(jobs[0].channel, jobs[0].id),
+    )
+    for job, driver, seq in zip(jobs, drivers, seqs, strict=True):
+        peer.answer(job, result=job.parameters)
+        require(
+            driver.outcome(seq).value == job.parameters,
+            "client.settle.result",
+            expected=f"each client settled by its own result, {job.parameters}",
+            got=driver.outcome(seq),
+        )
+
+
+@pytest.mark.requirement("client.channel.name")
+def test_the_channel_is_fresh_at_every_start(client: StartClient, peer: Peer, keys: Keys) -> None:
+    """The channel is `<queue>:results:` and a UUID, and another one in the next life."""
+    channels = []
+    for life in range(2):
+        driver = client()
+        driver.submit("echo", life)
+        channels.append(peer.claim().channel)
+        driver.kill()
+
+    well_named = [
+        channel
+        for channel in channels
+        if re.fullmatch(re.escape(f"{keys.queue}:results:") + UUID, channel, re.IGNORECASE)
+    ]
+    require(
+        len(set(well_named)) == 2,
+        "client.channel.name",
+        expected=f"{keys.queue}:results:<uuid>, fresh at every start",
+        got=channels,
+    )
+
+
+@pytest.mark.requirement("client.push.left")
+def test_a_job_goes_to_the_left_end(
+    client: StartClient, peer: Peer, redis: Redis, keys: Keys, tap: Tap
+) -> None:
+    """A pushed job stands left of everything that waits already."""
+    waiting = [peer.push("echo", number).message for number in range(3)]
+
+    client().submit("echo", "new")
+    tap.bell.wait(lambda: redis.llen(keys.queue) > len(waiting), "the client's push")
+    listed = redis.lrange(keys.queue, 0, -1)
+
+    require(
+        listed[1:] == waiting[::-1],
+        "client.push.left",
+        expected=f"the new job, then {waiting[::-1]}",
+        got=listed,
+    )
+
+
+@pytest.mark.requirement("client.push.once")
+def test_a_job_is_pushed_once(client: StartClient, peer: Peer, redis: Redis, keys: Keys) -> None:
+    """Each of several jobs lies on the queue once, whether it was answered or has timed out."""
+    driver = client()
+    pushed = []
+    for number in range(5):
+        seq = driver.submit("echo", number, timeout_ms=100 if number % 2 else None)
+        job = peer.claim()
+        pushed.append(job.parameters)
+        if number % 2 == 0:
+            peer.answer(job, result=number)
+        driver.outcome(seq)
+
+    waiting = redis.lrange(keys.queue, 0, -1)
+    require(
+        pushed == list(range(5)) and not waiting,
+        "client.push.once",
+        expected="five jobs, once each",
+        got=f"{pushed}, and {waiting}",
+    )
+
+
+@pytest.mark.requirement("client.push.once", "client.lost.settles")
+def test_a_push_whose_reply_is_lost_is_not_repeated(
+    client: StartClient, peer: Peer, redis: Redis, keys: Keys, tap: Tap
+) -> None:
+    """A job whose push was executed, but whose reply was lost with the connection, is on the queue once."""
+    driver = client()
+    hold = tap.hold(
+        lambda passage: passage.kind == REPLY and keys.queue.encode() in passage.arguments
+    )
+    driver.submit("echo", "lost reply", timeout_ms=500)
+    hold.wait()
+    hold.drop()
+    driver.outcome(1)
+    while driver.outcome(driver.submit("echo", "behind", timeout_ms=300)).code == "not-queued":
+        pass
+
+    pushed = [message for message in redis.lrange(keys.queue, 0, -1) if b"lost reply" in message]
+    require(
+        len(pushed) == 1,
+        "client.push.once",
+        expected="the job once on the queue",
+        got=f"{len(pushed)} times",
+    )
+
+
+@pytest.mark.requirement("client.subscribe.before-push")
+def test_nothing_is_pushed_before_the_subscription_stands(
+    client: StartClient, peer: Peer, redis: Redis, keys: Keys, tap: Tap
+) -> None:
+    """While the reply to SUBSCRIBE is held, the job isn't pushed."""
+    hold = tap.hold(lambda passage: passage.kind == REPLY and b"subscribe" in passage.frame)
+    driver = client()
+    seq = driver.submit("echo", "early")
+    hold.wait()
+
+    try:
+        tap.bell.wait(lambda: redis.exists(keys.queue), "a push that comes too early", PATIENCE_S)
+    except Hung:
+        pass
+    early = redis.lrange(keys.queue, 0, -1)
+    hold.release()
+
+    require(
+        not early,
+        "client.subscribe.before-push",
+        expected="nothing on the queue while the reply to SUBSCRIBE is held",
+        got=early,
+    )
+    peer.answer(peer.claim(), result="early")
+    driver.outcome(seq)
+
+
+@pytest.mark.requirement("client.register.before-push")
+def test_a_result_that_overtakes_the_reply_to_the_push_settles(
+    client: StartClient, peer: Peer, keys: Keys, tap: Tap
+) -> None:
+    """A result that arrives while the reply to the push is held settles the job."""
+    driver = client()
+    hold = tap.hold(
+        lambda passage: passage.kind == REPLY and keys.queue.encode() in passage.arguments
+    )
+    seq = driver.submit("echo", "overtaken", timeout_ms=3000)
+    job = peer.claim()
+    hold.wait()
+
+    peer.answer(job, result="overtaken")
+    try:
+        tap.bell.wait(
+            lambda: any(each.kind == MESSAGE and each.carries(job.id) for each in tap.passages),
+            "the result to overtake",
+            PATIENCE_S,
+        )
+    except Hung:
+        pass  # one connection for both, so nothing overtakes
+    hold.release()
+    outcome = driver.outcome(seq)
+
+    require(
+        outcome.value == "overtaken",
+        "client.register.before-push",
+        expected="the result",
+        got=outcome,
+    )

@@ -1,0 +1,280 @@
+"""By what a client settles a job, and what it ignores."""
+
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from jobqueue_conformance.client_process import ClientProcess, Outcome
+from jobqueue_conformance.keys import Keys
+from jobqueue_conformance.peer import Peer
+from jobqueue_conformance.pytest_fixtures import StartClient
+from jobqueue_conformance.redis_server import RedisServer
+from jobqueue_conformance.vectors import Vector, message, vectors
+from jobqueue_conformance.verdicts import Unsupported, require
+from jobqueue_conformance.wire import equal, written
+
+SETTLING = vectors("results", "value", "error")
+IGNORED = vectors("results", "ignored")
+ODD = vectors("results", "either")
+SENTINEL = "the result that settles"
+# How Redis is made to refuse a push by this error, and how it is healed.
+REFUSALS = {
+    "WRONGTYPE": (("SET", "{queue}", "no list"), ("DEL", "{queue}")),
+    "OOM": (("CONFIG", "SET", "maxmemory", "1"), ("CONFIG", "SET", "maxmemory", "0")),
+    "NOPERM": (("ACL", "SETUSER", "c", "-lpush"), ("ACL", "SETUSER", "c", "+lpush")),
+}
+
+
+def as_told(vector: Vector, outcome: Outcome) -> bool:
+    """Whether the job was settled as the vector tells."""
+    if vector["outcome"] == "value":
+        return outcome.kind == "result" and equal(outcome.value, vector["value"])
+    return (outcome.kind, outcome.code, outcome.message) == (
+        "error",
+        vector["error"]["code"],
+        vector["error"]["message"],
+    )
+
+
+def cases(*listed: Vector) -> list[Any]:
+    """One case for each set of requirements that the vectors name."""
+    named = sorted({tuple(vector["requirements"]) for vector in listed})
+    return [pytest.param(each, marks=pytest.mark.requirement(*each), id=each[0]) for each in named]
+
+
+@pytest.mark.parametrize("requirements", cases(*SETTLING))
+def test_a_job_is_settled_as_its_vector_tells(
+    client: StartClient, peer: Peer, requirements: tuple[str, ...]
+) -> None:
+    """Each result of the fixtures settles its job by the value or the error that it carries."""
+    told = [vector for vector in SETTLING if tuple(vector["requirements"]) == requirements]
+    driver = client()
+
+    for vector in told:
+        seq = driver.submit("echo", vector["id"], timeout_ms=2000)
+        job = peer.claim()
+        peer.publish(job.channel, message(vector, job.id))
+        outcome = driver.outcome(seq)
+
+        require(
+            outcome.kind != "timeout",
+            requirements[0],
+            expected=f"the job settled by the vector {vector['id']}",
+            got=outcome,
+        )
+        require(
+            as_told(vector, outcome),
+            requirements[-1],
+            expected=f"what the vector {vector['id']} tells: {message(vector, job.id)!r:.200}",
+            got=outcome,
+        )
+
+
+@pytest.mark.parametrize("requirements", cases(*IGNORED))
+def test_what_settles_nothing_is_ignored(
+    client: StartClient, peer: Peer, requirements: tuple[str, ...]
+) -> None:
+    """A message that is no result of an unsettled job is passed over, and the next result settles."""
+    told = [vector for vector in IGNORED if tuple(vector["requirements"]) == requirements]
+    driver = client()
+
+    for vector in told:
+        seq = driver.submit("echo", vector["id"], timeout_ms=2000)
+        job = peer.claim()
+        peer.publish(job.channel, message(vector, job.id))
+        peer.answer(job, result=SENTINEL)
+        outcome = driver.outcome(seq)
+
+        require(
+            outcome.value == SENTINEL,
+            requirements[0],
+            expected=f"the result behind the vector {vector['id']}",
+            got=outcome,
+        )
+
+
+@pytest.mark.requirement("client.ignore.malformed")
+def test_an_odd_message_for_nobody_is_survived(client: StartClient, peer: Peer) -> None:
+    """A message outside the portable set that is for no job of the client's leaves it as it was."""
+    driver = client()
+
+    for vector in ODD:
+        seq = driver.submit("echo", vector["id"], timeout_ms=2000)
+        job = peer.claim()
+        peer.publish(job.channel, message(vector, "no-such-job"))
+        peer.answer(job, result=SENTINEL)
+        outcome = driver.outcome(seq)
+
+        require(
+            outcome.value == SENTINEL,
+            "client.ignore.malformed",
+            expected=f"the result behind the vector {vector['id']}",
+            got=outcome,
+        )
+
+
+@pytest.mark.requirement("client.ignore.unknown")
+def test_an_id_is_matched_character_for_character(client: StartClient, peer: Peer) -> None:
+    """A result whose id differs from the job's in case, type or blanks alone isn't the job's."""
+    driver = client()
+    seq = driver.submit("echo", "matched", timeout_ms=2000)
+    job = peer.claim()
+    alike: set[Any] = {
+        job.id.upper(),
+        job.id.lower(),
+        job.id.title(),
+        job.id.swapcase(),
+        f"{job.id}.0",
+    }
+    alike |= {job.id[:-1], job.id[1:], f"0{job.id}", f"+{job.id}", f"{job.id}\n", f"\ufeff{job.id}"}
+    alike |= {int(job.id)} if job.id.isdecimal() else set()
+
+    for other in alike - {job.id, ""}:
+        peer.publish(job.channel, written(id=other, result=f"of {other!r}"))
+    peer.answer(job, result=SENTINEL)
+    outcome = driver.outcome(seq)
+
+    require(
+        outcome.value == SENTINEL,
+        "client.ignore.unknown",
+        expected=f"the result whose id is {job.id!r}",
+        got=outcome,
+    )
+
+
+@pytest.mark.requirement("client.settle.result")
+def test_only_the_jobs_own_channel_counts(client: StartClient, peer: Peer, keys: Keys) -> None:
+    """A result with the job's id on another channel of the same queue settles nothing."""
+    driver = client()
+    seq = driver.submit("echo", "own channel", timeout_ms=2000)
+    job = peer.claim()
+
+    for channel in (keys.channel(), keys.queue, f"{job.channel}x", job.channel[:-1]):
+        peer.publish(channel, written(id=job.id, result=channel))
+    peer.answer(job, result=SENTINEL)
+    outcome = driver.outcome(seq)
+
+    require(
+        outcome.value == SENTINEL,
+        "client.settle.result",
+        expected=f"the result on {job.channel}",
+        got=outcome,
+    )
+
+
+@pytest.mark.requirement("client.settle.result", "client.settle.once")
+def test_the_first_of_several_results_settles(client: StartClient, peer: Peer) -> None:
+    """Of several results with the job's id, the first one settles it, and the job isn't settled again."""
+    driver = client()
+    seqs = []
+
+    for number in range(10):
+        seqs.append(driver.submit("echo", number, timeout_ms=2000))
+        job = peer.claim()
+        first: dict[str, Any] = {"result": number}
+        if number % 2:
+            first = {"error": {"code": "a.b", "message": f"{number}"}}
+        for outcome in (
+            first,
+            {"result": "second"},
+            {"error": {"code": "a.c", "message": "third"}},
+        ):
+            peer.publish(job.channel, written(id=job.id, **outcome))
+        settled = driver.outcome(seqs[-1])
+        require(
+            settled.message == f"{number}" if number % 2 else settled.value == number,
+            "client.settle.result",
+            expected=f"{first} for the job {number}",
+            got=settled,
+        )
+
+    require_settled_once(driver, seqs)
+
+
+@pytest.mark.requirement("client.settle.once")
+def test_late_results_settle_nothing_again(client: StartClient, peer: Peer) -> None:
+    """Results that come after the timeout, twice, change nothing that was settled."""
+    driver = client()
+    seqs = []
+
+    for number in range(3):
+        seqs.append(driver.submit("echo", number, timeout_ms=100))
+        late = peer.claim()
+        driver.outcome(seqs[-1])
+        peer.publish(late.channel, written(id=late.id, result="late"))
+        seqs.append(driver.submit("echo", "in time", timeout_ms=2000))
+        job = peer.claim()
+        peer.publish(late.channel, written(id=late.id, result="late"))
+        peer.answer(job, result=SENTINEL)
+        require(
+            driver.outcome(seqs[-1]).value == SENTINEL,
+            "client.ignore.unknown",
+            expected="the job's own result, not the late one of another",
+            got=driver.outcome(seqs[-1]),
+        )
+
+    require_settled_once(driver, seqs)
+
+
+@pytest.mark.requirement("client.settle.not-queued", "client.push.once")
+@pytest.mark.parametrize("timeout_ms", [None, 2000])
+@pytest.mark.parametrize("refusal", REFUSALS)
+def test_a_refused_push_is_not_queued(
+    client: StartClient,
+    peer: Peer,
+    redis: Redis,
+    redis_server: RedisServer,
+    keys: Keys,
+    refusal: str,
+    timeout_ms: int | None,
+) -> None:
+    """A job whose push Redis refuses is settled as not-queued, and isn't pushed later."""
+    if not redis_server.private:
+        raise Unsupported("the user's own Redis isn't made to refuse")
+    refuse, heal = REFUSALS[refusal]
+    redis.execute_command("ACL", "SETUSER", "c", "on", ">pass", "~*", "&*", "+@all")
+    driver = client(user="c", password="pass")
+    seqs = [settle(driver, peer)]
+
+    redis.execute_command(*(part.format(queue=keys.queue) for part in refuse))
+    seqs.append(driver.submit("echo", "refused", timeout_ms=timeout_ms))
+    outcome = driver.outcome(seqs[-1])
+    redis.execute_command(*(part.format(queue=keys.queue) for part in heal))
+
+    require(
+        (outcome.kind, outcome.code) == ("error", "not-queued"),
+        "client.settle.not-queued",
+        expected=f"the error not-queued where Redis answers {refusal}",
+        got=outcome,
+    )
+    seqs.append(settle(driver, peer))
+    require(
+        not redis.exists(keys.queue),
+        "client.push.once",
+        expected="a refused job pushed no more",
+        got=redis.lrange(keys.queue, 0, -1),
+    )
+    require_settled_once(driver, seqs)
+
+
+def settle(driver: ClientProcess, peer: Peer) -> int:
+    """Have a job pushed, answered and settled."""
+    seq = driver.submit("echo", "good")
+    job = peer.claim()
+    require(job.parameters == "good", "client.push.once", expected="the new job", got=job.message)
+    peer.answer(job, result=SENTINEL)
+    driver.outcome(seq)
+    return seq
+
+
+def require_settled_once(driver: ClientProcess, seqs: list[int]) -> None:
+    """After its input has ended, the driver has written one outcome for each job."""
+    driver.close()
+    counts = {seq: len(driver.outcomes(seq)) for seq in seqs}
+    require(
+        set(counts.values()) == {1},
+        "client.settle.once",
+        expected="one outcome for each job",
+        got={seq: driver.outcomes(seq) for seq, count in counts.items() if count != 1},
+    )

@@ -1,0 +1,200 @@
+"""Which job a server claims next, by what move, and onto which list."""
+
+import pytest
+from redis import Redis
+
+from jobqueue_conformance import matches
+from jobqueue_conformance.keys import Keys
+from jobqueue_conformance.peer import Peer
+from jobqueue_conformance.pytest_fixtures import StartServer
+from jobqueue_conformance.tap import Tap
+from jobqueue_conformance.verdicts import require
+
+
+@pytest.mark.requirement("server.claim.order")
+def test_the_oldest_job_leaves_the_queue_first(
+    server: StartServer, peer: Peer, redis: Redis, keys: Keys, tap: Tap
+) -> None:
+    """At every answer, what still waits in the queue is what was pushed last."""
+    jobs = [peer.push("echo", number) for number in range(6)]
+    pushed = [job.message for job in jobs]
+
+    hold = tap.hold(matches.command(*jobs))
+    server()
+    while jobs:
+        passage = hold.wait()
+        waiting = redis.lrange(keys.queue, 0, -1)[::-1]
+        require(
+            waiting == pushed[len(pushed) - len(waiting) :],
+            "server.claim.order",
+            expected=f"the jobs pushed last, the oldest first: a tail of {pushed}",
+            got=f"{waiting} while {passage.arguments[0]!r} is about to answer",
+        )
+        jobs = [job for job in jobs if not passage.carries(job.id)]
+        held, hold = hold, tap.hold(matches.command(*jobs))
+        held.release()
+
+
+@pytest.mark.requirement("server.claim.atomic")
+def test_a_claim_moves_the_job_to_the_left_end(
+    server: StartServer, peer: Peer, redis: Redis, keys: Keys, tap: Tap
+) -> None:
+    """A claimed job stands at the left end of the in-process list, left of what lay there."""
+    first, beside, second = peer.push("echo", 1), peer.job("echo", 2), peer.job("echo", 3)
+    hold_first, hold_second = tap.hold(matches.command(first)), tap.hold(matches.command(second))
+    started = server()
+    hold_first.wait()
+    redis.rpush(started.in_process, beside.message)
+    peer.push_job(second)
+    hold_first.release()
+
+    hold_second.wait()
+    listed = redis.lrange(started.in_process, 0, -1)
+
+    require(
+        listed[:1] == [second.message] and not redis.exists(keys.queue),
+        "server.claim.atomic",
+        expected=f"{second.message!r} at the left end, and nowhere else",
+        got=f"in-process: {listed}, queue: {redis.lrange(keys.queue, 0, -1)}",
+    )
+
+
+@pytest.mark.requirement("server.claim.atomic")
+def test_a_claimed_job_is_on_a_list_before_the_server_knows_it(
+    server: StartServer, peer: Peer, redis: Redis, keys: Keys, tap: Tap
+) -> None:
+    """When the reply that carries the job comes back, the job lies on the in-process list already."""
+    started = server()
+    job = peer.job("echo", "claimed")
+    hold = tap.hold(matches.reply(job))
+
+    peer.push_job(job)
+    hold.wait()
+    places = (redis.lrange(keys.queue, 0, -1), redis.lrange(started.in_process, 0, -1))
+    answered = peer.results(job)
+
+    require(
+        answered or places == ([], [job.message]),
+        "server.claim.atomic",
+        expected="the job on the in-process list alone",
+        got=f"queue {places[0]}, in-process {places[1]}",
+    )
+
+
+@pytest.mark.requirement("server.list.name")
+def test_a_list_is_named_after_its_processor(
+    server: StartServer, peer: Peer, redis: Redis, keys: Keys, tap: Tap
+) -> None:
+    """A server that is told its processor's name alone uses `<queue>:in-process:<processor>`."""
+    job = peer.push("echo", "named")
+    hold = tap.hold(matches.command(job))
+    server("web-1.example:8080", in_process="")
+
+    hold.wait()
+    listed = redis.lrange(keys.in_process("web-1.example:8080"), 0, -1)
+
+    require(
+        listed == [job.message],
+        "server.list.name",
+        expected=f"the claimed job on {keys.in_process('web-1.example:8080')}",
+        got=f"{listed} there; the keys are {sorted(redis.scan_iter())}",
+    )
+
+
+@pytest.mark.requirement("server.list.name")
+def test_a_whole_key_wins_over_the_processors_name(
+    server: StartServer, peer: Peer, redis: Redis, keys: Keys, tap: Tap
+) -> None:
+    """A server that is told its list's whole key uses that, whatever its processor is called."""
+    job = peer.push("echo", "named")
+    hold = tap.hold(matches.command(job))
+    whole_key = f"{keys.queue}:in-process"
+    server("web-2", in_process=whole_key)
+
+    hold.wait()
+    listed = redis.lrange(whole_key, 0, -1)
+
+    require(
+        listed == [job.message],
+        "server.list.name",
+        expected=f"the claimed job on {whole_key}",
+        got=f"{listed} there; the keys are {sorted(redis.scan_iter())}",
+    )
+
+
+@pytest.mark.requirement("server.list.own")
+def test_other_lists_are_left_alone(
+    server: StartServer, peer: Peer, redis: Redis, keys: Keys
+) -> None:
+    """What lies on the in-process lists of other processors is neither run nor touched."""
+    own = keys.in_process()
+    names = {
+        f"{keys.queue}:in-process{end}" for end in ("", ":", ":another", ":conformance-11")
+    } - {own}
+    others = {name: peer.job("echo", name) for name in sorted(names)}
+    for name, job in others.items():
+        peer.place(job, in_process=name)
+
+    server()
+    peer.wait_settled(peer.push("echo", "a job behind"))
+    left = {name: redis.lrange(name, 0, -1) for name in others}
+    answered = [name for name, job in others.items() if peer.results(job)]
+
+    require(
+        not answered and left == {name: [job.message] for name, job in others.items()},
+        "server.list.own",
+        expected="the others' jobs where they were, unanswered",
+        got=f"answered {answered}, left {left}",
+    )
+
+
+@pytest.mark.requirement("server.list.own")
+def test_a_job_that_another_server_runs_is_left_alone(
+    server: StartServer, peer: Peer, redis: Redis, tap: Tap
+) -> None:
+    """A second server that starts, serves and stops neither runs nor removes what the first one runs."""
+    job = peer.push("echo", "running")
+    hold = tap.hold(matches.command(job), who="one")
+    first = server("one")
+    hold.wait()
+
+    second = server("two")
+    peer.result(peer.push("echo", "a job behind"), "server.list.own")
+    second.kill()
+    listed, answered = redis.lrange(first.in_process, 0, -1), peer.results(job)
+    hold.release()
+    peer.wait_settled(job)
+
+    require(
+        listed == [job.message] and not answered,
+        "server.list.own",
+        expected="the job on the first server's list, unanswered",
+        got=f"{listed} there, {len(answered)} results",
+    )
+
+
+@pytest.mark.requirement("server.list.stable")
+def test_the_list_is_the_same_after_a_restart(
+    server: StartServer, peer: Peer, redis: Redis, keys: Keys, tap: Tap
+) -> None:
+    """A server that is killed and started again claims onto the list that it used before."""
+    used = []
+    for life in range(3):
+        job = peer.push("echo", life)
+        hold = tap.hold(matches.command(job))
+        started = server()
+        hold.wait()
+        lists = {
+            key for key in redis.scan_iter(_type="list") if job.message in redis.lrange(key, 0, -1)
+        }
+        used.append(lists - {keys.queue.encode()})
+        started.kill()
+        hold.release()
+        redis.delete(*lists)
+
+    require(
+        len(set(map(frozenset, used))) == 1,
+        "server.list.stable",
+        expected="one list in three lives",
+        got=used,
+    )

@@ -1,0 +1,54 @@
+"""A server's connections: lost, refused, and made again without a restart."""
+
+import pytest
+from redis import Redis
+
+from jobqueue_conformance.peer import Peer
+from jobqueue_conformance.pytest_fixtures import StartServer
+from jobqueue_conformance.redis_server import RedisServer
+from jobqueue_conformance.tap import How, Tap
+from jobqueue_conformance.verdicts import require
+
+
+@pytest.mark.requirement("server.connection.survives")
+@pytest.mark.parametrize("how", ["fin", "rst"])
+def test_a_lost_connection_is_made_again(
+    server: StartServer, peer: Peer, tap: Tap, how: How
+) -> None:
+    """A server whose connections end, three times over, answers the next job in the same process."""
+    started = server()
+
+    for life in range(4):
+        peer.result(peer.push("echo", life), "server.connection.survives")
+        tap.drop(how=how)
+
+    require(
+        started.running,
+        "server.connection.survives",
+        expected="the process that was started",
+        got=started.explain_exit,
+    )
+
+
+@pytest.mark.requirement("server.connection.survives")
+def test_a_restart_of_redis_is_survived(
+    server: StartServer, peer: Peer, redis: Redis, redis_server: RedisServer, tap: Tap
+) -> None:
+    """A server whose Redis is killed and comes back later answers what is pushed then."""
+    redis_server.keep_data()
+    started = server()
+    peer.result(peer.push("echo", "before"))
+
+    tap.close_door()
+    redis_server.restart()
+    redis.connection_pool.disconnect()
+    peer.listen_again()
+    tap.open_door()
+    peer.result(peer.push("echo", "after"), "server.connection.survives")
+
+    require(
+        started.running,
+        "server.connection.survives",
+        expected="the process that was started",
+        got=started.explain_exit,
+    )

@@ -1,0 +1,200 @@
+"""Where a server publishes, how often, in what order with the removal, and what it does when Redis refuses."""
+
+import pytest
+from redis import Redis
+
+from jobqueue_conformance import matches
+from jobqueue_conformance.keys import Keys
+from jobqueue_conformance.manifest import Implementation
+from jobqueue_conformance.peer import Peer
+from jobqueue_conformance.pytest_fixtures import StartServer
+from jobqueue_conformance.steps import steps
+from jobqueue_conformance.tap import How, Tap
+from jobqueue_conformance.vectors import job as job_of
+from jobqueue_conformance.vectors import vectors
+from jobqueue_conformance.verdicts import require
+
+USER, PASSWORD = "confined", "pass-for-tests"
+
+
+@pytest.mark.requirement("server.publish.channel")
+def test_each_result_goes_to_its_own_jobs_channel(
+    server: StartServer, peer: Peer, keys: Keys
+) -> None:
+    """Jobs of several clients are answered on the channel that each names, and nothing is published elsewhere."""
+    channels = [keys.channel(), keys.channel(), "x", "elsewhere:é😀 *[a-z]?\\", "0", keys.queue]
+    server()
+
+    jobs = [peer.push("echo", channel, channel=channel) for channel in channels * 2]
+    peer.result(jobs[-1], "server.publish.channel")
+    peer.wait_settled(*jobs)
+    got = sorted(message.channel for message in peer.messages())
+
+    require(
+        got == sorted(channels * 2),
+        "server.publish.channel",
+        expected=f"one result on the channel of each job: {sorted(channels * 2)}",
+        got=got,
+    )
+
+
+@pytest.mark.requirement("server.publish.channel")
+def test_two_clients_may_use_the_same_id(server: StartServer, peer: Peer, keys: Keys) -> None:
+    """Jobs of two clients that share an id are two jobs, and each channel gets the result of its own."""
+    channels = [keys.channel(), keys.channel()]
+    server()
+
+    jobs = [peer.push("echo", channel, channel=channel, id="the-same") for channel in channels]
+    peer.wait_settled(*jobs)
+    got = {job.channel: [each.get("result") for each in peer.results(job)] for job in jobs}
+
+    require(
+        got == {channel: [channel] for channel in channels},
+        "server.publish.channel",
+        expected="on each channel the value of its own job, once",
+        got=got,
+    )
+
+
+@pytest.mark.requirement("server.publish.once")
+def test_a_run_has_one_result(server: StartServer, peer: Peer) -> None:
+    """Whether a job succeeds, fails or can't be run, one result is published for it."""
+    server()
+    unrun = [job_of(vector) for vector in vectors("jobs", "invalid-job", "method-not-found")]
+
+    jobs = [peer.push(method, {"message": "no"}) for method in ("echo", "fail", "unknown") * 3]
+    peer.push_job(*unrun)
+    peer.wait_settled(*jobs, *unrun)
+    counts = {job.id: len(peer.results(job)) for job in (*jobs, *unrun)}
+
+    require(
+        set(counts.values()) == {1},
+        "server.publish.once",
+        expected="one result for each job",
+        got={name: count for name, count in counts.items() if count != 1},
+    )
+
+
+@pytest.mark.requirement("server.publish.before-remove")
+@pytest.mark.parametrize("method", ["echo", "fail", "unknown", ""])
+def test_an_unanswered_job_stays_on_its_list(
+    server: StartServer, peer: Peer, redis: Redis, tap: Tap, method: str
+) -> None:
+    """Before each command about a claimed job, the job is on the in-process list or has been answered."""
+    started = server()
+    job = peer.job(method, {"message": "published first"})
+
+    walk = steps(tap, peer, matches.command(job), lambda: peer.results(job), "server.publish.once")
+    peer.push_job(job)
+    for passage in walk:
+        listed = redis.lrange(started.in_process, 0, -1)
+        require(
+            job.message in listed or peer.results(job),
+            "server.publish.before-remove",
+            expected="the job on the in-process list until its result is published",
+            got=f"neither, before {passage.arguments[0]!r}",
+        )
+    peer.wait_settled(job)
+
+
+@pytest.mark.requirement("server.publish.again")
+@pytest.mark.parametrize("how", ["fin", "rst"])
+def test_a_result_that_never_reached_redis_is_published_again(
+    server: StartServer, peer: Peer, redis: Redis, tap: Tap, how: How
+) -> None:
+    """A job whose PUBLISH was lost with its connection is answered without being pushed again."""
+    started = server()
+    job = peer.job("echo", "published again")
+    hold = tap.hold(matches.command(job))
+    peer.push_job(job)
+    hold.wait()
+
+    hold.drop(how)
+
+    peer.result(job, "server.publish.again")
+    peer.wait_gone(job.message, requirement="server.remove.finished")
+    require(
+        started.running,
+        "server.connection.survives",
+        expected="a server that goes on after a lost connection",
+        got=started.explain_exit,
+    )
+
+
+@pytest.mark.requirement("server.publish.again")
+def test_a_job_whose_publish_was_never_confirmed_leaves_its_list(
+    server: StartServer, peer: Peer, tap: Tap
+) -> None:
+    """A job whose PUBLISH happened, but whose reply was lost, is answered or run again, and then removed."""
+    server()
+    job = peer.job("echo", "unconfirmed")
+    hold = tap.hold(lambda passage: passage.answers is not None and passage.answers.carries(job.id))
+    peer.push_job(job)
+    hold.wait()
+
+    hold.drop()
+
+    peer.result(job, "server.publish.again")
+    peer.wait_gone(job.message, requirement="server.publish.again")
+    values = [result["result"] for result in peer.results(job)]
+    require(
+        set(values) == {"unconfirmed"},
+        "server.publish.again",
+        expected="the same value, however often",
+        got=values,
+    )
+
+
+@pytest.mark.requirement("server.publish.refused")
+def test_a_refused_publish_leaves_the_job_where_it_is(
+    server: StartServer, peer: Peer, redis: Redis, tap: Tap
+) -> None:
+    """When Redis has refused a PUBLISH, whatever travels behind it leaves the job on the in-process list."""
+    confine(redis)
+    started = server(user=USER, password=PASSWORD)
+    job = peer.job("echo", "refused", channel="forbidden:1")
+    hold = tap.hold(lambda passage: passage.frame[:1] == b"-" and passage.carries(job.id))
+    peer.push_job(job)
+    hold.wait()
+
+    tap.close_door()
+    hold.drop(deliver=True)
+    listed = redis.lrange(started.in_process, 0, -1)
+    tap.open_door()
+
+    require(
+        listed == [job.message],
+        "server.publish.refused",
+        expected="the job on the in-process list, once its refused PUBLISH and all behind it have arrived",
+        got=listed,
+    )
+
+
+@pytest.mark.requirement("server.publish.noperm")
+def test_a_job_on_a_forbidden_channel_is_dead(
+    server: StartServer, peer: Peer, redis: Redis, keys: Keys, implementation: Implementation
+) -> None:
+    """A job on whose channel Redis forbids to publish is buried, and the next one is run."""
+    confine(redis)
+    server(user=USER, password=PASSWORD)
+
+    forbidden = [peer.push("echo", n, channel="forbidden:1") for n in range(3)]
+    behind = peer.push("echo", "behind", channel="allowed:1")
+    peer.result(behind, "server.publish.noperm")
+    peer.wait_gone(*(job.message for job in forbidden), requirement="server.publish.noperm")
+    dead = set(redis.lrange(keys.dead, 0, -1))
+
+    kept = {job.message for job in forbidden} if "dead-list" in implementation.features else dead
+    require(
+        dead == kept,
+        "server.publish.noperm",
+        expected=f"{kept} on the dead list",
+        got=dead,
+    )
+
+
+def confine(redis: Redis) -> None:
+    """Make a user who may publish on channels that begin with `allowed:` alone."""
+    redis.execute_command(
+        "ACL", "SETUSER", USER, "on", f">{PASSWORD}", "~*", "+@all", "resetchannels", "&allowed:*"
+    )

@@ -1,0 +1,251 @@
+"""What a server does about entries of its in-process list that nobody is running."""
+
+import pytest
+from redis import Redis
+
+from jobqueue_conformance import matches
+from jobqueue_conformance.bell import Hung
+from jobqueue_conformance.keys import Keys
+from jobqueue_conformance.passage import REPLY, Passage
+from jobqueue_conformance.peer import Peer
+from jobqueue_conformance.pytest_fixtures import StartServer
+from jobqueue_conformance.tap import How, Tap
+from jobqueue_conformance.verdicts import require
+from jobqueue_conformance.wire import Job
+
+LONGEST_T_S = 5.0
+SLACK_S = 0.5
+PATIENCE_S = 0.3  # in which a server that runs several jobs at once sends a second answer
+
+
+@pytest.mark.requirement("server.recovery.order", "server.recovery.first")
+def test_the_list_is_run_oldest_first_and_before_the_queue(
+    server: StartServer, peer: Peer, tap: Tap
+) -> None:
+    """A restart answers what lies on its list from the right end on, then what waits in the queue."""
+    left = [peer.job("echo", f"claimed {n}") for n in range(4)]
+    peer.place(*left)
+    left.append(peer.push("echo", "queued"))
+    queued = left[-1]
+
+    hold = tap.hold(matches.command(*left))
+    server()
+    while left:
+        passage = hold.wait()
+        oldest, *others = left
+        require(
+            passage.carries(oldest.id) or another_answer_comes(tap, passage, left),
+            "server.recovery.first" if passage.carries(queued.id) else "server.recovery.order",
+            expected=f"an answer to the oldest, {oldest.parameters!r}, first",
+            got=[job.parameters for job in others if passage.carries(job.id)],
+        )
+        left = [job for job in left if not passage.carries(job.id)]
+        held, hold = hold, tap.hold(matches.command(*left))
+        held.release()
+
+
+@pytest.mark.requirement("server.recovery.first")
+def test_nothing_is_claimed_before_the_list_was_looked_at(
+    server: StartServer, peer: Peer, tap: Tap
+) -> None:
+    """When the first job leaves the queue, the server has read everything that lay on its list."""
+    placed = [peer.job("echo", n) for n in range(3)]
+    peer.place(*placed)
+    queued = peer.push("echo", "queued")
+    hold = tap.hold(lambda passage: passage.kind == REPLY and queued.id.encode() in passage.frame)
+    server()
+
+    hold.wait()
+    read = [
+        job.parameters
+        for job in placed
+        if any(each.kind == REPLY and job.id.encode() in each.frame for each in tap.passages)
+    ]
+
+    require(
+        read == [job.parameters for job in placed],
+        "server.recovery.first",
+        expected="every entry of the list read before the first claim",
+        got=f"only {read} read",
+    )
+
+
+@pytest.mark.requirement("server.recovery.first")
+def test_identical_entries_are_all_recovered(server: StartServer, peer: Peer) -> None:
+    """Two entries with the same bytes, dead ones and odd ones leave the list, and the jobs are answered."""
+    job = peer.job("echo", "twice")
+    other = peer.job("echo", "once")
+    dead = Job(b"no JSON", "", "")
+    peer.place(job, dead, other, job, dead)
+
+    server()
+
+    peer.result(job, "server.recovery.first")
+    peer.result(other, "server.recovery.first")
+    peer.wait_gone(job.message, other.message, dead.message, requirement="server.recovery.first")
+
+
+@pytest.mark.requirement("server.recovery.first", "server.publish.before-remove")
+def test_a_crash_during_recovery_loses_nothing(
+    server: StartServer, peer: Peer, redis: Redis, tap: Tap
+) -> None:
+    """A server that dies at its first answer, again and again, leaves the rest on the list for the next life."""
+    jobs = [peer.job("echo", n) for n in range(3)]
+    peer.place(*jobs)
+    for _ in range(2):
+        hold = tap.hold(matches.command(*jobs))
+        started = server()
+        hold.wait()
+        listed = redis.lrange(started.in_process, 0, -1)
+        lost = [job for job in jobs if job.message not in listed and not peer.results(job)]
+        require(
+            not lost,
+            "server.publish.before-remove",
+            expected="every unanswered entry still on the list",
+            got=f"{[job.parameters for job in lost]} are gone",
+        )
+        started.kill()
+        hold.release()
+
+    server()
+
+    for job in jobs:
+        peer.result(job, "server.recovery.first")
+    peer.wait_gone(*(job.message for job in jobs), requirement="server.recovery.first")
+
+
+@pytest.mark.requirement("server.recovery.reconnect")
+@pytest.mark.parametrize("how", ["fin", "rst"])
+def test_a_job_whose_claim_was_lost_is_recovered(
+    server: StartServer, peer: Peer, tap: Tap, how: How
+) -> None:
+    """A job that was moved for a connection which died before the reply is run, and so is the next one."""
+    started = server()
+    lost = peer.job("echo", "lost")
+    hold = tap.hold(matches.reply(lost))
+    peer.push_job(lost)
+    hold.wait()
+
+    hold.drop(how)
+    behind = peer.push("echo", "behind")
+
+    peer.result(behind, "server.connection.survives")
+    peer.result(lost, "server.recovery.reconnect")
+    peer.wait_settled(lost, behind)
+    require(
+        started.running and len(peer.results(lost)) == 1,
+        "server.recovery.reconnect",
+        expected="one result, without a restart",
+        got=f"{len(peer.results(lost))} results, running: {started.running}",
+    )
+
+
+@pytest.mark.requirement("server.recovery.second-look")
+def test_a_claim_that_outlives_its_connection_strands_nothing(
+    server: StartServer, peer: Peer, tap: Tap
+) -> None:
+    """A job that a dead connection's claim takes after the reconnect is found when T has passed."""
+    started = server()
+    started.wait_idle()
+    tap.drop(ghost=True)
+    started.wait_idle()
+    peer.moment_s = LONGEST_T_S + SLACK_S
+
+    job = peer.push("echo", "taken by a ghost")
+    behind = peer.push("echo", "behind")
+    tap.hang_up()
+
+    peer.result(behind, "server.connection.survives")
+    peer.result(job, "server.recovery.second-look")
+    peer.wait_settled(job, behind)
+
+
+@pytest.mark.requirement("server.recovery.running")
+@pytest.mark.parametrize("concurrency", [1, 2])
+def test_a_running_job_is_not_started_again(
+    server: StartServer, peer: Peer, redis: Redis, keys: Keys, tap: Tap, concurrency: int
+) -> None:
+    """A job whose handler runs while the connections are lost is answered once."""
+    server(concurrency=concurrency)
+    job = peer.push("wait", {"ms": 400})
+    peer.wait(
+        lambda: not redis.exists(keys.queue) and not tap.under_way(job.id),
+        "server.publish.once",
+        "the job's claim to be answered",
+        job,
+    )
+
+    tap.drop()
+    peer.result(job, "server.connection.survives")
+    peer.wait_settled(job, peer.push("wait", {"ms": 0}))
+    results = peer.results(job)
+
+    require(
+        len(results) == 1,
+        "server.recovery.running",
+        expected="one result",
+        got=f"{len(results)} results",
+    )
+
+
+@pytest.mark.requirement("server.recovery.quiet")
+def test_an_entry_whose_reply_is_under_way_is_not_lost(
+    server: StartServer, peer: Peer, tap: Tap
+) -> None:
+    """A job whose claim is answered late, after T has passed, is run once."""
+    server()
+    job = peer.job("echo", "under way")
+    hold = tap.hold(matches.reply(job))
+    peer.push_job(job)
+    hold.wait()
+    try:
+        tap.bell.wait(lambda: peer.results(job), "an answer too early", deadline_s=1.5)
+    except Hung:
+        pass
+
+    hold.release()
+    peer.result(job)
+    peer.wait_settled(job, peer.push("echo", "behind"))
+    results = peer.results(job)
+
+    require(
+        len(results) == 1,
+        "server.recovery.quiet",
+        expected="one result of a job whose claim was answered late",
+        got=f"{len(results)} results",
+    )
+
+
+@pytest.mark.requirement("server.recovery.block")
+def test_a_claim_blocks_for_a_finite_time(server: StartServer, keys: Keys, tap: Tap) -> None:
+    """On an empty queue, each claim is answered within five seconds."""
+    hold = tap.hold(
+        lambda passage: passage.kind == REPLY and keys.queue.encode() in passage.arguments
+    )
+    server()
+    try:
+        reply = tap.bell.wait(lambda: hold.passage, "a claim's reply", LONGEST_T_S + SLACK_S)
+    except Hung as hung:
+        require(False, "server.recovery.block", expected="a reply", got=str(hung))
+    assert reply.answers is not None
+    blocked_s = reply.at_s - reply.answers.at_s
+
+    require(
+        blocked_s <= LONGEST_T_S + SLACK_S,
+        "server.recovery.block",
+        expected=f"a reply within {LONGEST_T_S:g} s",
+        got=f"one after {blocked_s:.1f} s",
+    )
+
+
+def another_answer_comes(tap: Tap, first: Passage, jobs: list[Job]) -> bool:
+    """Whether the server answers another job while the first answer is held: then their order is open."""
+    second = tap.hold(matches.command(*(job for job in jobs if not first.carries(job.id))))
+    try:
+        tap.bell.wait(lambda: second.passage, "a second answer", PATIENCE_S)
+    except Hung:
+        return False
+    finally:
+        tap.forget(second)
+        second.release()
+    return True

@@ -1,0 +1,188 @@
+"""What becomes of a job: run by the handler that it names, or answered with an error."""
+
+from typing import Any
+
+import pytest
+
+from jobqueue_conformance.peer import Peer
+from jobqueue_conformance.pytest_fixtures import StartServer
+from jobqueue_conformance.vectors import Vector, job, message, vectors
+from jobqueue_conformance.verdicts import require
+from jobqueue_conformance.wire import WIRE_CODES, Job, equal
+
+ANSWERED = vectors("jobs", "run", "invalid-job", "method-not-found")
+HOSTILE = vectors("jobs", "dead", "either")
+ODD_FAILURES: list[Any] = [
+    {"message": "no such user"},
+    {"message": ""},
+    {"message": "\"'\\\n\u0000😀%s{}"},
+    {"message": None},
+    {"message": 404},
+    {"message": ["a", {"b": 1}]},
+    {"message": "x" * 100_000},
+    {},
+    {"code": "billing.card-declined"},
+    [],
+    "message",
+    None,
+    False,
+    7,
+]
+
+
+def as_told(vector: Vector, result: dict[str, Any]) -> bool:
+    """Whether this is the answer that the vector tells."""
+    if vector["outcome"] == "run" and vector["method"] == "echo":
+        return "result" in result and equal(result["result"], vector["parameters"])
+    code = "handler-error" if vector["outcome"] == "run" else vector["outcome"]
+    return "error" in result and result["error"]["code"] == code
+
+
+@pytest.mark.parametrize(
+    "requirement",
+    [
+        pytest.param(name, marks=pytest.mark.requirement(name))
+        for name in sorted({vector["requirements"][0] for vector in ANSWERED})
+    ],
+)
+def test_a_job_is_answered_as_its_vector_tells(
+    server: StartServer, peer: Peer, requirement: str
+) -> None:
+    """Each job of the fixtures is run or answered as the table of the protocol says."""
+    told = [vector for vector in ANSWERED if vector["requirements"][0] == requirement]
+    server()
+
+    peer.push_job(*map(job, told))
+    results = [peer.result(job(vector), requirement) for vector in told]
+    wrong = {
+        vector["id"]: result
+        for vector, result in zip(told, results, strict=True)
+        if not as_told(vector, result)
+    }
+
+    require(
+        not wrong,
+        requirement,
+        expected="for each vector, the outcome that it tells",
+        got=f"{len(wrong)} of {len(told)} differ: {wrong!r:.1000}",
+    )
+
+
+@pytest.mark.requirement("server.run.handler")
+def test_each_method_has_its_own_handler(server: StartServer, peer: Peer) -> None:
+    """Jobs of two methods, mixed, each run the handler of their own."""
+    server()
+
+    jobs = [peer.push(method, {"message": "x"}) for method in ["echo", "fail", "fail", "echo"] * 5]
+    wrong = [
+        each.method
+        for each in jobs
+        if ("result" in peer.result(each, "server.run.handler")) != (each.method == "echo")
+    ]
+
+    require(
+        not wrong,
+        "server.run.handler",
+        expected="a value from echo, an error from fail",
+        got=f"the opposite from {wrong}",
+    )
+
+
+@pytest.mark.requirement("server.run.handler-error", "server.result.error")
+def test_a_failing_handler_is_an_error_with_a_message(server: StartServer, peer: Peer) -> None:
+    """However a handler fails, its job is answered with handler-error and a message that is a string."""
+    server()
+
+    jobs = [peer.push("fail", parameters) for parameters in ODD_FAILURES]
+    errors = [peer.result(each, "server.run.handler-error").get("error") for each in jobs]
+
+    for parameters, error in zip(ODD_FAILURES, errors, strict=True):
+        require(
+            isinstance(error, dict) and error.get("code") == "handler-error",
+            "server.run.handler-error",
+            expected=f"handler-error where fail is given {parameters!r:.60}",
+            got=error,
+        )
+        require(
+            isinstance(error["message"], str),
+            "server.result.error",
+            expected=f"a string as the message where fail is given {parameters!r:.60}",
+            got=error,
+        )
+
+
+@pytest.mark.requirement("server.result.code")
+def test_codes_are_registered(server: StartServer, peer: Peer) -> None:
+    """Every error that a server makes up itself has a code of the registry."""
+    server()
+    faulty = vectors("jobs", "invalid-job", "method-not-found")
+
+    failing = [peer.push("fail", parameters) for parameters in ODD_FAILURES]
+    peer.push_job(*map(job, faulty))
+    results = [peer.result(each) for each in (*failing, *map(job, faulty))]
+    codes = {result["error"]["code"] for result in results if "error" in result}
+
+    require(
+        all("." in code or code in WIRE_CODES for code in codes),
+        "server.result.code",
+        expected=f"codes with a dot, or of {sorted(WIRE_CODES)}",
+        got=sorted(codes),
+    )
+
+
+@pytest.mark.requirement("server.run.goes-on")
+def test_a_good_job_runs_behind_every_hostile_message(server: StartServer, peer: Peer) -> None:
+    """Behind each message that is dead or odd, failing or unknown, the next job is run."""
+    started = server()
+    good: list[tuple[str, Job]] = []
+
+    for vector in (*HOSTILE, *vectors("jobs", "invalid-job", "method-not-found")):
+        peer.push_message(message(vector))
+        good.append((vector["id"], peer.push("echo", vector["id"])))
+    for parameters in ODD_FAILURES:
+        peer.push("fail", parameters)
+        good.append((f"fail {parameters!r:.40}", peer.push("echo", "behind a failure")))
+    for before, behind in good:
+        result = peer.result(behind, "server.run.goes-on")
+        require(
+            equal(result.get("result"), behind.parameters),
+            "server.run.goes-on",
+            expected=f"{behind.parameters!r} from the job behind {before}",
+            got=result,
+        )
+
+    require(
+        started.running,
+        "server.run.goes-on",
+        expected="the server that was started still runs",
+        got=started.explain_exit,
+    )
+
+
+@pytest.mark.requirement("server.run.goes-on")
+def test_a_thousand_jobs_have_their_results_among_hostile_neighbours(
+    server: StartServer, peer: Peer
+) -> None:
+    """Of 1,000 jobs in a row, with hostile messages between them, each has its own result."""
+    server()
+    messages = [message(vector) for vector in HOSTILE if len(message(vector)) < 10_000]
+
+    jobs = []
+    for number in range(1000):
+        jobs.append(peer.job("echo", {"number": number}))
+        peer.push_message(jobs[-1].message)
+        if number % 10 == 0:
+            peer.push_message(messages[number // 10 % len(messages)])
+    peer.wait_settled(*jobs)
+    wrong = {
+        job.id: results
+        for job in jobs
+        if (results := peer.results(job)) != [{"id": job.id, "result": job.parameters}]
+    }
+
+    require(
+        not wrong,
+        "server.run.goes-on",
+        expected="for each of 1,000 jobs its own value, once",
+        got=f"{len(wrong)} others: {wrong!r:.500}",
+    )

@@ -1,0 +1,226 @@
+"""What a server does after SIGTERM: no new claim, nothing that it claimed left behind, status 0.
+
+Each test forces one race: the signal arrives while the tap holds a command or a reply, so that what comes next
+is decided before the server goes on.
+"""
+
+import pytest
+from redis import Redis
+
+from jobqueue_conformance import matches
+from jobqueue_conformance.bell import Hung
+from jobqueue_conformance.keys import Keys
+from jobqueue_conformance.passage import COMMAND
+from jobqueue_conformance.peer import Peer
+from jobqueue_conformance.pytest_fixtures import StartServer
+from jobqueue_conformance.server_process import ServerProcess
+from jobqueue_conformance.tap import Hold, Tap
+from jobqueue_conformance.verdicts import fail, require
+from jobqueue_conformance.wire import Job
+
+SIGNAL_S = 0.2  # in which a process that isn't busy has noticed its signal
+
+
+@pytest.mark.requirement("server.stop.exit")
+def test_an_idle_server_exits(server: StartServer, tap: Tap) -> None:
+    """A server that is blocked in a claim exits with the status 0 after SIGTERM."""
+    started = server()
+    started.wait_idle()
+
+    stop(tap, started)
+
+    require_status_0(started)
+
+
+@pytest.mark.requirement("server.stop.drains", "server.stop.exit")
+@pytest.mark.parametrize("method", ["echo", "fail", "unknown", ""])
+def test_a_running_job_is_finished(
+    server: StartServer, peer: Peer, redis: Redis, tap: Tap, method: str
+) -> None:
+    """A job that is about to be answered when SIGTERM arrives is answered and removed before the exit."""
+    started = server()
+    job = peer.job(method, {"message": "running"})
+    hold = tap.hold(matches.command(job))
+    peer.push_job(job)
+    hold.wait()
+
+    stop(tap, started)
+    hold.release()
+
+    require_status_0(started)
+    require_drained(peer, redis, started, [job])
+
+
+@pytest.mark.requirement("server.stop.no-claim", "server.stop.drains")
+def test_what_waits_is_left_in_the_queue(
+    server: StartServer, peer: Peer, redis: Redis, keys: Keys, tap: Tap
+) -> None:
+    """Jobs pushed after SIGTERM stay in the queue, but for one that a claim already sent may take."""
+    started = server()
+    job = peer.job("echo", "running")
+    hold = tap.hold(matches.command(job))
+    peer.push_job(job)
+    hold.wait()
+
+    stop(tap, started)
+    sent = claims_that_were_sent(tap, hold, keys)
+    behind = [peer.push("echo", n) for n in range(sent + 3)]
+    hold.release()
+    wait_exit(started)
+    left = redis.llen(keys.queue)
+
+    require(
+        left >= len(behind) - sent,
+        "server.stop.no-claim",
+        expected=f"at most {sent} of {len(behind)} jobs claimed, by what had been sent before the signal",
+        got=f"{len(behind) - left} claimed",
+    )
+    require_drained(peer, redis, started, [job, *behind])
+
+
+@pytest.mark.requirement("server.stop.drains", "server.stop.exit")
+def test_what_the_outstanding_claim_returns_is_finished(
+    server: StartServer, peer: Peer, redis: Redis, tap: Tap
+) -> None:
+    """A job whose claim was executed but not answered when SIGTERM arrives isn't left behind."""
+    started = server()
+    job = peer.job("echo", "claimed")
+    hold = tap.hold(matches.reply(job))
+    peer.push_job(job)
+    hold.wait()
+
+    stop(tap, started)
+    hold.release()
+
+    require_status_0(started)
+    require_drained(peer, redis, started, [job])
+
+
+@pytest.mark.requirement("server.stop.drains", "server.stop.exit")
+def test_a_job_that_a_claim_under_way_takes_is_finished(
+    server: StartServer, peer: Peer, redis: Redis, keys: Keys, tap: Tap
+) -> None:
+    """A job that is pushed after SIGTERM, and taken by a claim sent before it, isn't left behind."""
+    queue = keys.queue.encode()
+    hold = tap.hold(lambda passage: passage.kind == COMMAND and queue in passage.arguments)
+    started = server()
+    hold.wait()
+
+    stop(tap, started)
+    job = peer.push("echo", "pushed after the signal")
+    hold.release()
+
+    require_status_0(started)
+    require_drained(peer, redis, started, [job])
+
+
+@pytest.mark.requirement("server.stop.drains", "server.recovery.first")
+def test_a_stop_during_recovery_loses_nothing(
+    server: StartServer, peer: Peer, redis: Redis, tap: Tap
+) -> None:
+    """Entries of an earlier life are answered or still on the list when a recovering server stops."""
+    placed = [peer.job("echo", n) for n in range(4)]
+    peer.place(*placed)
+    hold = tap.hold(matches.command(*placed))
+    started = server()
+    hold.wait()
+
+    stop(tap, started)
+    hold.release()
+    require_status_0(started)
+    listed = redis.lrange(started.in_process, 0, -1)
+    lost = [job for job in placed if job.message not in listed and not peer.results(job)]
+
+    require(
+        not lost,
+        "server.stop.drains",
+        expected="every recovered entry answered, or on the list for the next life",
+        got=f"{[job.parameters for job in lost]} are gone",
+    )
+
+
+@pytest.mark.requirement("server.stop.drains", "server.concurrency.parallel")
+def test_all_running_jobs_are_finished(
+    server: StartServer, peer: Peer, redis: Redis, keys: Keys, tap: Tap
+) -> None:
+    """Of several handlers that run when SIGTERM arrives, each has its job answered and removed."""
+    started = server(concurrency=3)
+    jobs = [peer.push("wait", {"ms": 300 + n}) for n in range(3)]
+    peer.wait(
+        lambda: not redis.exists(keys.queue) and not any(tap.under_way(job.id) for job in jobs),
+        "server.concurrency.parallel",
+        "three claims",
+        jobs[-1],
+    )
+
+    stop(tap, started)
+
+    require_status_0(started)
+    require_drained(peer, redis, started, jobs)
+
+
+@pytest.mark.requirement("server.stop.drains", "server.publish.again")
+def test_a_connection_that_is_lost_while_stopping_loses_nothing(
+    server: StartServer, peer: Peer, redis: Redis, tap: Tap
+) -> None:
+    """A job whose PUBLISH is lost with its connection after SIGTERM is answered and removed before the exit."""
+    started = server()
+    job = peer.job("echo", "running")
+    hold = tap.hold(matches.command(job))
+    peer.push_job(job)
+    hold.wait()
+
+    stop(tap, started)
+    hold.drop()
+
+    require_status_0(started)
+    require_drained(peer, redis, started, [job])
+
+
+def stop(tap: Tap, started: ServerProcess) -> None:
+    """Send SIGTERM, and let the server notice; one that exits at once needs no time."""
+    started.terminate()
+    try:
+        tap.bell.wait(lambda: not started.running, "an exit", SIGNAL_S)
+    except Hung:
+        pass
+
+
+def claims_that_were_sent(tap: Tap, hold: Hold, keys: Keys) -> int:
+    """How many commands that name the queue are under way: none of them can be called back."""
+    queue = keys.queue.encode()
+    under_way = [
+        passage
+        for each in tap.connections
+        for passage in (each.in_flight, each.held_command)
+        if passage is not None
+        for command in (passage, *passage.transaction)
+        if queue in command.arguments
+    ]
+    return len(under_way) + hold.waiting
+
+
+def wait_exit(started: ServerProcess) -> int:
+    """The exit status."""
+    try:
+        return started.wait_exit()
+    except Hung as hung:
+        fail("server.stop.exit", expected="an exit after SIGTERM", got=str(hung))
+
+
+def require_status_0(started: ServerProcess) -> None:
+    """The server has exited as it has to."""
+    status = wait_exit(started)
+    require(status == 0, "server.stop.exit", expected="the status 0", got=started.explain_exit())
+
+
+def require_drained(peer: Peer, redis: Redis, started: ServerProcess, jobs: list[Job]) -> None:
+    """Nothing is left on the in-process list, and each job is answered or waits in the queue."""
+    listed = redis.lrange(started.in_process, 0, -1)
+    lost = [job for job in jobs if not peer.results(job) and job.message not in peer.waiting()]
+    require(
+        not lost and not listed,
+        "server.stop.drains",
+        expected="every claimed job answered and removed, or returned to the queue",
+        got=f"{len(lost)} neither, {listed} on the in-process list",
+    )
