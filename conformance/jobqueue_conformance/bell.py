@@ -24,23 +24,32 @@ class Bell:
     def __init__(self) -> None:
         self._condition = threading.Condition()
         self._broken: BaseException | None = None
+        self._rings = 0
         self.deadline_s = 10.0
 
     def ring(self) -> None:
         """Wake everybody who waits."""
         with self._condition:
+            self._rings += 1
             self._condition.notify_all()
 
     def break_with(self, error: BaseException) -> None:
         """Make every wait from now on raise what went wrong in another thread."""
         with self._condition:
             self._broken = self._broken or error
+            self._rings += 1
             self._condition.notify_all()
 
     def check(self) -> None:
         """Raise what broke the bell, if anything did."""
         if self._broken is not None:
             raise RuntimeError(f"the kit itself failed: {self._broken!r}") from self._broken
+
+    def pause(self, pause_s: float) -> None:
+        """Let what is under test come as far as it can, where nothing tells when that is."""
+        self.check()
+        time.sleep(pause_s)
+        self.check()
 
     def wait(
         self, look: Callable[[], Answer | None], what: str, deadline_s: float | None = None
@@ -59,6 +68,7 @@ class Bell:
         end_s = time.monotonic() + deadline_s
         while True:
             self.check()
+            rings = self._rings
             answer = look()
             if answer:
                 return answer
@@ -66,4 +76,5 @@ class Bell:
             if left_s <= 0:
                 raise Hung(f"waited {deadline_s:g} s for {what}")
             with self._condition:
-                self._condition.wait(min(left_s, LOOK_AGAIN_S))
+                if self._rings == rings:
+                    self._condition.wait(min(left_s, LOOK_AGAIN_S))

@@ -62,6 +62,16 @@ class Side:
         except OSError:
             return b""
 
+    def drain(self) -> bytes:
+        """All that has arrived and wasn't read yet."""
+        rest = bytearray()
+        try:
+            while self.open and (received := self.socket.recv(CHUNK)):
+                rest += received
+        except OSError:
+            pass
+        return bytes(rest)
+
     def send(self, frame: bytes) -> None:
         """Send it now, or as soon as there is room."""
         if self.open:
@@ -147,6 +157,7 @@ class Connection:
             deliver: Redis still receives what is held or waits in the tap, as bytes that were under way.
             ghost: Redis doesn't notice: it goes on serving a connection that is dead.
         """
+        self._commands.feed(self._near.drain())
         self._near.close(reset=reset)
         if not deliver:
             self._commands.take()

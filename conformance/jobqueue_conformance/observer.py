@@ -31,10 +31,13 @@ class Observer:
         self._bell = bell
         self._fence_channel = f"fence-{uuid.uuid4()}"
         self._fences: set[bytes] = set()
+        self._thread: threading.Thread | None = None
         self.subscribe()
 
     def subscribe(self) -> None:
         """Listen, anew after Redis was restarted; when it returns, nothing is missed any more."""
+        if self._thread is not None:
+            self.close()
         self._admin = self._server.connect()
         self._socket = socket.create_connection((self._server.host, self._server.port))
         self._reader = hiredis.Reader()
@@ -62,7 +65,8 @@ class Observer:
             self._socket.shutdown(socket.SHUT_RDWR)  # wakes the thread
         except OSError:
             pass  # Redis closed it first
-        self._thread.join()
+        if self._thread is not None:
+            self._thread.join()
 
     def _listen(self, connected: socket.socket) -> None:
         with connected:

@@ -7,7 +7,7 @@ import time
 import uuid
 from collections import defaultdict
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import redis
 
@@ -40,7 +40,7 @@ class Peer:
         self._observer = observer
         self._bell = bell
         self._tap = tap
-        self._channels: set[str] = set()
+        self._unfit: dict[str, str] = {}
         self._results: defaultdict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
         self._read = 0
         self._claims = f"{keys.queue}:in-process:the-suite"
@@ -50,7 +50,6 @@ class Peer:
     def job(self, method: str = "echo", parameters: Any = None, **members: Any) -> Job:
         """A job that isn't pushed; `members` win over the id and channel that it gets."""
         job = {"channel": self.channel, "id": uuid.uuid4().hex[:16], **members}
-        self._channels.add(job["channel"])
         message = wire.written(method=method, parameters=parameters, **job)
         return Job(message, job["id"], job["channel"], method, parameters)
 
@@ -76,13 +75,17 @@ class Peer:
     def result(self, job: Job, requirement: str = "server.publish.once") -> dict[str, Any]:
         """Wait for the first result of a job."""
         return self.wait(
-            lambda: self._heard(job), requirement, f"a result of {_short(job)}", job
+            lambda: self.heard(job), requirement, f"a result of {_short(job)}", job
         )[0]
 
     def results(self, job: Job) -> list[dict[str, Any]]:
         """Every result of a job that was published until now."""
         self._observer.fence()
-        return list(self._heard(job))
+        return list(self.heard(job))
+
+    def listen_again(self) -> None:
+        """Hear everything again, after Redis was restarted."""
+        self._observer.subscribe()
 
     def messages(self) -> list[Message]:
         """Everything that anybody published until now."""
@@ -112,19 +115,30 @@ class Peer:
     def waiting(self) -> list[bytes]:
         """What lies on the queue and on the in-process lists of the servers that were started."""
         lists = {self._keys.queue, *(each.in_process for each in self.servers)}
-        with self._redis.pipeline() as pipe:
+        with self._redis.pipeline(transaction=False) as pipe:
             for key in sorted(lists):
                 pipe.lrange(key, 0, -1)
             return [entry for entries in pipe.execute() for entry in entries]
 
     def wait(
-        self, look: Callable[[], Any], requirement: str, expected: str, job: Job | None = None
+        self,
+        look: Callable[[], Any],
+        requirement: str | Callable[[], str],
+        expected: str,
+        job: Job | None = None,
     ) -> Any:
         """Wait for what the servers under test have to bring about.
 
         Raises:
             Failure: of the requirement, once no server can bring it about any more.
         """
+
+        def give_up(got: str) -> NoReturn:
+            broken = requirement if isinstance(requirement, str) else requirement()
+            fail(broken, expected=expected, got=got)
+
+        for server in self.servers:
+            server.look_anew()
         patience_s = self.moment_s + _duration_s(job)
         idle_since_s: float | None = None
         asked_s = 0.0
@@ -143,12 +157,12 @@ class Peer:
             found = look()
             if found or idle_since_s is None or now_s - idle_since_s <= patience_s:
                 return found
-            return fail(requirement, expected=expected, got=f"nothing, and {hopeless}")
+            return give_up(f"nothing, and {hopeless}")
 
         try:
             return self._bell.wait(look_or_give_up, expected)
         except Hung as hung:
-            fail(requirement, expected=expected, got=str(hung))
+            give_up(f"nothing: {hung}")
 
     def _hopeless(self) -> str | None:
         """Why no server will do anything more; None while one may."""
@@ -172,8 +186,7 @@ class Peer:
                 self._keys.queue, self._claims, "RIGHT", "LEFT"
             )
             if message is None:
-                for client in self.clients:
-                    client.check()
+                self.clients[-1].check()
             return message
 
         message = self._bell.wait(claimed, "a job from the client", deadline_s)
@@ -192,17 +205,19 @@ class Peer:
         """Publish any bytes; gives how many were listening, the suite itself left out."""
         return int(self._redis.publish(channel, message)) - 1
 
-    def _heard(self, job: Job) -> list[dict[str, Any]]:
-        """The results of a job among what was heard; all that the servers publish is checked."""
+    def heard(self, job: Job) -> list[dict[str, Any]]:
+        """The results of a job that were heard by now; each has to be one."""
         while self._read < len(self._observer.messages):
             message = self._observer.messages[self._read]
             self._read += 1
-            if message.channel in self._channels:
-                try:
-                    result = wire.read_result(message.data)
-                except Unfit as error:
-                    fail("server.result.form", expected="a result", got=f"a message that {error}")
+            try:
+                result = wire.read_result(message.data)
+            except Unfit as error:
+                self._unfit[message.channel] = str(error)
+            else:
                 self._results[message.channel, result["id"]].append(result)
+        if unfit := self._unfit.get(job.channel):
+            fail("server.result.form", expected="a result", got=f"a message that {unfit}")
         return self._results[job.channel, job.id]
 
 

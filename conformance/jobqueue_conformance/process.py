@@ -17,6 +17,7 @@ from jobqueue_conformance.verdicts import Unsupported
 
 CANNOT_RUN_HERE = 69
 OUTPUT_SHOWN = 4000
+ACTS_WITHIN_S = 0.05  # from the interruption to the language's own handler
 OURS = ("REDIS_URL", "JOBQUEUE_", "PYTEST_", "COV_")
 
 
@@ -92,6 +93,19 @@ class Process:
         """Send SIGTERM to the process that was started, and to no other."""
         self.signalled_s = time.monotonic()
         self.popen.send_signal(signal.SIGTERM)
+
+    def wait_signal_delivered(self) -> None:
+        """Wait until the process has been interrupted by what was sent to it, and has had time to act."""
+        self._bell.wait(self._nothing_pending, f"the {self.name} to be interrupted")
+        self._bell.pause(ACTS_WITHIN_S)
+
+    def _nothing_pending(self) -> bool:
+        try:
+            status = Path(f"/proc/{self.popen.pid}/status").read_text()
+        except OSError:
+            return True  # no such file on this system, or the process is gone
+        pending = [line.split()[1] for line in status.splitlines() if "Pnd:" in line]
+        return not any(int(bits, 16) >> (signal.SIGTERM - 1) & 1 for bits in pending)
 
     def kill(self) -> None:
         """Send SIGKILL to its whole group, and wait until it has ended."""

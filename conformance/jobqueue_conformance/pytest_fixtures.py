@@ -20,7 +20,9 @@ from jobqueue_conformance.observer import Observer
 from jobqueue_conformance.peer import Peer
 from jobqueue_conformance.process import Process
 from jobqueue_conformance.redis_server import RedisServer
+from jobqueue_conformance.server_faults import ServerFaults
 from jobqueue_conformance.server_process import ServerProcess
+from jobqueue_conformance.server_sweep import ServerSweep
 from jobqueue_conformance.subjects import SUBJECTS
 from jobqueue_conformance.tap import Tap
 
@@ -231,6 +233,33 @@ def client(
     yield start
     for process in processes:
         process.end()
+
+
+@pytest.fixture
+def server_sweep(
+    request: pytest.FixtureRequest,
+    server: StartServer,
+    peer: Peer,
+    tap: Tap,
+    redis: redis_py.Redis,
+    keys: Keys,
+) -> ServerSweep:
+    """The fault sweep of a server."""
+    features = request.config.stash[SUBJECTS].of_class("server").features
+    only = request.config.getoption("boundary")
+    return ServerSweep(server, peer, tap, redis, keys, features, only)
+
+
+@pytest.fixture
+def server_faults(
+    server_sweep: ServerSweep,
+    redis_server: RedisServer,
+    redis: redis_py.Redis,
+    keys: Keys,
+    bell: Bell,
+) -> ServerFaults:
+    """The faults of the sweep."""
+    return ServerFaults(server_sweep, redis_server, redis, keys, bell)
 
 
 def _url(server: RedisServer, port: int, user: str | None, password: str) -> str:

@@ -61,8 +61,13 @@ class ServerProcess(Process):
             self._bell.deadline_s, 20 * (time.monotonic() - self.started_s)
         )
 
+    def look_anew(self) -> None:
+        """Forget what was seen before; idle is what it is from now on."""
+        self._quiet = None
+
     def wait_idle(self) -> None:
         """Wait until it has nothing to do."""
+        self.look_anew()
 
         def idle() -> bool:
             if not self.running:
@@ -103,7 +108,7 @@ class ServerProcess(Process):
         return exchanges >= self._quiet[1] + 2
 
     def _state(self) -> State:
-        with self._redis.pipeline() as pipe:
+        with self._redis.pipeline(transaction=False) as pipe:
             for key in (self._keys.queue, self.in_process, self._keys.dead):
                 pipe.lrange(key, 0, -1)
             return tuple(tuple(each) for each in pipe.execute())

@@ -88,7 +88,7 @@ class Tap:
         self.holds: list[Hold] = []
         self.selector = selectors.DefaultSelector()
         self._redis_address = redis_address
-        self._opened = 0
+        self.opened = 0
         self._orders: deque[Callable[[], None]] = deque()
         self._wake_near, self._wake_far = socket.socketpair()
         self._wake_near.setblocking(False)
@@ -145,6 +145,18 @@ class Tap:
     def wait_closed(self, connection: Connection) -> None:
         """Wait until both ends of the connection are closed."""
         self.bell.wait(lambda: connection not in self.connections, "Redis to close a connection")
+
+    def wait_all_closed(self, who: str) -> None:
+        """Wait until no connection of this name is left, on either side."""
+        self.bell.wait(
+            lambda: all(each.who != who for each in self.connections),
+            f"Redis to close every connection of the {who}",
+        )
+
+    def in_flight(self, who: str) -> list[Passage]:
+        """The commands of this name that Redis hasn't answered, or whose reply is held."""
+        found = [each.in_flight for each in self.connections if each.who == who and not each.dead]
+        return [each for each in found if each is not None]
 
     def under_way(self, text: str) -> bool:
         """Whether something that carries this text is between what is under test and Redis."""
@@ -241,10 +253,10 @@ class Tap:
         except OSError:
             near.close()  # Redis is away: what is under test sees a lost connection
             return
-        self._opened += 1
-        connection = Connection(self, door.who, self._opened, near, far)
+        self.opened += 1
+        connection = Connection(self, door.who, self.opened, near, far)
         self.connections = [*self.connections, connection]
-        self._record(OPENED, door.who, self._opened)
+        self._record(OPENED, door.who, self.opened)
 
     def _record(self, kind: str, who: str, number: int) -> None:
         self.passages.append(Passage(time.monotonic(), who, number, kind, b""))

@@ -51,6 +51,7 @@ def run(message):
         job = json.loads(message.decode())
         channel, name = job["channel"], job["id"]
         assert channel and name and isinstance(channel, str) and isinstance(name, str)
+        channel = channel.encode()
         result = json.dumps({"id": name, **answer(job)}, allow_nan=False).encode()
     except (ValueError, KeyError, TypeError, AssertionError, RecursionError):
         return bury(message)

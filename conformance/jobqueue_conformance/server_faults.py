@@ -1,0 +1,230 @@
+"""The faults that a sweep strikes a server with, all of them real: no reply is forged.
+
+Each returns when the fault has happened and, where it is one that passes, has passed.
+"""
+
+from collections.abc import Callable, Iterator
+from enum import StrEnum
+
+import hiredis
+import redis
+
+from jobqueue_conformance import boundary, frames
+from jobqueue_conformance.bell import Bell
+from jobqueue_conformance.keys import Keys
+from jobqueue_conformance.passage import COMMAND, REPLY, Passage
+from jobqueue_conformance.redis_server import RedisServer
+from jobqueue_conformance.server_sweep import ServerSweep
+from jobqueue_conformance.sweep import Attempt
+from jobqueue_conformance.verdicts import Unsupported, require
+from jobqueue_conformance.wire import Job
+
+USER, PASSWORD = "under-test", "swept"
+LONGEST_BLOCK_S = 5.0  # server.recovery.block
+
+
+class Refusal(StrEnum):
+    """Why Redis refuses a command."""
+
+    MEMORY = "memory"
+    READ_ONLY = "read-only"
+    NO_PERMISSION = "no-permission"
+
+
+class ServerFaults:
+    """Strikes the server of a sweep."""
+
+    def __init__(
+        self,
+        sweep: ServerSweep,
+        server: RedisServer,
+        redis: redis.Redis,
+        keys: Keys,
+        bell: Bell,
+    ) -> None:
+        self._sweep = sweep
+        self._tap = sweep.tap
+        self._server = server
+        self._redis = redis
+        self._keys = keys
+        self._bell = bell
+
+    def keep_data(self) -> None:
+        """Have every write survive Redis, from now on."""
+        self._server.keep_data()
+
+    def restart_redis(self, attempt: Attempt) -> None:
+        """Kill Redis at the boundary and start it with its data; nobody is let in before the suite listens."""
+        attempt.fault = "Redis killed and started again"
+        self._tap.close_door()
+        attempt.drop()
+        self._server.kill()
+        self._tap.wait_all_closed("server")
+        self._server.start()
+        self._sweep.peer.listen_again()
+        self._tap.open_door()
+
+    # Connections.
+
+    def handshakes(self) -> Iterator[Attempt]:
+        """Lose all connections, again and again, and hold the next handshake one passage further each time."""
+        number = 1
+        while True:
+            self._sweep.process.wait_idle()
+            attempt = Attempt(self._tap, "server", number, deliver=False)
+            attempt.fault = "connection lost in its handshake"
+            self._sweep.current = attempt
+            attempt.watch_for(
+                boundary.NthOfHandshake(number, self._keys.queue, self._tap.opened)
+            )
+            self._tap.drop("server")
+            self._sweep.process.look_anew()
+            self._bell.wait(
+                lambda: attempt.at_boundary() or self._sweep.process.idle(),  # noqa: B023
+                "the server to connect again",
+            )
+            if not attempt.held:
+                return
+            yield attempt
+            number += 1
+
+    def pop_by_ghost(self, *, late: bool) -> tuple[Job, Job]:
+        """Have Redis move a job to the list for a connection that is dead; gives it and a second one behind it.
+
+        Args:
+            late: it happens when the server has connected again and has looked at its list, not before.
+        """
+        process, peer = self._sweep.process, self._sweep.peer
+        process.wait_idle()
+        if not late:
+            self._tap.close_door()
+        self._tap.drop("server", ghost=True)
+        if late:
+            process.wait_idle()
+            peer.moment_s += LONGEST_BLOCK_S
+        ghost, behind = peer.push("echo", "ghost"), peer.push("echo", "behind")
+        if not late:
+            self._tap.open_door()
+        return ghost, behind
+
+    # Stops.
+
+    def stop(self, attempt: Attempt, job: Job) -> None:
+        """Send SIGTERM at the boundary, let the job go on, and check what the server leaves behind."""
+        attempt.fault = "SIGTERM"
+        behind = self._sweep.peer.push("echo", "behind")
+        alone = attempt.alone
+        process = self._sweep.process
+        process.terminate()
+        process.wait_signal_delivered()
+        attempt.release()
+        status = process.wait_exit()
+        require(status == 0, "server.stop.exit", expected="exit status 0", got=process.explain_exit())
+        for each in (job, behind):
+            held = self._sweep.held(each)
+            require(
+                not held.in_process and (held.queue or held.published),
+                "server.stop.drains",
+                expected="a job that is answered and removed, or back in the queue",
+                got=f"a job in {held.places or 'no place'} with {held.published} results",
+            )
+        if alone:
+            # Nothing that could claim it was under way when the signal came.
+            held = self._sweep.held(behind)
+            require(
+                held.queue == 1 and not held.published,
+                "server.stop.no-claim",
+                expected="the second job still in the queue",
+                got=f"a job in {held.places or 'no place'} with {held.published} results",
+            )
+
+    # Refusals.
+
+    def allow_user(self) -> dict[str, str]:
+        """Make a user that may do everything, and give the settings that make the server be it."""
+        if not self._server.private:
+            raise Unsupported("a Redis of the user's own isn't made to refuse commands")
+        self._acl("on", f">{PASSWORD}", "~*", "&*", "+@all")
+        return {"user": USER, "password": PASSWORD}
+
+    def refuse(self, attempt: Attempt, refusal: Refusal, job: Job) -> None:
+        """Have Redis refuse commands from the boundary on, until it has refused one."""
+        attempt.fault = f"refused by Redis: {refusal}"
+        held = attempt.hold.passage
+        impose, heal = self._switches(refusal)
+        seen = len(self._tap.passages)
+        impose()
+        attempt.release()
+
+        def refused() -> bool:
+            if not self._sweep.process.running:
+                return True
+            if held is not None and held.kind == COMMAND and self._pending(held):
+                return False
+            if any(_refuses(each) for each in self._tap.passages[seen:]):
+                return True
+            return self._sweep.over(job) and self._sweep.process.idle()
+
+        self._bell.wait(refused, "Redis to refuse a command")
+        heal()
+
+    def settle_after(self, refusal: Refusal, job: Job) -> None:
+        """Wait until the job is answered or, where that was forbidden, treated as dead.
+
+        A server that exited with a status is started again, as its process manager would.
+        """
+
+        def otherwise() -> bool:
+            process = self._sweep.process
+            if not process.running and process.status:
+                self._sweep.start()
+            return refusal is Refusal.NO_PERMISSION and self._buried(job)
+
+        self._sweep.settle(
+            job,
+            stranded="server.publish.again",
+            lost="server.publish.refused",
+            otherwise=otherwise,
+        )
+
+    def _buried(self, job: Job) -> bool:
+        """Whether the job was treated as dead."""
+        held = self._sweep.held(job)
+        gone = not held.queue and not held.in_process and not held.published
+        return gone and (held.dead > 0 or "dead-list" not in self._sweep.features)
+
+    def _pending(self, command: Passage) -> bool:
+        return any(each is command for each in self._tap.in_flight("server"))
+
+    def _switches(self, refusal: Refusal) -> tuple[Callable[[], object], Callable[[], object]]:
+        """What makes Redis refuse, and what makes it stop."""
+        admin = self._redis
+        match refusal:
+            case Refusal.MEMORY:
+                return (
+                    lambda: admin.config_set("maxmemory", 1),
+                    lambda: admin.config_set("maxmemory", 0),
+                )
+            case Refusal.READ_ONLY:
+                return (
+                    lambda: admin.execute_command("REPLICAOF", "127.0.0.1", "1"),
+                    lambda: admin.execute_command("REPLICAOF", "NO", "ONE"),
+                )
+            case Refusal.NO_PERMISSION:
+                return lambda: self._acl("resetchannels"), lambda: self._acl("&*")
+
+    def _acl(self, *rules: str) -> None:
+        self._redis.execute_command("ACL", "SETUSER", USER, *rules)
+
+
+def _refuses(passage: Passage) -> bool:
+    """Whether this is an error of Redis, or has one in it."""
+    if passage.kind != REPLY:
+        return False
+    if passage.frame[:1] == b"-":
+        # What a client library tries in its handshake, and older servers don't know.
+        return passage.arguments[:1] != (b"CLIENT",)
+    if b"\r\n-" not in passage.frame:
+        return False
+    said = frames.value(passage.frame)
+    return isinstance(said, list) and any(isinstance(each, hiredis.ReplyError) for each in said)
