@@ -406,6 +406,19 @@ def test_a_closed_pipe_is_quiet(redis: Redis, redis_url: str) -> None:
     assert running.returncode == 1
 
 
+def test_run_tells_a_lost_connection(redis: Redis, redis_url: str) -> None:
+    """A subscription that is lost while `run` waits without a timeout ends it with status 5."""
+    running = start("-m", "jobqueue", "run", "echo", REDIS_URL=redis_url)
+    assert redis.blpop(["job-queue"], timeout=30), "the job is queued"
+
+    redis.client_kill_filter(_type="pubsub")
+
+    stdout, stderr = running.communicate(timeout=30)
+    assert (running.returncode, stdout) == (5, "")
+    assert_one_sentence(stderr)
+    assert stderr.startswith("jobqueue: the job may have run: ")
+
+
 def test_ctrl_c_is_quiet(redis: Redis, redis_url: str) -> None:
     """SIGINT ends a waiting `run` with status 130 and without a word."""
     running = start("-m", "jobqueue", "run", "echo", REDIS_URL=redis_url)

@@ -28,7 +28,7 @@ import os
 from redis import Redis
 from jobqueue import Server, aio
 
-redis = Redis.from_url(os.environ["REDIS_URL"])
+redis = Redis.from_url(os.environ.get("HOLDS") or os.environ["REDIS_URL"])
 server = Server(os.environ["REDIS_URL"], processor="app", block_timeout=0.1)
 asynchronous = aio.Server(os.environ["REDIS_URL"], processor="app", block_timeout=0.1)
 number = 1
@@ -168,10 +168,14 @@ def test_wrong_credentials_are_one_sentence(serve: Start, redis_url: str) -> Non
     assert "secret" not in stderr
 
 
-def test_flags_win_over_what_the_application_says(serve: Start, redis: Redis) -> None:
-    """The queue and the in-process list are those of the flags."""
+def test_flags_win_over_what_the_application_says(
+    serve: Start, redis: Redis, redis_url: str
+) -> None:
+    """Redis, the queue and the in-process list are those of the flags."""
     redis.lpush("other", json.dumps({"method": "hold", "channel": "c", "id": "1"}))
-    process = serve("app:server", "--queue", "other", "--processor", "web-1")
+    environment = {"REDIS_URL": "redis://127.0.0.1:1", "HOLDS": redis_url}
+    flags = ("--redis", redis_url, "--queue", "other", "--processor", "web-1")
+    process = serve("app:server", *flags, **environment)
     held(redis)
 
     assert redis.llen("other:in-process:web-1") == 1
@@ -262,6 +266,17 @@ def test_children_end_with_their_parent(serve: Start, redis: Redis) -> None:
     status, _ = ended(process)
     assert status == -signal.SIGKILL
     assert redis.keys() == []
+
+
+def test_several_processes_without_redis_end(serve: Start) -> None:
+    """Servers that find no Redis at their first start aren't started again, with status 4."""
+    process = serve("app:server", "--processes", "2", REDIS_URL="redis://:secret@127.0.0.1:1")
+
+    status, stderr = ended(process)
+
+    assert status == 4
+    assert "jobqueue: cannot connect to Redis: " in stderr
+    assert ("starts again" in stderr, "secret" in stderr) == (False, False)
 
 
 def test_what_no_further_start_would_change_stops_all(serve: Start, tmp_path: Path) -> None:

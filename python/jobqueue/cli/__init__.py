@@ -6,6 +6,7 @@ stderr and a status of `terminal.Status`; every command's help shows lines to ty
 
 import importlib.metadata
 import inspect
+import logging
 import os
 import re
 import sys
@@ -31,6 +32,8 @@ dead_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 def main() -> None:
     """Run the command of `sys.argv`, and exit with its status."""
     speak_utf8()
+    # Faults are told once, in a sentence; the log is for `serve`, which sets it up.
+    logging.getLogger("jobqueue").addHandler(logging.NullHandler())
     try:
         try:
             app(prog_name="jobqueue")

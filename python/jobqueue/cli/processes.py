@@ -19,6 +19,8 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from jobqueue.cli.terminal import Status
+
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
     from collections.abc import Mapping, Sequence
@@ -36,25 +38,19 @@ class Processes:
     Args:
         command: What starts a server.
         environments: The whole environment of each server, by the key of its in-process list.
-        hopeless: The exit status that a further start wouldn't change: it stops all servers.
     """
 
     def __init__(
-        self,
-        command: Sequence[str],
-        environments: Mapping[str, Mapping[str, str]],
-        *,
-        hopeless: int,
+        self, command: Sequence[str], environments: Mapping[str, Mapping[str, str]]
     ) -> None:
         self._command = command
         self._environments = environments
-        self._hopeless = hopeless
         self._running: set[Process] = set()
         self._stopping = asyncio.Event()
         self._killed = False
 
     async def run(self) -> int:
-        """Keep all servers running until a signal, or a hopeless one among them, stops them.
+        """Keep all servers running until a signal stops them, or one turns out to be hopeless.
 
         Returns:
             0 when all have drained, 130 when a SIGINT killed them, else the highest of theirs.
@@ -63,20 +59,24 @@ class Processes:
         loop.add_signal_handler(signal.SIGTERM, self._stop)
         loop.add_signal_handler(signal.SIGINT, self._interrupt)
         statuses = await asyncio.gather(*map(self._keep, self._environments))
-        return 128 + signal.SIGINT if self._killed else max(statuses)
+        return Status.INTERRUPTED if self._killed else max(statuses)
 
     async def _keep(self, key: str) -> int:
         loop = asyncio.get_running_loop()
         pause_s = _FIRST_PAUSE_S
+        hopeless = {Status.USAGE, Status.NO_REDIS}
         while not self._stopping.is_set():
             started_s = loop.time()
             status = await self._start(key)
             if self._stopping.is_set():
+                if status >= 0:
+                    return status
                 # One that had no handler for SIGTERM yet hadn't claimed anything either.
-                return 0 if status == -signal.SIGTERM else abs(status)
-            if status == self._hopeless:
+                return Status.DONE if status == -signal.SIGTERM else Status.FAILED
+            if status in hopeless:
                 self._stop()
                 return status
+            hopeless = {Status.USAGE}  # a Redis that was there once comes back
             if loop.time() - started_s >= _HEALTHY_S:
                 pause_s = _FIRST_PAUSE_S
             _log.warning(
@@ -85,15 +85,20 @@ class Processes:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
-        return 0
+        return Status.DONE
 
     async def _start(self, key: str) -> int:
-        process = await asyncio.create_subprocess_exec(
-            *self._command,
-            env=self._environments[key],
-            stdin=subprocess.PIPE,
-            start_new_session=True,  # a terminal's Ctrl-C reaches the parent alone
-        )
+        """Start a server, and return the status with which it ends."""
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *self._command,
+                env=self._environments[key],
+                stdin=subprocess.PIPE,
+                start_new_session=True,  # a terminal's Ctrl-C reaches the parent alone
+            )
+        except OSError as error:  # the machine is out of memory or processes
+            _log.error("the server of %s can't be started: %s", key, error)
+            return Status.FAILED
         _log.info("the server of %s is process %d", key, process.pid)
         self._running.add(process)
         if self._stopping.is_set():  # by a signal that came during the start

@@ -130,6 +130,5 @@ def _serve_in_processes(target: str, lists: list[str], settings: Mapping[str, ob
     servers = Processes(
         [sys.executable, "-m", "jobqueue", "serve", target, "--child"],
         {key: variables | {"JOBQUEUE_IN_PROCESS": key} for key in lists},
-        hopeless=Status.USAGE,
     )
     return asyncio.run(servers.run())

@@ -14,8 +14,8 @@ import sys
 import traceback
 from pathlib import Path
 
-from jobqueue import aio, keys
-from jobqueue.cli.terminal import Fault, Status
+from jobqueue import aio, keys, pools
+from jobqueue.cli.terminal import Fault, Status, connect
 from jobqueue.keys import Keys
 from jobqueue.server import Server
 
@@ -70,6 +70,12 @@ def override(
     Raises:
         Fault: The Redis URL is invalid.
     """
+    if redis is not None:
+        connect(redis).close()  # a wrong URL is told in the same sentence everywhere
+        if isinstance(server, Server):
+            server._pool = pools.pool_of(redis, server._block_seconds)
+        else:
+            server._pool = aio.pools.pool_of(redis, server._block_seconds)
     old_queue, old_key = keys.text(server._keys.queue), keys.text(server._keys.in_process)
     if in_process is None and processor is None:
         if old_key.startswith(of_all := keys.in_process(old_queue, "")):
