@@ -91,7 +91,7 @@ class Client:
 
         All of them are checked before the first is pushed. Otherwise as `run`.
         """
-        deadline = _deadline(timeout)
+        deadline = deadline_of(timeout)
         if self._closed:
             raise ValueError("the client is closed")
         if os.getpid() != self._pid:
@@ -136,7 +136,7 @@ class Client:
             self._timer.watch(deadline)
         try:
             # client.subscribe.before-push
-            while subscribed := self._subscription.require(_remaining(deadline)):
+            while subscribed := self._subscription.require(remaining(deadline)):
                 with self._lock:
                     open_ = [self._unsettled.pushing(job.id) for job in jobs]
                 if self._subscription.connection is subscribed:
@@ -197,7 +197,8 @@ class Client:
             job.settle(None, error(reason))
 
 
-def _deadline(timeout: float | None) -> float | None:
+def deadline_of(timeout: float | None) -> float | None:
+    """Return the time at which a timeout that begins now has passed."""
     # client.timeout.local
     if timeout is None:
         return None
@@ -206,5 +207,6 @@ def _deadline(timeout: float | None) -> float | None:
     return time.monotonic() + timeout
 
 
-def _remaining(deadline: float | None) -> float | None:
+def remaining(deadline: float | None) -> float | None:
+    """Return how long it is until the deadline, in seconds."""
     return None if deadline is None else max(0.0, deadline - time.monotonic())

@@ -77,8 +77,7 @@ class Connection:
     def send(self, commands: Iterable[Command]) -> None:
         """Write commands, and don't wait for the replies."""
         try:
-            data = b"".join([_pack(command) for command in commands])
-            self._redis.send_packed_command((data,), check_health=False)
+            self._redis.send_packed_command((packed(commands),), check_health=False)
         except (RedisError, OSError) as error:
             raise ConnectionLost(f"the connection to Redis is lost: {error}") from error
 
@@ -152,6 +151,11 @@ class Connection:
         set_handler = getattr(self._redis._parser, "set_pubsub_push_handler", None)  # noqa: SLF001
         if set_handler is not None:
             set_handler(lambda push: push)
+
+
+def packed(commands: Iterable[Command]) -> bytes:
+    """Write commands as Redis reads them."""
+    return b"".join([_pack(command) for command in commands])
 
 
 def reply(value: Any) -> Reply:

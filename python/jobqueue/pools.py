@@ -33,7 +33,8 @@ def pool_of(source: str | Redis, block_seconds: float = 0.0) -> ConnectionPool:
         ValueError: The URL or the client can't be used.
     """
     if isinstance(source, str):
-        pool: ConnectionPool = ConnectionPool.from_url(source, **options(source, block_seconds))
+        settings = options(source, block_seconds + PATIENCE_SECONDS, Retry(NoBackoff(), 0))
+        pool: ConnectionPool = ConnectionPool.from_url(source, **settings)
     elif isinstance(source, Redis):
         pool = source.connection_pool
     else:
@@ -42,12 +43,12 @@ def pool_of(source: str | Redis, block_seconds: float = 0.0) -> ConnectionPool:
     return pool
 
 
-def options(url: str, block_seconds: float) -> dict[str, Any]:
+def options(url: str, socket_timeout: float, retry: object) -> dict[str, Any]:
     """Return redis-py's options for a URL's connections; what stands in the URL itself wins."""
     settings: dict[str, Any] = {
         "protocol": 2,  # nothing here needs RESP3, and its handshake takes more commands
-        "retry": Retry(NoBackoff(), 0),
-        "socket_timeout": block_seconds + PATIENCE_SECONDS,
+        "retry": retry,
+        "socket_timeout": socket_timeout,
     }
     if not url.startswith("unix:"):
         settings["socket_connect_timeout"] = PATIENCE_SECONDS
@@ -56,6 +57,10 @@ def options(url: str, block_seconds: float) -> dict[str, Any]:
 
 def require_usable(pool: Any, block_seconds: float) -> None:
     """Refuse a pool whose connections would break the protocol.
+
+    Args:
+        pool: A pool of redis-py, for threads or for asyncio.
+        block_seconds: How long a claim blocks.
 
     Raises:
         ValueError: One sentence that says why, and what to pass to redis-py instead.
@@ -77,7 +82,7 @@ def require_usable(pool: Any, block_seconds: float) -> None:
     timeout = connection.socket_timeout
     if timeout is None or timeout <= block_seconds:
         raise ValueError(
-            f"this client's socket_timeout is {timeout}: create it with more than {block_seconds:g} "
+            f"this client's socket_timeout is {timeout}: create it with above {block_seconds:g} "
             f"seconds, or a dead peer goes unnoticed and a claim is given up too soon"
         )
 

@@ -1,132 +1,185 @@
-"""A server that runs one job at a time, on one connection, in the thread that serves.
+"""What a server does that runs one job at a time, as steps that somebody else takes.
 
 One round trip per job: the result of one job and its removal travel in the same write as the claim
 of the next. Only a claim that found the queue empty is followed by one that blocks. Of several jobs
 claimed at once, each is answered before the next is started.
+
+`Serial.steps` is a generator: it yields a step and is sent what came of it. Nothing here waits, or
+knows whether a thread or an event loop takes the steps.
 """
 
 from __future__ import annotations
 
 import logging
-import time
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 from jobqueue import flows, recovery
-from jobqueue.connections import Connections
 from jobqueue.recovery import SecondLook
 
 if TYPE_CHECKING:
-    from redis import ConnectionPool
+    from collections.abc import Callable, Generator
 
-    from jobqueue.connection import Connection
-    from jobqueue.handlers import Handlers
+    from jobqueue.flows import Command, Flow, Reply, Returned
     from jobqueue.keys import Keys
     from jobqueue.messages import Answer, Dead
-    from jobqueue.stop import Stop
 
 log = logging.getLogger("jobqueue.server")
 
 
+class Send(NamedTuple):
+    """Write the commands, and go on without their replies."""
+
+    commands: list[Command]
+
+
+class Receive(NamedTuple):
+    """Send back the replies to the oldest commands that have none yet, so many of them."""
+
+    replies: int
+
+
+class Handle(NamedTuple):
+    """Run the handler of the message, and send back the outcome."""
+
+    message: bytes
+
+
+class Sleep(NamedTuple):
+    """Wait."""
+
+    seconds: float
+
+
+Step: TypeAlias = Send | Receive | Handle | Sleep
+Steps: TypeAlias = "Generator[Step, Any, Returned]"
+Work: TypeAlias = "bytes | Answer | Dead"
+
+
+class Stopping(Protocol):
+    """Tells whether a stop was requested."""
+
+    @property
+    def requested(self) -> bool:
+        """Whether it was."""
+
+
 class Serial:
-    """Serves until it is stopped; a lost connection is replaced by a new one, for ever."""
+    """What is known across connections: the jobs that are finished and not yet seen removed.
+
+    Args:
+        keys: The lists.
+        stop: Whether to stop is asked before each claim.
+        prefetch: How many jobs a claim takes at most.
+        block_seconds: T, how long a claim may block.
+        clock: Returns the time in seconds.
+        works: Called whenever Redis has taken a claim.
+    """
 
     def __init__(
         self,
-        pool: ConnectionPool,
         keys: Keys,
-        handlers: Handlers,
-        stop: Stop,
+        stop: Stopping,
         *,
         prefetch: int,
         block_seconds: float,
+        clock: Callable[[], float],
+        works: Callable[[], None],
     ) -> None:
-        self._pool = pool
         self._keys = keys
-        self._handlers = handlers
         self._stop = stop
         self._prefetch = prefetch
         self._block_seconds = block_seconds
-        self._connections = Connections(pool, stop)
+        self._clock = clock
+        self._works = works
         self._finished: deque[Answer | Dead] = deque()  # in the order of their flows
         self._transactions = False
         self._second_look: SecondLook | None = None
 
-    def serve(self) -> None:
-        """Recover and serve until the stop is requested and everything claimed is answered.
+    def steps(self) -> Steps[None]:
+        """Recover, then serve on one connection until everything claimed before a stop is answered.
 
-        Raises:
-            Unreachable: The very first attempt found no Redis, or was refused.
+        Whoever takes the steps gives up on them where the connection is lost, and begins anew with
+        the next connection.
         """
-        self._connections.converse(self._converse, persist=False)
-
-    def _converse(self, connection: Connection) -> None:
         again = self._second_look is not None
-        self._transactions = connection.run(flows.may_transact())
+        self._second_look = second_look = SecondLook(self._clock(), self._block_seconds)
+        self._transactions = yield from _run(flows.may_transact())
         # server.recovery.first, server.recovery.reconnect
-        self._second_look = second_look = SecondLook(time.monotonic(), self._block_seconds)
-        waiting = self._look(connection)
+        waiting = yield from self._look()
         while True:
-            if not waiting and second_look.due(time.monotonic()):
+            if not waiting and second_look.due(self._clock()):
                 second_look.done = True
-                waiting = self._look(connection)
-            if not waiting and self._stop.requested:
-                if second_look.done or not again:
-                    return
-                # server.stop.drains: until then, a lost claim of this life can move one more job.
-                time.sleep(second_look.remaining(time.monotonic()))
-                continue
-            batch, waiting = waiting[: self._prefetch], waiting[self._prefetch :]
-            waiting.extend(self._exchange(connection, second_look, batch, last=not waiting))
+                waiting = yield from self._look()
+            if waiting or not self._stop.requested:
+                batch, waiting = waiting[: self._prefetch], waiting[self._prefetch :]
+                waiting += yield from self._exchange(second_look, batch, last=not waiting)
+            elif again and not second_look.done:
+                # server.stop.drains: a lost claim of this life can move one more job until then.
+                yield Sleep(second_look.remaining(self._clock()))
+            else:
+                return
 
-    def _look(self, connection: Connection) -> list[bytes | Answer | Dead]:
-        # server.recovery.quiet: a claim's replies are read before anything else is sent.
-        work = recovery.unfinished(connection.run(flows.look(self._keys)), self._finished)
+    def _look(self) -> Steps[list[Work]]:
+        # server.recovery.quiet: the replies to a claim are read before anything else is sent.
+        entries = yield from _run(flows.look(self._keys))
+        work = recovery.unfinished(entries, self._finished)
         self._finished.clear()
         if work:
             log.info("recovering %d messages from %s", len(work), self._keys.in_process.decode())
         return work
 
     def _exchange(
-        self,
-        connection: Connection,
-        second_look: SecondLook,
-        batch: list[bytes | Answer | Dead],
-        *,
-        last: bool,
-    ) -> list[bytes]:
+        self, second_look: SecondLook, batch: list[Work], *, last: bool
+    ) -> Steps[list[bytes]]:
         """Answer a batch, claim what comes after it, and return that."""
-        begun = []
-        commands: list[flows.Command] = []
-        claim_may_follow = last
+        answers: list[tuple[Flow[str | None], int]] = []
+        commands: list[Command] = []
         for work in batch:
             if commands:  # no result waits for the next handler
-                connection.send(commands)
-            outcome = self._handlers.outcome(work) if isinstance(work, bytes) else work
+                yield Send(commands)
+            outcome = (yield Handle(work)) if isinstance(work, bytes) else work
             self._finished.append(outcome)
-            claim_may_follow &= flows.one_write(outcome, transactions=self._transactions)
             flow = flows.finish(self._keys, outcome, transactions=self._transactions)
             commands = next(flow)
-            begun.append((flow, len(commands)))
-        now = time.monotonic()
-        claiming, claims = None, 0
+            answers.append((flow, len(commands)))
+            last &= flows.one_write(outcome, transactions=self._transactions)
+        claim, claims = None, 0
         # server.stop.no-claim, server.recovery.quiet
-        if claim_may_follow and not self._stop.requested and not second_look.due(now):
+        if last and not self._stop.requested and not second_look.due(now := self._clock()):
             block = None if batch else second_look.block_seconds(now)
-            claiming = flows.claim(self._keys, self._prefetch, block)
-            claim_commands = next(claiming)
-            claims = len(claim_commands)
-            commands = commands + claim_commands
-        connection.send(commands)
-        answers = [connection.receive(count) for _, count in begun]
-        claimed = connection.receive(claims)
-        for (flow, _), replies in zip(begun, answers, strict=True):
-            odd = connection.proceed(flow, replies)
+            claim = flows.claim(self._keys, self._prefetch, block)
+            claims = len(moves := next(claim))
+            commands = commands + moves
+        yield Send(commands)
+        replies: list[list[Reply]] = []
+        for _, count in answers:
+            replies.append((yield Receive(count)))
+        claimed = (yield Receive(claims)) if claim else []
+        for (flow, _), first in zip(answers, replies, strict=True):
+            odd = yield from _proceed(flow, first)
             outcome = self._finished.popleft()
             if odd:
                 log.warning("%s: %.200r", odd, outcome.message)
-        if claiming is None:
+        if claim is None:
             return []
-        jobs = connection.proceed(claiming, claimed)
-        self._connections.works()
+        jobs = yield from _proceed(claim, claimed)
+        self._works()
         return jobs
+
+
+def _run(flow: Flow[Returned]) -> Steps[Returned]:
+    commands = next(flow)
+    yield Send(commands)
+    return (yield from _proceed(flow, (yield Receive(len(commands)))))
+
+
+def _proceed(flow: Flow[Returned], replies: list[Reply]) -> Steps[Returned]:
+    try:
+        while True:
+            commands = flow.send(replies)
+            yield Send(commands)
+            replies = yield Receive(len(commands))
+    except StopIteration as end:
+        returned: Returned = end.value
+        return returned

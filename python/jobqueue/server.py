@@ -1,39 +1,38 @@
 """The server: takes jobs from the queue, runs their handlers, publishes the results.
 
-Everything of the protocol's section 7. What differs between one handler at a time and several
-stands in `serial` and `threaded`; here are the handlers, the lock, the signals and the stop.
+Everything of the protocol's section 7. What a server does that runs one handler at a time stands in
+`serial`, several at once in `threaded`; here are the lock, the signals and the stop.
 """
 
 from __future__ import annotations
 
 import logging
 import signal
-import socket
 import threading
+import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any
 
 from jobqueue import keys, pools
-from jobqueue.handlers import Handlers
-from jobqueue.keys import Keys
+from jobqueue.connections import Connections
 from jobqueue.lock import ProcessorLock
-from jobqueue.serial import Serial
+from jobqueue.serial import Handle, Receive, Send, Serial
+from jobqueue.serving import Serving
 from jobqueue.stop import Stop
 from jobqueue.threaded import Threaded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Collection, Iterator
 
     from redis import Redis
 
-    from jobqueue.handlers import Handler, HandlerT
+    from jobqueue.connection import Connection
+    from jobqueue.serial import Steps
 
 log = logging.getLogger("jobqueue.server")
 
-LONGEST_BLOCK_SECONDS = 5.0
 
-
-class Server:
+class Server(Serving):
     """Serves one queue under one processor's name.
 
     Args:
@@ -68,46 +67,17 @@ class Server:
         block_timeout: float = 2.0,
         channel_prefixes: Collection[str] | None = None,
     ) -> None:
-        if not queue or processor == "" or in_process == "":
-            raise ValueError("queue, processor and in_process are non-empty strings")
-        if concurrency < 1 or prefetch < 1:
-            raise ValueError("concurrency and prefetch are at least 1")
-        # server.recovery.block
-        if not 0 < block_timeout <= LONGEST_BLOCK_SECONDS:
-            raise ValueError(f"block_timeout is above 0 and at most {LONGEST_BLOCK_SECONDS:g} s")
+        super().__init__(
+            queue=queue,
+            processor=processor,
+            in_process=in_process,
+            concurrency=concurrency,
+            prefetch=prefetch,
+            block_timeout=block_timeout,
+            channel_prefixes=channel_prefixes,
+        )
         self._pool = pools.pool_of(source, block_timeout)
-        # server.list.name, server.list.stable
-        self._keys = Keys.of(queue, processor or socket.gethostname(), in_process)
-        self._handlers = Handlers(channel_prefixes)
-        self._concurrency = concurrency
-        self._prefetch = prefetch
-        self._block_seconds = float(block_timeout)
         self._stop = Stop()
-
-    @overload
-    def on(self, method: str) -> Callable[[HandlerT], HandlerT]: ...
-    @overload
-    def on(self, method: str, handler: HandlerT) -> HandlerT: ...
-    def on(
-        self, method: str, handler: Handler | None = None
-    ) -> Handler | Callable[[Handler], Handler]:
-        """Make a function answer the jobs of a method, as a decorator or given `handler`.
-
-        The function is called with the job's parameters. What it returns is the result; what it
-        raises is answered as an error: a `JobError` as it is, anything else as `handler-error`.
-
-        Raises:
-            ValueError: The method is no non-empty string, or has a handler already.
-        """
-        if handler is not None:
-            self._handlers.register(method, handler)
-            return handler
-
-        def register(function: Handler) -> Handler:
-            self._handlers.register(method, function)
-            return function
-
-        return register
 
     def run(self) -> None:
         """Recover what lies on the in-process list, then serve until SIGTERM, SIGINT or `stop`.
@@ -121,30 +91,57 @@ class Server:
             ConnectionLost: Redis can't be reached, or refuses us, at the first attempt. Once
                 connected, a server never gives up.
         """
-        redis, in_process = pools.identity(self._pool.connection_kwargs), self._keys.in_process
-        with ProcessorLock(redis, keys.text(in_process)), self._stopped_by_signals():
-            log.info(
-                "serving queue=%s in_process=%s redis=%s",
-                *(keys.text(self._keys.queue), keys.text(in_process), redis),
-            )
+        queue, in_process = keys.text(self._keys.queue), keys.text(self._keys.in_process)
+        redis = pools.identity(self._pool.connection_kwargs)
+        with ProcessorLock(redis, in_process), self._stopped_by_signals():
+            log.info("serving queue=%s in_process=%s redis=%s", queue, in_process, redis)
             self._serve()
-            log.info("stopped in_process=%s", keys.text(in_process))
+            log.info("stopped queue=%s in_process=%s redis=%s", queue, in_process, redis)
 
     def stop(self) -> None:
         """Ask the server to stop gracefully; callable from any thread, and from a handler."""
         self._stop.request()
 
     def _serve(self) -> None:
-        parts = (self._pool, self._keys, self._handlers, self._stop)
-        if self._concurrency == 1:
-            Serial(*parts, prefetch=self._prefetch, block_seconds=self._block_seconds).serve()
-        else:
+        if self._concurrency > 1:
             Threaded(
-                *parts,
+                self._pool,
+                self._keys,
+                self._handlers,
+                self._stop,
                 concurrency=self._concurrency,
                 prefetch=self._prefetch,
                 block_seconds=self._block_seconds,
             ).serve()
+            return
+        connections = Connections(self._pool, self._stop)
+        serial = Serial(
+            self._keys,
+            self._stop,
+            prefetch=self._prefetch,
+            block_seconds=self._block_seconds,
+            clock=time.monotonic,
+            works=connections.works,
+        )
+        connections.converse(lambda link: self._take(serial.steps(), link), persist=False)
+
+    def _take(self, steps: Steps[None], connection: Connection) -> None:
+        """Take the steps of a server that runs one job at a time."""
+        came: Any = None
+        try:
+            while True:
+                step = steps.send(came)
+                came = None
+                if isinstance(step, Send):
+                    connection.send(step.commands)
+                elif isinstance(step, Receive):
+                    came = connection.receive(step.replies)
+                elif isinstance(step, Handle):
+                    came = self._handlers.outcome(step.message)
+                else:
+                    time.sleep(step.seconds)
+        except StopIteration:
+            return
 
     @contextmanager
     def _stopped_by_signals(self) -> Iterator[None]:

@@ -57,11 +57,11 @@ class Subscription:
         """The connection that is subscribed now."""
         return self._connection
 
-    def require(self, timeout: float | None) -> Connection | None:
+    def require(self, patience: float | None) -> Connection | None:
         """Return the subscribed connection, or try at once to make one and wait for the outcome.
 
         Returns:
-            None where the timeout passed first.
+            None where the outcome took more seconds than that.
 
         Raises:
             ConnectionLost: The attempt failed.
@@ -82,7 +82,7 @@ class Subscription:
             self._changed.notify_all()
             self._changed.wait_for(
                 lambda: self._connection is not None or self._attempts != attempts or self._closed,
-                timeout,
+                patience,
             )
             if self._connection is None and (self._attempts != attempts or self._closed):
                 raise self._error

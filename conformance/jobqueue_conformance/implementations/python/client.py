@@ -1,18 +1,20 @@
 """The reference client under test: JSON lines in, JSON lines out."""
 
+import functools
 import json
 import os
 import sys
 import threading
+from concurrent.futures import Future
 from typing import Any
 
-from jobqueue import Client, ConnectionLost, Job, JobError, JobTimeout, NotQueued
+from jobqueue import Client, ConnectionLost, JobError, JobTimeout, NotQueued
 
 writing = threading.Lock()
 written = threading.Semaphore(0)
 
 
-def answer(seq: int, job: Job) -> None:
+def answer(seq: int, job: Future[Any]) -> None:
     """Write the line that says how the job was settled."""
     error = job.exception()
     line: dict[str, Any] = {"seq": seq}
@@ -48,7 +50,7 @@ def main() -> None:
                 request["parameters"],
                 timeout=None if timeout_ms is None else timeout_ms / 1000,
             )
-            job.add_done_callback(lambda job, seq=seq: answer(seq, job))
+            job.add_done_callback(functools.partial(answer, seq))
         for _ in range(requests):
             written.acquire()
 

@@ -1,0 +1,43 @@
+"""The reference server for asyncio under test, configured by the environment that the kit sets."""
+
+import asyncio
+import os
+from typing import Any
+
+from jobqueue.aio import Server
+
+prefix = os.environ.get("JOBQUEUE_CHANNEL_PREFIX")
+
+server = Server(
+    os.environ["REDIS_URL"],
+    queue=os.environ.get("JOBQUEUE_QUEUE", "job-queue"),
+    processor=os.environ.get("JOBQUEUE_PROCESSOR"),
+    in_process=os.environ.get("JOBQUEUE_IN_PROCESS"),
+    concurrency=int(os.environ.get("JOBQUEUE_CONCURRENCY", "1")),
+    block_timeout=int(os.environ.get("JOBQUEUE_BLOCK_MS", "2000")) / 1000,
+    channel_prefixes=None if prefix is None else [prefix],
+)
+
+
+@server.on("echo")
+async def echo(parameters: Any) -> Any:
+    """Return the parameters unchanged."""
+    return parameters
+
+
+@server.on("fail")
+async def fail(parameters: Any) -> None:
+    """Fail with the message that the parameters ask for."""
+    message = parameters.get("message") if isinstance(parameters, dict) else None
+    raise RuntimeError(message if isinstance(message, str) else "failed, as it was asked to")
+
+
+@server.on("wait")
+async def wait(parameters: Any) -> Any:
+    """Return the parameters after as many milliseconds as they say."""
+    await asyncio.sleep(parameters["ms"] / 1000)
+    return parameters
+
+
+if __name__ == "__main__":
+    asyncio.run(server.run())

@@ -1,0 +1,30 @@
+"""JobQueue for asyncio: the same names as in `jobqueue`, to be awaited.
+
+A client or a server belongs to the event loop in which it is used first.
+"""
+
+from jobqueue.aio.client import Client
+from jobqueue.aio.job import Job
+from jobqueue.aio.server import Server
+from jobqueue.errors import (
+    ConnectionLost,
+    InvalidMessage,
+    JobError,
+    JobQueueError,
+    JobTimeout,
+    NotQueued,
+    ProcessorInUse,
+)
+
+__all__ = [
+    "Client",
+    "ConnectionLost",
+    "InvalidMessage",
+    "Job",
+    "JobError",
+    "JobQueueError",
+    "JobTimeout",
+    "NotQueued",
+    "ProcessorInUse",
+    "Server",
+]

@@ -1,0 +1,158 @@
+"""One connection to Redis: commands go out in one write, replies come back in order.
+
+As `jobqueue.connection`, over `redis.asyncio`. Timeouts are kept here, one for all the replies to a
+write: redis-py would set up a timer for each reply, which costs more than the reply.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import TYPE_CHECKING, Any
+
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError, ResponseError
+
+from jobqueue.connection import not_connected, packed, refusal, reply
+from jobqueue.errors import ConnectionLost
+from jobqueue.flows import Refusal, Refused
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable
+
+    from redis.asyncio import ConnectionPool
+
+    from jobqueue.flows import Command, Flow, Reply, Returned
+
+
+class Connection:
+    """A connection taken out of a pool, which `open` makes.
+
+    Args:
+        pool: Where it goes back to.
+        redis: What redis-py calls a connection.
+        patience: How many seconds Redis may take to answer.
+    """
+
+    def __init__(self, pool: ConnectionPool, redis: Any, patience: float) -> None:
+        self._pool = pool
+        self._redis = redis
+        self._patience = patience
+        self._redis.register_connect_callback(self._refuse_to_connect_again)
+
+    @classmethod
+    async def open(cls, pool: ConnectionPool, patience: float) -> Connection:
+        """Connect."""
+        try:
+            async with asyncio.timeout(patience):
+                redis: Any = await pool.get_connection()  # type: ignore[no-untyped-call]
+                return cls(pool, redis, patience)
+        except (RedisError, OSError) as error:
+            raise not_connected(error) from error
+
+    async def run(self, flow: Flow[Returned]) -> Returned:
+        """Drive a flow from its beginning to its end."""
+        commands = next(flow)
+        await self.send(commands)
+        return await self.proceed(flow, await self.receive(len(commands)))
+
+    async def run_all(self, flows: list[Flow[Returned]]) -> AsyncIterator[Returned]:
+        """Drive flows whose first commands leave in one write; yield what they return, in order."""
+        begun = [(flow, next(flow)) for flow in flows]
+        await self.send([command for _, commands in begun for command in commands])
+        total = sum(len(commands) for _, commands in begun)
+        replies = await self.receive(total)
+        for flow, commands in begun:
+            first, replies = replies[: len(commands)], replies[len(commands) :]
+            yield await self.proceed(flow, first)
+
+    async def proceed(self, flow: Flow[Returned], replies: list[Reply]) -> Returned:
+        """Drive a flow to its end, from the replies to what it has yielded."""
+        try:
+            while True:
+                commands = flow.send(replies)
+                await self.send(commands)
+                replies = await self.receive(len(commands))
+        except StopIteration as end:
+            returned: Returned = end.value
+            return returned
+
+    async def send(self, commands: Iterable[Command]) -> None:
+        """Write commands, and don't wait for the replies."""
+        try:
+            async with asyncio.timeout(self._patience):
+                await self._redis.send_packed_command([packed(commands)], check_health=False)
+        except (RedisError, OSError) as error:
+            raise ConnectionLost(f"the connection to Redis is lost: {error}") from error
+
+    async def receive(self, count: int) -> list[Reply]:
+        """Read the replies to so many commands."""
+        read = self._redis.read_response
+        replies = []
+        try:
+            async with asyncio.timeout(self._patience):
+                for _ in range(count):
+                    try:
+                        replies.append(reply(await read(disable_decoding=True, timeout=math.inf)))
+                    except ResponseError as error:
+                        replies.append(refusal(error))
+        except TimeoutError as error:
+            raise ConnectionLost("the connection to Redis is lost: no answer in time") from error
+        except (RedisError, OSError) as error:
+            raise ConnectionLost(f"the connection to Redis is lost: {error}") from error
+        return replies
+
+    async def subscribe(self, channel: str) -> None:
+        """Subscribe, and return with Redis's reply in hand."""
+        self._skip_traces_of_pushes()
+        await self.send([(b"SUBSCRIBE", channel.encode())])
+        try:
+            async with asyncio.timeout(self._patience):
+                answer = await self.next_push()
+        except TimeoutError as error:
+            raise ConnectionLost("the connection to Redis is lost: no answer in time") from error
+        if isinstance(answer, Refusal):
+            raise Refused(f"Redis refused to subscribe: {answer.text}")
+
+    async def next_push(self) -> Reply:
+        """Wait for what Redis sends next, for ever; cancelled, it loses nothing."""
+        return await self._next(push_request=True)
+
+    async def next_reply(self) -> Reply:
+        """Wait for the next reply to a command, for ever; cancelled, it loses nothing."""
+        return await self._next(push_request=False)
+
+    async def _next(self, *, push_request: bool) -> Reply:
+        try:
+            return reply(
+                await self._redis.read_response(
+                    disable_decoding=True,
+                    timeout=math.inf,
+                    disconnect_on_error=False,
+                    push_request=push_request,
+                )
+            )
+        except ResponseError as error:
+            return refusal(error)
+        except (RedisError, OSError) as error:
+            raise ConnectionLost(f"the connection to Redis is lost: {error}") from error
+
+    async def close(self) -> None:
+        """Disconnect, and give the connection back to its pool."""
+        self._redis.deregister_connect_callback(self._refuse_to_connect_again)
+        await self._redis.disconnect(nowait=True)
+        await self._pool.release(self._redis)
+
+    def _refuse_to_connect_again(self, _: object) -> None:
+        # redis-py connects in the middle of a send where somebody has disconnected its connection.
+        raise RedisConnectionError("redis-py was about to connect again by itself")
+
+    def _skip_traces_of_pushes(self) -> None:
+        # Under RESP3 redis-py's default writes each message to a debug log, even where that is off.
+        set_handler = getattr(self._redis._parser, "set_pubsub_push_handler", None)  # noqa: SLF001
+        if set_handler is not None:
+            set_handler(_as_it_is)
+
+
+async def _as_it_is(push: Reply) -> Reply:
+    return push
