@@ -14,6 +14,7 @@ import threading
 import time
 import uuid
 from typing import TYPE_CHECKING, Any, Self
+from weakref import WeakSet
 
 from jobqueue import keys, messages, pools
 from jobqueue.errors import ConnectionLost, InvalidMessage, JobQueueError, JobTimeout, NotQueued
@@ -55,9 +56,9 @@ class Client:
         self._pool = pools.pool_of(source)
         self._closed = False
         self._begin()
+        _clients.add(self)
 
     def _begin(self) -> None:
-        self._pid = os.getpid()
         self._ids = map(str, itertools.count(1))
         self._channel = keys.results(self._queue, str(uuid.uuid4()))
         self._lock = threading.Lock()
@@ -94,8 +95,6 @@ class Client:
         deadline = deadline_of(timeout)
         if self._closed:
             raise ValueError("the client is closed")
-        if os.getpid() != self._pid:
-            self._begin()
         jobs, encoded = [], []
         for (method, parameters), job_id in zip(calls, self._ids, strict=False):
             # client.job.id
@@ -107,8 +106,6 @@ class Client:
     def close(self) -> None:
         """Settle what is unsettled by ConnectionLost, and disconnect; harmless when done twice."""
         self._closed = True
-        if os.getpid() != self._pid:
-            return
         self._subscription.close()
         self._pusher.close()
         self._timer.close()
@@ -195,6 +192,17 @@ class Client:
         for job in jobs:
             log.info("%s channel=%s id=%s: %s", error.__name__, job.channel, job.id, reason)
             job.settle(None, error(reason))
+
+
+_clients: WeakSet[Client] = WeakSet()
+
+
+def _begin_after_fork() -> None:
+    for client in _clients:
+        client._begin()  # noqa: SLF001 - the threads of a client don't survive a fork
+
+
+os.register_at_fork(after_in_child=_begin_after_fork)
 
 
 def deadline_of(timeout: float | None) -> float | None:

@@ -44,7 +44,7 @@ class Connection:
         self._pool = pool
         try:
             connection: Any = pool.get_connection()
-        except (RedisError, OSError) as error:
+        except Exception as error:  # not only redis-py's: a host name can be no name at all
             raise not_connected(error) from error
         self._redis = connection
         self._redis.register_connect_callback(self._refuse_to_connect_again)
@@ -125,7 +125,7 @@ class Connection:
         """
         try:
             return bool(self._redis.can_read(timeout))
-        except (RedisError, OSError) as error:
+        except Exception as error:  # where a send fails, redis-py takes the socket away from here
             raise ConnectionLost(f"the connection to Redis is lost: {error}") from error
 
     def interrupt(self) -> None:
@@ -176,7 +176,7 @@ def not_connected(error: Exception) -> ConnectionLost:
     """Tell a Redis that isn't there, or refuses us, from a connection lost during the handshake."""
     cause = error.__context__
     lost = isinstance(cause, ConnectionResetError | BrokenPipeError | ConnectionAbortedError)
-    absent = isinstance(error, OSError) or (isinstance(cause, OSError) and not lost)
+    absent = not isinstance(error, RedisError) or (isinstance(cause, OSError) and not lost)
     if absent or isinstance(error, AuthenticationError | ResponseError):
         return Unreachable(f"cannot connect to Redis: {error}")
     return ConnectionLost(f"the connection to Redis is lost: {error}")

@@ -45,7 +45,7 @@ class Handlers:
         """Decide what becomes of a message, and log what needs no handler."""
         decision = messages.decide(message, self._by_method, self._channel_prefixes)
         if type(decision) is Answer:
-            log.warning("refused channel=%s id=%s result=%s", *described(decision))
+            log.warning("refused channel=%s id=%s result=%s", *_described(decision))
         elif type(decision) is Dead:
             log.warning("dead message: %s: %.200r", decision.reason, message)
         return decision
@@ -72,7 +72,7 @@ def succeeded(job: Run, value: object) -> Answer:
     """Answer a job whose handler returned."""
     answer = messages.succeed(job, value)
     if log.isEnabledFor(logging.DEBUG):
-        log.debug("ran method=%s channel=%s id=%s", job.method, text(job.channel), job.id)
+        log.debug("ran method=%s channel=%s id=%s", *_names(job))
     return answer
 
 
@@ -83,20 +83,22 @@ def failed(job: Run, error: BaseException) -> Answer:
     log.log(
         logging.INFO if chosen else logging.ERROR,
         "failed method=%s channel=%s id=%s: %s",
-        job.method,
-        text(job.channel),
-        job.id,
+        *_names(job),
         error if chosen else type(error).__name__,
         exc_info=None if chosen else error,
     )
     return messages.fail(job, error)
 
 
-def described(answer: Answer) -> tuple[str, str, str]:
-    """Return what a log line says of an answer: channel, id and the beginning of the result."""
-    return text(answer.channel), answer.id, text(answer.result[:200])
+def _names(job: Run) -> tuple[str, str, str]:
+    return text(job.method), text(job.channel), text(job.id)
 
 
-def text(data: bytes) -> str:
-    """Return bytes as text that fits into one line of a log."""
-    return data.decode(errors="backslashreplace")
+def _described(answer: Answer) -> tuple[str, str, str]:
+    return text(answer.channel), text(answer.id), text(answer.result[:200])
+
+
+def text(data: bytes | str) -> str:
+    """Write what somebody else chose so that it stays within its line of the log."""
+    words = data if isinstance(data, str) else data.decode(errors="backslashreplace")
+    return words if words.isprintable() else ascii(words)[1:-1]

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import logging
+import threading
 from concurrent.futures import Future, InvalidStateError
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+log = logging.getLogger("jobqueue.client")
+
+_cancelling = threading.RLock()  # a callback of one job may cancel another
 
 
 class Job(Future[Any]):
@@ -31,13 +38,14 @@ class Job(Future[Any]):
 
     def cancel(self) -> bool:
         """Stop waiting. The job runs all the same, and its result is ignored."""
-        if self.done():
-            return self.cancelled()
-        cancelled = super().cancel()
-        if cancelled:
-            self._forget(self.id)
-            self.set_running_or_notify_cancel()
-        return cancelled
+        with _cancelling:
+            if self.done():
+                return self.cancelled()
+            cancelled = super().cancel()
+            if cancelled:
+                self._forget(self.id)
+                self.set_running_or_notify_cancel()  # or `wait` and `as_completed` wait on
+            return cancelled
 
     def settle(self, value: object, error: Exception | None) -> None:
         """Give the job its outcome; ignored where it was cancelled."""
@@ -48,3 +56,5 @@ class Job(Future[Any]):
                 self.set_exception(error)
         except InvalidStateError:
             return
+        except BaseException:  # a callback's; what runs here serves the other jobs, too
+            log.exception("a callback of %r failed", self)

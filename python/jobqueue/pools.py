@@ -8,6 +8,7 @@ made without all this, and a client that has it is refused in one sentence.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from redis import ConnectionPool, Redis
@@ -15,7 +16,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator
 
 DEFAULT_URL = "redis://localhost:6379/0"
 PATIENCE_SECONDS = 3.0  # how long Redis may take to answer, beyond the time that a claim blocks
@@ -34,13 +35,27 @@ def pool_of(source: str | Redis, block_seconds: float = 0.0) -> ConnectionPool:
     """
     if isinstance(source, str):
         settings = options(source, block_seconds + PATIENCE_SECONDS, Retry(NoBackoff(), 0))
-        pool: ConnectionPool = ConnectionPool.from_url(source, **settings)
+        with one_sentence():
+            pool: ConnectionPool = ConnectionPool.from_url(source, **settings)
     elif isinstance(source, Redis):
         pool = source.connection_pool
     else:
         raise TypeError(f"Redis is given as a URL or a redis.Redis, not {type(source).__name__}")
     require_usable(pool, block_seconds)
     return pool
+
+
+@contextmanager
+def one_sentence() -> Iterator[None]:
+    """Say that a URL can't be read, in place of redis-py's errors, which may quote a password."""
+    # client.security.password, server.security.password
+    try:
+        yield
+    except (TypeError, ValueError):
+        raise ValueError(
+            "this is no URL of Redis: redis://, rediss:// or unix://, with what is special in a "
+            "password percent-encoded and only options that redis-py knows"
+        ) from None
 
 
 def options(url: str, socket_timeout: float, retry: object) -> dict[str, Any]:
@@ -68,7 +83,8 @@ def require_usable(pool: Any, block_seconds: float) -> None:
     if getattr(pool, "cache", None) is not None:
         raise ValueError("client-side caching isn't possible here: create the client without cache")
     # Built but not connected: only the connection itself knows what redis-py's defaults came to.
-    connection = pool.connection_class(**pool.connection_kwargs)
+    with one_sentence():
+        connection = pool.connection_class(**pool.connection_kwargs)
     if connection.retry.get_retries() != 0:
         # client.push.once
         raise ValueError(
@@ -87,7 +103,12 @@ def require_usable(pool: Any, block_seconds: float) -> None:
         )
 
 
-def identity(settings: Mapping[str, Any]) -> str:
+def identity(pool: Any) -> str:
     """Name the Redis that a pool's connections lead to, without its password."""
-    place = settings.get("path") or f"{settings.get('host')}:{settings.get('port')}"
+    settings = pool.connection_kwargs
+    place = (
+        settings.get("path")
+        or getattr(pool, "service_name", None)  # of Sentinel, where hosts change
+        or f"{settings.get('host', 'localhost')}:{settings.get('port', 6379)}"
+    )
     return f"{place}/{settings.get('db') or 0}"

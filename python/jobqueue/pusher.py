@@ -116,8 +116,10 @@ class Pusher:
     def _answered(self, connection: Connection, unanswered: deque[Push]) -> None:
         refused = []
         with self._lock:  # TLS allows no read while another thread writes
-            while unanswered and connection.readable(0):
-                (reply,) = connection.receive(1)
+            while connection.readable(0):
+                reply = connection.next_push()
+                if not isinstance(reply, int | Refusal):
+                    continue  # under RESP3 Redis may tell of other things, unasked
                 job_ids, _ = unanswered.popleft()
                 if isinstance(reply, Refusal):
                     refused.append((job_ids, reply.text))

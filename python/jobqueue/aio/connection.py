@@ -47,7 +47,7 @@ class Connection:
             async with asyncio.timeout(patience):
                 redis: Any = await pool.get_connection()  # type: ignore[no-untyped-call]
                 return cls(pool, redis, patience)
-        except (RedisError, OSError) as error:
+        except Exception as error:  # not only redis-py's: a host name can be no name at all
             raise not_connected(error) from error
 
     async def run(self, flow: Flow[Returned]) -> Returned:

@@ -9,7 +9,14 @@ from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from jobqueue.pools import DEFAULT_URL, PATIENCE_SECONDS, identity, options, require_usable
+from jobqueue.pools import (
+    DEFAULT_URL,
+    PATIENCE_SECONDS,
+    identity,
+    one_sentence,
+    options,
+    require_usable,
+)
 
 __all__ = ["DEFAULT_URL", "PATIENCE_SECONDS", "identity", "pool_of"]
 
@@ -27,7 +34,8 @@ def pool_of(source: str | Redis, block_seconds: float = 0.0) -> ConnectionPool:
     """
     if isinstance(source, str):
         settings = options(source, block_seconds + PATIENCE_SECONDS, Retry(NoBackoff(), 0))
-        pool: ConnectionPool = ConnectionPool.from_url(source, **settings)
+        with one_sentence():
+            pool: ConnectionPool = ConnectionPool.from_url(source, **settings)
     elif isinstance(source, Redis):
         pool = source.connection_pool
     else:

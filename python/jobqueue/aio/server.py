@@ -78,7 +78,7 @@ class Server(Serving):
                 connected, a server never gives up.
         """
         queue, in_process = keys.text(self._keys.queue), keys.text(self._keys.in_process)
-        redis = pools.identity(self._pool.connection_kwargs)
+        redis = pools.identity(self._pool)
         self._stop.serve_here()
         with ProcessorLock(redis, in_process), self._stopped_by_signals():
             log.info("serving queue=%s in_process=%s redis=%s", queue, in_process, redis)
