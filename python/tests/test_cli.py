@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import pty
+import re
 import shlex
 import signal
 import subprocess
@@ -123,9 +125,9 @@ class TestRun:
 
 def test_run_ends_at_its_timeout(jobqueue: Command, redis: Redis) -> None:
     """Without a server the timeout passes, with status 3, and the job stays queued."""
-    ended = jobqueue("run echo --timeout 0.01")
+    ended = jobqueue("run echo --timeout 1.5")
 
-    assert ended == (3, "", "jobqueue: no result came within 0.01 s; the job may run yet\n")
+    assert ended == (3, "", "jobqueue: no result came within 1.5 s; the job may run yet\n")
     assert redis.llen("job-queue") == 1
 
 
@@ -344,6 +346,26 @@ class TestDead:
 
         assert ended == (1, "", "jobqueue: no dead message is named 0123456789ab\n")
         assert redis.llen("job-queue:dead") == 3
+
+
+def test_a_terminal_gets_a_table_and_nothing_to_obey(redis: Redis, redis_url: str) -> None:
+    """On a terminal the dead list is cut to its width, and hostile bytes are escaped."""
+    hostile = b"\x1b]0;title\x07[red]" + b"x" * 200
+    redis.lpush("job-queue:dead", hostile)
+    master, terminal = pty.openpty()
+    terminal_is = {"TERM": "xterm", "COLUMNS": "100", "REDIS_URL": redis_url}
+
+    running = start("-m", "jobqueue", "dead", "list", stdout=terminal, **terminal_is)
+
+    os.close(terminal)
+    _, stderr = running.communicate(timeout=30)
+    shown = os.read(master, 65536)
+    os.close(master)
+    assert (running.returncode, stderr) == (0, "")
+    assert admin.DeadMessage(hostile).name.encode() in shown
+    assert b"\\u001b]0;title\\u0007[red]xxx" in shown
+    assert b"\x1b]0" not in shown
+    assert len(re.sub(rb"\x1b\[\d*m", b"", shown).splitlines()[1].decode()) <= 100
 
 
 def test_a_flag_wins_over_the_environment(

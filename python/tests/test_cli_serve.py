@@ -12,8 +12,11 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
+from unittest.mock import patch
 
 import pytest
+from jobqueue.cli.target import load
+from jobqueue.cli.terminal import Fault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -123,27 +126,45 @@ def test_serves_until_a_signal(
     [
         ("app", "app names no server; write MODULE:SERVER, as in app:server"),
         (":server", ":server names no server; write MODULE:SERVER, as in app:server"),
-        ("missing:server", "there is no module missing in "),
         ("app.missing:server", "there is no module app.missing in "),
         ("app:missing", "module app has no missing"),
         ("app:number", "app:number is of type int, not a jobqueue Server"),
-        ("broken:server", "importing broken failed at "),
-        ("needy:server", "importing needy failed at "),
-        ("wrong:server", "importing wrong failed: SyntaxError: "),
+        (
+            "broken:server",
+            "importing broken failed at {at}/broken.py, line 2: ZeroDivisionError",
+        ),
+        (
+            "needy:server",
+            "importing needy failed at {at}/needy.py, line 1: ModuleNotFoundError",
+        ),
+        ("wrong:server", "importing wrong failed: SyntaxError: invalid syntax (wrong.py, line 1)"),
     ],
 )
 def test_what_is_no_server_is_one_sentence(
-    serve: Start, tmp_path: Path, target: str, sentence: str
+    redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str, sentence: str
 ) -> None:
-    """A target that can't be served ends with status 2."""
-    (tmp_path / "broken.py").write_text("1 / 0\n")
+    """A target that can't be served is told in a sentence that says where it is wrong."""
+    (tmp_path / "app.py").write_text(APPLICATION)
+    (tmp_path / "broken.py").write_text("\n1 / 0\n")
     (tmp_path / "needy.py").write_text("import missing_too\n")
     (tmp_path / "wrong.py").write_text("server =\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    monkeypatch.setenv("REDIS_URL", redis_url)
 
-    status, stderr = ended(serve(target))
+    with patch.dict(sys.modules), pytest.raises(Fault) as fault:
+        load(target)
 
-    assert (status, stderr.count("\n"), "Traceback" in stderr) == (2, 1, False), stderr
-    assert stderr.startswith(f"jobqueue: {sentence}")
+    assert str(fault.value).startswith(sentence.format(at=tmp_path))
+    assert fault.value.status == 2
+
+
+def test_a_missing_module_is_one_sentence(serve: Start) -> None:
+    """The command ends with status 2 and the sentence."""
+    status, stderr = ended(serve("missing:server"))
+
+    assert (status, stderr.count("\n")) == (2, 1), stderr
+    assert stderr.startswith("jobqueue: there is no module missing in ")
 
 
 def test_an_unreachable_redis_is_one_sentence(serve: Start) -> None:

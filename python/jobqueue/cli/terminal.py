@@ -69,14 +69,18 @@ def to_json(value: object) -> str:
 
 
 def say_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write a table: for people on a terminal; elsewhere a line for each row, with tabs between."""
+    """Write a table: for people on a terminal; elsewhere a line for each row, with tabs between.
+
+    Where a terminal is too narrow, its last column is cut.
+    """
     if not sys.stdout.isatty():
         for row in rows:
             say("\t".join(plain(str(cell)) for cell in row))
         return
-    table = Table(box=None, pad_edge=False)
-    for title in header:
-        table.add_column(title, overflow="ellipsis", no_wrap=True)
+    table = Table(box=None, pad_edge=False, expand=True)
+    for title in header[:-1]:
+        table.add_column(title, max_width=40, overflow="fold")
+    table.add_column(header[-1], ratio=1, no_wrap=True, overflow="ellipsis")
     for row in rows:
         table.add_row(*(Text(plain(str(cell)[:_WIDEST])) for cell in row))
     Console().print(table)
