@@ -1,0 +1,247 @@
+"""Runs the suite against one manifest in a process of its own, and says how each test ended.
+
+The process is forked from one that has imported everything, which makes a session cost a fraction
+of `pytest` on the command line; whatever it prints goes to a log beside its manifest. The parent
+has one thread only, so forking it is safe.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import multiprocessing
+import os
+import signal
+import sys
+import time
+import traceback
+from dataclasses import asdict, dataclass, field
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from jobqueue_conformance import data
+from jobqueue_conformance.verdicts import Failure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from multiprocessing.process import BaseProcess
+
+ROOT = Path(__file__).parents[2]
+SUITE = ROOT / "conformance" / "jobqueue_conformance" / "tests"
+FORK = multiprocessing.get_context("fork")
+FIXTURE_LABELS = {"id", "why", "outcome", "requirements"}
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How one test ended: `passed`, `failed` by an assertion about a requirement, or `error`."""
+
+    test: str
+    how: str
+    blamed: str | None = None
+    message: str = ""
+    took_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Test:
+    """What stands at a test: its requirements, its docstring, and where it is written."""
+
+    id: str
+    requirements: tuple[str, ...]
+    docstring: str
+    file: str
+
+
+@dataclass
+class Session:
+    """Everything that one run of the suite said."""
+
+    tests: list[Test] = field(default_factory=list)
+    ended: list[Ended] = field(default_factory=list)
+    fixtures_read: set[str] = field(default_factory=set)
+    problem: str | None = None
+    took_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Order:
+    """A run to be made: tests (all where there is none) against a manifest, in `limit_s` seconds."""
+
+    name: str
+    manifest: Path
+    tests: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+    limit_s: float = 120.0
+
+
+class Recorder:
+    """A pytest plugin that notes what the tests are and how they end."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        self.session.tests = [
+            Test(
+                id=short(item.nodeid),
+                requirements=tuple(
+                    each for marker in item.iter_markers("requirement") for each in marker.args
+                ),
+                docstring=getattr(getattr(item, "function", None), "__doc__", None) or "",
+                file=item.path.name,
+            )
+            for item in items
+        ]
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> None:
+        error = call.excinfo.value if call.excinfo is not None else None
+        if error is None and call.when != "call":
+            return
+        how, blamed = "passed", None
+        if isinstance(error, Failure):
+            how, blamed = "failed", error.requirement
+        elif error is not None:
+            how = "skipped" if isinstance(error, pytest.skip.Exception) else "error"
+        ended = Ended(short(item.nodeid), how, blamed, str(error or ""), call.duration)
+        earlier = self.session.ended[-1] if self.session.ended else None
+        if earlier is not None and earlier.test == ended.test:
+            self.session.ended.pop()  # a teardown that fails after the call is the test's end
+            ended = earlier if earlier.how != "passed" else ended
+        self.session.ended.append(ended)
+
+
+class Watched(dict[str, Any]):
+    """A fixture's vector that notes in `read` when its content is asked for."""
+
+    read: set[str]
+    name: str
+
+    def __getitem__(self, key: str) -> Any:
+        if key not in FIXTURE_LABELS:
+            self.read.add(self.name)
+        return super().__getitem__(key)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return self[key] if key in self else default
+
+
+def watch_fixtures(read: set[str]) -> None:
+    """Make every vector that this process loads from now on tell when it is read."""
+    load: Callable[[Path], Any] = data.load
+
+    def load_watched(path: Path) -> Any:
+        loaded = load(path)
+        if path.parent.name == "fixtures":
+            for number, vector in enumerate(loaded["vectors"]):
+                watched = loaded["vectors"][number] = Watched(vector)
+                watched.read, watched.name = read, f"{path.stem}/{vector['id']}"
+        return loaded
+
+    data.load = load_watched
+
+
+def short(node_id: str) -> str:
+    """A test's id without the folders, as mutants.toml writes it."""
+    return node_id.rpartition("/")[2] if "[" not in node_id else _short_parametrized(node_id)
+
+
+def _short_parametrized(node_id: str) -> str:
+    name, bracket, parameters = node_id.partition("[")
+    return name.rpartition("/")[2] + bracket + parameters
+
+
+def collect(manifest: Path) -> Session:
+    """What tests there are; done in this process, so that those forked from it have all modules."""
+    session = Session()
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        session.problem = play(session, manifest, (), ("--collect-only", "-q"))
+    if session.problem is not None:
+        session.problem += "\n" + said.getvalue()
+    return session
+
+
+def play(
+    session: Session, manifest: Path, tests: Sequence[str], options: Sequence[str]
+) -> str | None:
+    """One pytest session in this process; returns what kept it from running tests."""
+    arguments = [str(SUITE / test) for test in tests] or [str(SUITE)]
+    arguments += [f"--impl={manifest}", f"--rootdir={ROOT}", f"-c={ROOT / 'pyproject.toml'}"]
+    # Rewritten assertions would make each process compile the suite again.
+    arguments += ["--assert=plain", "-p", "no:xdist", "-p", "no:cacheprovider", *options]
+    status = pytest.main(arguments, plugins=[Recorder(session)])
+    if status in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}:
+        return None
+    return f"pytest ended with {pytest.ExitCode(status).name}"
+
+
+def run(orders: Sequence[Order], processes: int) -> Iterator[tuple[Order, Session]]:
+    """Make the runs, this many at a time, and give each as it ends."""
+    waiting = list(orders)
+    running: dict[int, tuple[Order, BaseProcess, float]] = {}
+    while waiting or running:
+        while waiting and len(running) < processes:
+            order = waiting.pop(0)
+            process = FORK.Process(target=_child, args=(order,))
+            process.start()
+            running[process.sentinel] = (order, process, time.monotonic() + order.limit_s)
+        next_limit = min(limit for _, _, limit in running.values())
+        wait(list(running), max(0.0, next_limit - time.monotonic()))
+        for sentinel, (order, process, limit) in list(running.items()):
+            if process.exitcode is None and time.monotonic() < limit:
+                continue
+            late = process.exitcode is None
+            if late:
+                _kill_group(process)
+            process.join()
+            del running[sentinel]
+            yield order, _result(order, late=late)
+
+
+def _child(order: Order) -> None:
+    os.setsid()  # so that a hang can be ended with all that it started
+    folder = order.manifest.parent
+    result = folder / f"{order.name}.json"
+    result.unlink(missing_ok=True)
+    with (folder / f"{order.name}.log").open("wb") as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+    sys.stdout.flush()
+    session = Session()
+    watch_fixtures(session.fixtures_read)
+    started = time.monotonic()
+    try:
+        session.problem = play(session, order.manifest, order.tests, order.options)
+    except BaseException:
+        session.problem = traceback.format_exc()
+    session.took_s = time.monotonic() - started
+    written = asdict(session) | {"fixtures_read": sorted(session.fixtures_read)}
+    result.write_text(json.dumps(written), encoding="utf-8")
+    os._exit(0)
+
+
+def _result(order: Order, *, late: bool) -> Session:
+    if late:
+        return Session(problem=f"hung: no end within {order.limit_s:.0f} s")
+    try:
+        written = json.loads((order.manifest.parent / f"{order.name}.json").read_text("utf-8"))
+    except FileNotFoundError:
+        return Session(problem="the process that ran it died")
+    return Session(
+        tests=[Test(**{**each, "requirements": tuple(each["requirements"])}) for each in written["tests"]],
+        ended=[Ended(**each) for each in written["ended"]],
+        fixtures_read=set(written["fixtures_read"]),
+        problem=written["problem"],
+        took_s=written["took_s"],
+    )
+
+
+def _kill_group(process: BaseProcess) -> None:
+    assert process.pid is not None
+    os.killpg(process.pid, signal.SIGKILL)
