@@ -51,6 +51,13 @@ class Bell:
         time.sleep(pause_s)
         self.check()
 
+    def happens(self, look: Callable[[], Answer | None], within_s: float) -> Answer | None:
+        """What `look` gives within a time, or None: for what must not happen, and where no fence can be set."""
+        try:
+            return self.wait(look, "what need not happen", within_s)
+        except Hung:
+            return None
+
     def wait(
         self, look: Callable[[], Answer | None], what: str, deadline_s: float | None = None
     ) -> Answer:

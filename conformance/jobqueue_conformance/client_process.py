@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from jobqueue_conformance import data
 from jobqueue_conformance.bell import Bell
-from jobqueue_conformance.process import Process, SetupError
+from jobqueue_conformance.process import Exited, Process, SetupError
 from jobqueue_conformance.tap import Door, Tap
 
 
@@ -96,7 +96,7 @@ class ClientProcess(Process):
         if not self.running and not self._reader.is_alive():
             if not self.door.named_queue:
                 self.check_can_run()
-            raise SetupError(self.explain_exit())
+            raise Exited(self.explain_exit())
 
     def end(self) -> None:
         """Leave nothing of it."""
@@ -112,7 +112,9 @@ class ClientProcess(Process):
             try:
                 self.lines.append(_outcome(text))
             except ValueError as error:
-                self._fault = self._fault or f"the {self.name} wrote a line that is no outcome: {error}"
+                self._fault = (
+                    self._fault or f"the {self.name} wrote a line that is no outcome: {error}"
+                )
             self._bell.ring()
         self._bell.ring()
 

@@ -74,9 +74,7 @@ class Peer:
 
     def result(self, job: Job, requirement: str = "server.publish.once") -> dict[str, Any]:
         """Wait for the first result of a job."""
-        return self.wait(
-            lambda: self.heard(job), requirement, f"a result of {_short(job)}", job
-        )[0]
+        return self.wait(lambda: self.heard(job), requirement, f"a result of {_short(job)}", job)[0]
 
     def results(self, job: Job) -> list[dict[str, Any]]:
         """Every result of a job that was published until now."""
@@ -181,15 +179,20 @@ class Peer:
     def claim(self, deadline_s: float | None = None) -> Job:
         """Wait for a job from the client under test, and claim it."""
 
-        def claimed() -> bytes | None:
-            message: bytes | None = self._redis.lmove(
-                self._keys.queue, self._claims, "RIGHT", "LEFT"
-            )
-            if message is None:
-                self.clients[-1].check()
-            return message
+        def claimed() -> Job | None:
+            job = self.take()
+            if job is None:
+                for client in self.clients:
+                    client.check()
+            return job
 
-        message = self._bell.wait(claimed, "a job from the client", deadline_s)
+        return self._bell.wait(claimed, "a job from the client", deadline_s)
+
+    def take(self) -> Job | None:
+        """Claim a job of the client under test, where there is one."""
+        message = self._redis.lmove(self._keys.queue, self._claims, "RIGHT", "LEFT")
+        if message is None:
+            return None
         try:
             return wire.read_job(message)
         except Unfit as error:
@@ -230,5 +233,3 @@ def _duration_s(job: Job | None) -> float:
     if job is None or job.method != "wait":
         return 0.0
     return float(job.parameters["ms"]) / 1000
-
-

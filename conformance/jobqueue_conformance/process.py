@@ -25,6 +25,10 @@ class SetupError(Exception):
     """What is under test can't be tested; the message says what is wrong with its command or adapter."""
 
 
+class Exited(AssertionError):
+    """What is under test has ended, although nobody ended it."""
+
+
 class Process:
     """One life of one program."""
 
@@ -64,7 +68,9 @@ class Process:
                     start_new_session=True,
                 )
         except OSError as error:
-            raise SetupError(f"the {name}'s command {list(command)} can't be started: {error}") from error
+            raise SetupError(
+                f"the {name}'s command {list(command)} can't be started: {error}"
+            ) from error
         watchdog.watch(self.popen.pid)
         self._waiter = threading.Thread(target=self._await_exit, name=f"{name} exit", daemon=True)
         self._waiter.start()

@@ -14,6 +14,7 @@ import redis as redis_py
 from jobqueue_conformance import redis_server as redis_servers
 from jobqueue_conformance.bell import Bell
 from jobqueue_conformance.client_process import ClientProcess
+from jobqueue_conformance.client_sweep import ClientSweep
 from jobqueue_conformance.keys import PROCESSOR, Keys
 from jobqueue_conformance.manifest import Implementation
 from jobqueue_conformance.observer import Observer
@@ -23,7 +24,7 @@ from jobqueue_conformance.redis_server import RedisServer
 from jobqueue_conformance.server_faults import ServerFaults
 from jobqueue_conformance.server_process import ServerProcess
 from jobqueue_conformance.server_sweep import ServerSweep
-from jobqueue_conformance.subjects import SUBJECTS
+from jobqueue_conformance.subjects import REDIS_VERSION, SUBJECTS
 from jobqueue_conformance.tap import Tap
 
 BLOCK_MS = 1000  # a whole second, for servers whose Redis commands take no fractions
@@ -74,6 +75,7 @@ def redis_server(pytestconfig: pytest.Config) -> Iterator[RedisServer]:
     server = redis_servers.open_server(
         pytestconfig.getoption("redis"), pytestconfig.getoption("redis_image")
     )
+    pytestconfig.stash[REDIS_VERSION] = server.version
     yield server
     server.close()
 
@@ -260,6 +262,22 @@ def server_faults(
 ) -> ServerFaults:
     """The faults of the sweep."""
     return ServerFaults(server_sweep, redis_server, redis, keys, bell)
+
+
+@pytest.fixture
+def client_sweep(
+    request: pytest.FixtureRequest,
+    client: StartClient,
+    peer: Peer,
+    tap: Tap,
+    redis: redis_py.Redis,
+    redis_server: RedisServer,
+    keys: Keys,
+    bell: Bell,
+) -> ClientSweep:
+    """The fault sweep of a client."""
+    only = request.config.getoption("boundary")
+    return ClientSweep(client, peer, tap, redis, redis_server, keys, bell, only)
 
 
 def _url(server: RedisServer, port: int, user: str | None, password: str) -> str:

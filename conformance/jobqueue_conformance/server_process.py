@@ -12,7 +12,7 @@ import redis
 
 from jobqueue_conformance.bell import Bell
 from jobqueue_conformance.keys import Keys
-from jobqueue_conformance.process import Process, SetupError
+from jobqueue_conformance.process import Exited, Process
 from jobqueue_conformance.tap import Door, Tap
 
 State = tuple[object, ...]
@@ -57,9 +57,7 @@ class ServerProcess(Process):
 
         self._bell.wait(ready, f"the {self.name} to name the queue")
         # How long a start takes here bounds every wait that follows.
-        self._bell.deadline_s = max(
-            self._bell.deadline_s, 20 * (time.monotonic() - self.started_s)
-        )
+        self._bell.deadline_s = max(self._bell.deadline_s, 20 * (time.monotonic() - self.started_s))
 
     def look_anew(self) -> None:
         """Forget what was seen before; idle is what it is from now on."""
@@ -71,7 +69,7 @@ class ServerProcess(Process):
 
         def idle() -> bool:
             if not self.running:
-                raise SetupError(self.explain_exit())
+                raise Exited(self.explain_exit())
             return self.idle()
 
         self._bell.wait(idle, f"the {self.name} to be idle")

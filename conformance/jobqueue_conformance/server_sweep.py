@@ -239,8 +239,7 @@ class ServerSweep(Sweep):
         copies = max(crash.queue + crash.in_process, 1)
         wanted = row["results_after"]
         self.peer.wait(
-            lambda: self.over(job)
-            and len(self.peer.heard(job)) - crash.published >= wanted["min"],
+            lambda: self.over(job) and len(self.peer.heard(job)) - crash.published >= wanted["min"],
             lambda: self._blame(job, "server.recovery.first"),
             row["restart"],
         )

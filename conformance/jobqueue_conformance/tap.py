@@ -10,6 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Literal
 
 from jobqueue_conformance.bell import Bell
@@ -120,7 +121,9 @@ class Tap:
         """End all connections, of this name or of any, and wait until Redis knows."""
         ended = [each for each in self.connections if who in {None, each.who}]
         for connection in ended:
-            self.run(lambda each=connection: each.drop(reset=how == "rst", deliver=False, ghost=ghost))  # type: ignore[misc]
+            self.run(
+                lambda each=connection: each.drop(reset=how == "rst", deliver=False, ghost=ghost)
+            )  # type: ignore[misc]
         if not ghost:
             for connection in ended:
                 self.wait_closed(connection)
@@ -189,7 +192,7 @@ class Tap:
     def close(self) -> None:
         """End everything; Redis loses all connections."""
         self._running = False
-        if self._thread.is_alive():
+        with suppress(OSError):  # the thread may have ended already
             self._wake_far.send(b"!")
         self._thread.join(self.bell.deadline_s)
         self._wake_far.close()

@@ -55,7 +55,11 @@ def quoted(text: bytes) -> str:
         return words
     if words.isprintable() and "'" not in words:
         return f"'{words}'"
-    return '"' + words.replace("\\", "\\\\").replace('"', '\\"').replace("\r", "\\r").replace("\n", "\\n") + '"'
+    return (
+        '"'
+        + words.replace("\\", "\\\\").replace('"', '\\"').replace("\r", "\\r").replace("\n", "\\n")
+        + '"'
+    )
 
 
 def said(value: object) -> str:
@@ -76,6 +80,8 @@ def said(value: object) -> str:
         case list():
             return "(empty array)" if not value else "[" + ", ".join(map(said, value)) + "]"
         case dict():
-            return "{" + ", ".join(f"{said(key)}: {said(each)}" for key, each in value.items()) + "}"
+            return (
+                "{" + ", ".join(f"{said(key)}: {said(each)}" for key, each in value.items()) + "}"
+            )
         case _:
             return repr(value)

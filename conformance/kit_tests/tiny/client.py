@@ -70,7 +70,12 @@ def run(line):
         timer = threading.Timer(line["timeout_ms"] / 1000, settle, (name,), {"timeout": True})
         timer.daemon = True
         timer.start()
-    job = {"method": line["method"], "parameters": line["parameters"], "channel": channel, "id": name}
+    job = {
+        "method": line["method"],
+        "parameters": line["parameters"],
+        "channel": channel,
+        "id": name,
+    }
     subscribed.wait()
     try:
         pusher.lpush(queue, json.dumps(job))
