@@ -1,0 +1,238 @@
+"""What the vectors don't say of messages: limits, and what only Python's values can be."""
+
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jobqueue import messages
+from jobqueue.errors import InvalidMessage, JobError
+from jobqueue.messages import Answer, Dead, Run
+
+RUN = Run(b"the message", b"c", "1", "echo", None)
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53) + 1, 2**53 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(exclude_categories=["Cs"])),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.text(st.characters(exclude_categories=["Cs"]), max_size=4), inner, max_size=4
+        )
+    ),
+    max_leaves=20,
+)
+
+
+class OddError(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+def nested(depth: int) -> Any:
+    """Lists in lists, so many of them."""
+    value: Any = []
+    for _ in range(depth - 1):
+        value = [value]
+    return value
+
+
+def error_of(answer: Answer) -> Any:
+    """The error that an answer publishes, with nothing that strict JSON lacks."""
+    result = json.loads(
+        answer.result, parse_constant=lambda name: pytest.fail(f"{name} is no JSON")
+    )
+    assert result.keys() == {"id", "error"}
+    return result["error"]
+
+
+@given(JSON)
+def test_any_portable_value_goes_round(value: Any) -> None:
+    """client.job.parameters, server.result.value: hypothesis finds no value that changes."""
+    job = messages.decide(messages.encode_job("echo", value, "c", "1"), {"echo"})
+    assert isinstance(job, Run)
+
+    assert messages.decode_result(messages.succeed(job, job.parameters).result).value == value
+
+
+@given(st.binary())
+def test_any_bytes_are_decided_and_decoded(junk: bytes) -> None:
+    """server.run.goes-on, client.ignore.malformed: no bytes raise anything unexpected."""
+    assert messages.decide(junk, {"echo"}).message == junk
+    with suppress(InvalidMessage):
+        messages.decode_result(junk)
+
+
+@pytest.mark.parametrize(
+    "junk",
+    [
+        b'{"id": "1", "channel": "c", "method": "echo", "parameters": ' + b"[" * 100_000,
+        b'{"id": "1", "channel": "c", "method": "echo", "parameters": ' + b"9" * 5_000 + b"}",
+        b'{"id": "1", "channel": "c", "method": "echo", "parameters": 1e999}',
+        b'{"id": "1", "channel": "c", "method": "echo", "parameters": NaN}',
+        b'{"id": "1", "channel": "\\ud800", "method": "echo"}',
+        b'{"id": "\\ud800", "channel": "c", "method": "echo"}',
+        b'{"id": "1", "channel": "c", "method": "' + b"x" * messages.LIMIT_BYTES + b'"}',
+    ],
+    ids=["deep", "digits", "infinite", "nan", "channel", "id", "large"],
+)
+def test_what_python_alone_can_read_is_dead(junk: bytes) -> None:
+    """server.dead.odd-bytes: outside the portable set nothing is run that can't be answered."""
+    assert isinstance(messages.decide(junk, {"echo"}), Dead)
+
+
+@pytest.mark.parametrize(
+    "channel,prefixes,runs",
+    [
+        ("q:results:1", None, True),
+        ("q:results:1", ("q:results:",), True),
+        ("q:results:1", ("other:", "q:results:"), True),
+        ("elsewhere", ("q:results:",), False),
+        ("q:results:1", (), False),
+    ],
+)
+def test_a_server_is_confined_to_prefixes(
+    channel: str, prefixes: tuple[str, ...] | None, *, runs: bool
+) -> None:
+    """server.channel-prefix.confined: a job for another channel is dead."""
+    decision = messages.decide(messages.encode_job("echo", 1, channel, "1"), {"echo"}, prefixes)
+
+    assert isinstance(decision, Run if runs else Dead)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), {1, 2}, object(), "\ud800", {(): 1}])
+def test_a_result_that_is_no_json_is_told(value: object) -> None:
+    """server.result.not-serializable: the code tells it from a handler that failed."""
+    assert error_of(messages.succeed(RUN, value))["code"] == "result-not-serializable"
+
+
+def test_a_result_that_contains_itself_is_told() -> None:
+    """server.result.not-serializable: a cycle has no JSON."""
+    cycle: list[Any] = []
+    cycle.append(cycle)
+
+    assert error_of(messages.succeed(RUN, cycle))["code"] == "result-not-serializable"
+
+
+def test_a_large_result_is_told() -> None:
+    """server.result.too-large: a result has at most 1 MiB."""
+    envelope = len(messages.succeed(RUN, "").result)
+    fits = messages.succeed(RUN, "x" * (messages.LIMIT_BYTES - envelope))
+    too_large = messages.succeed(RUN, "x" * (messages.LIMIT_BYTES - envelope + 1))
+
+    assert len(fits.result) == messages.LIMIT_BYTES
+    assert error_of(too_large)["code"] == "result-too-large"
+
+
+@pytest.mark.parametrize(
+    "failure,expected",
+    [
+        (ValueError("no such user"), {"code": "handler-error", "message": "no such user"}),
+        (ValueError(), {"code": "handler-error", "message": "ValueError"}),
+        (OddError(), {"code": "handler-error", "message": "OddError"}),
+        (SystemExit(3), {"code": "handler-error", "message": "3"}),
+        (ValueError("\ud800"), {"code": "handler-error", "message": "\\ud800"}),
+        (JobError("a.b", "m"), {"code": "a.b", "message": "m"}),
+        (JobError("a.b", "m", {"n": 0}), {"code": "a.b", "message": "m", "data": {"n": 0}}),
+        (JobError("invalid-job", "m"), {"code": "invalid-job", "message": "m"}),
+        (JobError("unregistered", "m"), {"code": "handler-error", "message": "m"}),
+        (JobError("timeout", "m"), {"code": "handler-error", "message": "m"}),
+        (JobError("a.b", "m", object()), {"code": "a.b", "message": "m"}),
+        (JobError("a.b", 7), {"code": "a.b", "message": "7"}),  # type: ignore[arg-type]
+    ],
+)
+def test_a_failure_is_answered(failure: BaseException, expected: dict[str, Any]) -> None:
+    """server.result.error, server.result.code, server.run.handler-error: whatever was raised."""
+    assert error_of(messages.fail(RUN, failure)) == expected
+
+
+def test_a_large_error_is_told() -> None:
+    """server.result.too-large: an error has at most 1 MiB, too."""
+    answer = messages.fail(RUN, ValueError("x" * messages.LIMIT_BYTES))
+
+    assert error_of(answer)["code"] == "result-too-large"
+    assert len(answer.result) < messages.LIMIT_BYTES
+
+
+@pytest.mark.parametrize(
+    "method,parameters,error",
+    [
+        (7, None, TypeError),
+        ("", None, ValueError),
+        ("echo", object(), TypeError),
+        ("echo", {1, 2}, TypeError),
+        ("echo", float("nan"), ValueError),
+        ("echo", "\ud800", ValueError),
+        ("echo", 2**53, ValueError),
+        ("echo", {"a": [-(2**53)]}, ValueError),
+        ("echo", nested(33), ValueError),
+        ("echo", nested(100_000), ValueError),
+        ("echo", "x" * messages.LIMIT_BYTES, ValueError),
+    ],
+)
+def test_a_caller_is_told_of_what_cant_be_pushed(
+    method: Any, parameters: object, error: type[Exception]
+) -> None:
+    """client.job.form, client.job.size: only the portable set is pushed."""
+    with pytest.raises(error):
+        messages.encode_job(method, parameters, "c", "1")
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        2**53 - 1,
+        "12345678901234567890",
+        nested(32),
+        [[] for _ in range(40)],
+        (1, [{"a": (2,)}], "9" * 20),
+        [1234567890123456.5, True],
+    ],
+)
+def test_what_only_looks_unportable_is_pushed(parameters: Any) -> None:
+    """client.job.form: the check looks at values, not at their text."""
+    pushed = messages.encode_job("echo", parameters, "c", "1")
+
+    assert json.loads(pushed)["parameters"] == json.loads(json.dumps(parameters))
+
+
+def test_a_caller_is_told_where_the_number_is() -> None:
+    """A number that other languages can't read is named by its path."""
+    with pytest.raises(ValueError, match=r"parameters\['a'\]\[1\] is beyond"):
+        messages.encode_job("echo", {"a": [0, 2**60]}, "c", "1")
+
+
+@pytest.mark.parametrize(
+    "sent,path",
+    [
+        (b"[]", "$"),
+        (b'{"result": 1}', "$.id"),
+        (b'{"id": 1, "result": 1}', "$.id"),
+        (b'{"id": "1"}', "$"),
+        (b'{"id": "1", "result": 1, "error": {}}', "$"),
+        (b'{"id": "1", "error": "broken"}', "$.error"),
+        (b'{"id": "1", "error": {"message": "m"}}', "$.error.code"),
+        (b'{"id": "1", "error": {"code": "c", "message": null}}', "$.error.message"),
+    ],
+)
+def test_an_invalid_result_is_refused_with_its_path(sent: bytes, path: str) -> None:
+    """client.ignore.malformed: the error says where the message is no result."""
+    with pytest.raises(InvalidMessage) as caught:
+        messages.decode_result(sent)
+
+    assert caught.value.path == path
+
+
+@pytest.mark.parametrize(
+    "make", [messages.succeed, lambda job, _: messages.fail(job, ValueError())]
+)
+def test_an_answer_names_its_job(make: Callable[[Run, object], Answer]) -> None:
+    """server.remove.exact-bytes, server.publish.channel: it keeps the bytes and the channel."""
+    answer = make(RUN, 1)
+
+    assert (answer.message, answer.channel, answer.id) == (b"the message", b"c", "1")
