@@ -1,12 +1,10 @@
 """What becomes of jobs when a client's connections are lost, and that the client goes on."""
 
 import time
-from collections.abc import Callable
 
 import pytest
 from redis import Redis
 
-from jobqueue_conformance.bell import Hung
 from jobqueue_conformance.client_process import ClientProcess, Outcome
 from jobqueue_conformance.keys import Keys
 from jobqueue_conformance.passage import MESSAGE, REPLY
@@ -124,7 +122,7 @@ def test_new_jobs_run_after_a_loss(
     driver = client()
 
     for life in range(4):
-        outcome = run_a_job(driver, peer, tap, redis, keys, life)
+        outcome = run_a_job(driver, peer, redis, keys, tap, life)
         require(
             outcome.value == life,
             "client.lost.resubscribes",
@@ -150,9 +148,11 @@ def test_nothing_is_pushed_before_the_new_subscription_stands(
 
     hold = tap.hold(lambda passage: passage.kind == REPLY and b"subscribe" in passage.frame)
     message.drop()
-    happens(tap, lambda: hold.passage)  # where the client subscribes of its own accord
+    tap.bell.happens(
+        lambda: hold.passage, PATIENCE_S
+    )  # where the client subscribes of its own accord
     seq = driver.submit("echo", "after the loss", timeout_ms=20_000)
-    happens(tap, lambda: redis.exists(keys.queue))
+    tap.bell.happens(lambda: redis.exists(keys.queue), PATIENCE_S)
     early = redis.lrange(keys.queue, 0, -1)
     subscribed = hold.passage is None and redis.pubsub_numsub(job.channel)[0][1]
     hold.release()
@@ -167,32 +167,23 @@ def test_nothing_is_pushed_before_the_new_subscription_stands(
     driver.outcome(seq)
 
 
-def answer_waiting(peer: Peer, redis: Redis, keys: Keys) -> None:
-    """Answer what has been pushed."""
-    while redis.exists(keys.queue):
-        job = peer.claim()
-        peer.answer(job, result=job.parameters)
-
-
 def run_a_job(
-    driver: ClientProcess, peer: Peer, tap: Tap, redis: Redis, keys: Keys, parameters: object
+    driver: ClientProcess, peer: Peer, redis: Redis, keys: Keys, tap: Tap, parameters: object
 ) -> Outcome:
-    """Run jobs, and answer each, until one has its result; those that a loss settles don't count."""
+    """Run jobs until one has its result; those that the loss has settled don't count, for a while."""
     end_s = time.monotonic() + RECONNECT_S
     while True:
         seq = driver.submit("echo", parameters)
-        while not driver.outcomes(seq):
-            driver.check()
-            if happens(tap, lambda: driver.outcomes(seq) or redis.exists(keys.queue)):  # noqa: B023
-                answer_waiting(peer, redis, keys)
-        outcome = driver.outcome(seq)
+
+        def settled(seq: int = seq) -> Outcome | None:
+            while redis.exists(keys.queue):
+                job = peer.claim()
+                peer.answer(job, result=job.parameters)
+            outcomes = driver.outcomes(seq)
+            if not outcomes:
+                driver.check()
+            return outcomes[0] if outcomes else None
+
+        outcome = tap.bell.wait(settled, f"the client to settle job {seq}")
         if outcome.kind == "result" or time.monotonic() > end_s:
             return outcome
-
-
-def happens(tap: Tap, look: Callable[[], object]) -> bool:
-    """Whether something happens within a short time."""
-    try:
-        return bool(tap.bell.wait(look, "something that need not happen", PATIENCE_S))
-    except Hung:
-        return False

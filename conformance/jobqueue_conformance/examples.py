@@ -1,0 +1,44 @@
+"""How Hypothesis makes examples here: few, the same ones in every run, with a blob that replays one.
+
+Processes race, so a failure need not come a second time: it is one all the same.
+"""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.errors import Flaky
+
+SHRINKING_S = 10  # a wrong implementation can take seconds for each example
+
+examples = settings(
+    max_examples=60,
+    deadline=None,  # a process that is slow is not wrong
+    derandomize=True,
+    database=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+    phases=[Phase.generate, Phase.shrink],
+)
+
+
+def run(check: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run a check on examples, and raise what the first one that failed has shown."""
+    engine = "hypothesis.internal.conjecture.engine.MAX_SHRINKING_SECONDS"
+    monkeypatch.setattr(engine, SHRINKING_S, raising=False)
+    try:
+        check()
+    except Flaky as flaky:
+        for failure in _causes(flaky):
+            if isinstance(failure, AssertionError):
+                raise failure from None
+        raise
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        if isinstance(error, BaseExceptionGroup):
+            for each in error.exceptions:
+                yield from _causes(each)
+        error = error.__cause__ or error.__context__

@@ -1,0 +1,1 @@
+"""The behaviour tests and the fault sweep, for whatever is under test."""

@@ -1,0 +1,119 @@
+"""A real client against a real server: with `--server=X --client=Y`, or both of one implementation."""
+
+import pytest
+
+from jobqueue_conformance.passage import COMMAND
+from jobqueue_conformance.peer import Peer
+from jobqueue_conformance.pytest_fixtures import StartClient, StartServer
+from jobqueue_conformance.tap import Tap
+from jobqueue_conformance.vectors import vectors
+from jobqueue_conformance.verdicts import require
+from jobqueue_conformance.wire import equal
+
+IN_FLIGHT = 200
+VALUES = {vector["id"]: vector["value"] for vector in vectors("values")}
+
+
+@pytest.mark.requirement("client.settle.value", "server.result.value")
+def test_values_go_there_and_back(server: StartServer, client: StartClient) -> None:
+    """Every value of the fixtures comes back from echo to the client that sent it."""
+    server()
+    driver = client()
+
+    for name, value in VALUES.items():
+        outcome = driver.outcome(driver.submit("echo", value, timeout_ms=5000))
+
+        require(
+            outcome.kind == "result" and equal(outcome.value, value),
+            "server.result.value",
+            expected=f"the value {name} as it was sent: {value!r:.200}",
+            got=outcome,
+        )
+
+
+@pytest.mark.requirement("client.settle.error", "server.run.handler-error")
+def test_errors_reach_the_caller(server: StartServer, client: StartClient) -> None:
+    """Errors of a handler and for an unknown method come to the client with their codes, and then a value."""
+    server()
+    driver = client()
+    told = {"unknown": "method-not-found", "fail": "handler-error", "echo": None}
+
+    for method, code in [*told.items()] * 3:
+        parameters = {"message": "no such user"}
+        outcome = driver.outcome(driver.submit(method, parameters, timeout_ms=5000))
+
+        require(
+            outcome.code == code and (code or equal(outcome.value, parameters)),
+            "client.settle.error",
+            expected=f"{code or parameters} from {method}",
+            got=outcome,
+        )
+
+
+@pytest.mark.requirement("client.concurrent.in-flight")
+def test_many_jobs_in_flight_have_their_own_results(
+    server: StartServer, client: StartClient
+) -> None:
+    """Of 200 jobs that are submitted at once, each is settled by its own result."""
+    server()
+    driver = client()
+
+    seqs = {driver.submit("echo", {"number": number}): number for number in range(IN_FLIGHT)}
+    got = {number: driver.outcome(seq).value for seq, number in seqs.items()}
+    wrong = {number: value for number, value in got.items() if value != {"number": number}}
+
+    require(
+        not wrong,
+        "client.concurrent.in-flight",
+        expected=f"each of {IN_FLIGHT} jobs settled by its own result",
+        got=f"{len(wrong)} others: {wrong!r:.300}",
+    )
+
+
+@pytest.mark.requirement("server.recovery.first", "client.settle.result")
+def test_a_killed_server_costs_no_job(server: StartServer, client: StartClient, tap: Tap) -> None:
+    """Jobs whose server is killed before their answer have it after its next start."""
+    started = server()
+    driver = client()
+
+    for life in range(3):
+        hold = tap.hold(
+            lambda passage: passage.kind == COMMAND and passage.carries("the victim"), "server"
+        )
+        seq = driver.submit("echo", f"the victim {life}", timeout_ms=20_000)
+        hold.wait()
+        started.kill()
+        hold.release()
+        started = server()
+        outcome = driver.outcome(seq)
+
+        require(
+            outcome.value == f"the victim {life}",
+            "server.recovery.first",
+            expected="the result, after a restart",
+            got=outcome,
+        )
+
+
+@pytest.mark.requirement("client.concurrent.in-flight", "server.recovery.first")
+def test_two_servers_share_a_clients_load(
+    server: StartServer, client: StartClient, peer: Peer
+) -> None:
+    """Of 200 jobs that two servers share, of which one is killed and comes back, each has its result."""
+    lasting, victim = server("lasting"), server("victim")
+    driver = client()
+
+    seqs = {driver.submit("echo", number): number for number in range(IN_FLIGHT)}
+    driver.outcome(next(iter(seqs)))
+    victim.kill()
+    driver.outcome([*seqs][IN_FLIGHT // 2])
+    server("victim")
+    wrong = {n: out for seq, n in seqs.items() if (out := driver.outcome(seq)).value != n}
+
+    require(
+        not wrong and lasting.running,
+        "server.recovery.first",
+        expected=f"the results of all {IN_FLIGHT} jobs",
+        got=f"{len(wrong)} others: {wrong!r:.300}",
+    )
+    peer.wait(lambda: not peer.waiting(), "server.remove.finished", "empty lists")

@@ -1,0 +1,136 @@
+"""Rights and secrets: what each party gets along with, and what it keeps to itself."""
+
+import re
+
+import pytest
+from redis import Redis
+
+from jobqueue_conformance import data
+from jobqueue_conformance.keys import Keys
+from jobqueue_conformance.passage import OPENED
+from jobqueue_conformance.peer import Peer
+from jobqueue_conformance.process import Process
+from jobqueue_conformance.pytest_fixtures import StartClient, StartServer
+from jobqueue_conformance.tap import Tap
+from jobqueue_conformance.verdicts import require
+
+PASSWORD = "kept-to-itself-4d7c"
+LOOK_S = 3.0  # how long a program that can't log in is watched
+
+
+@pytest.mark.requirement("server.security.least-acl")
+def test_a_server_works_under_the_least_rights(
+    server: StartServer, peer: Peer, redis: Redis, keys: Keys, tap: Tap
+) -> None:
+    """A server with the rights that the protocol grants recovers, claims, answers, buries and connects again."""
+    redis.execute_command(*least_rights("server", keys))
+    recovered = peer.job("echo", "recovered")
+    peer.place(recovered)
+    dead = b"no JSON"
+
+    server(user="jobqueue-server", password="secret")
+    peer.push_message(dead)
+    jobs = [peer.push(method, {"message": "x"}) for method in ("echo", "fail", "unknown")]
+    for job in (recovered, *jobs):
+        peer.result(job, "server.security.least-acl")
+    tap.drop()
+    peer.result(peer.push("echo", "after a loss"), "server.security.least-acl")
+
+    peer.wait_gone(dead, *(job.message for job in jobs), requirement="server.security.least-acl")
+
+
+@pytest.mark.requirement("client.security.least-acl")
+def test_a_client_works_under_the_least_rights(
+    client: StartClient, peer: Peer, redis: Redis, keys: Keys, tap: Tap
+) -> None:
+    """A client with the rights that the protocol grants subscribes, pushes and is answered."""
+    redis.execute_command(*least_rights("client", keys))
+    driver = client(user="jobqueue-client", password="secret")
+
+    seq = driver.submit("echo", "least rights", timeout_ms=5000)
+    tap.bell.wait(
+        lambda: redis.exists(keys.queue) or driver.outcomes(seq), "the job, or its refusal"
+    )
+    refused = driver.outcomes(seq)
+
+    require(
+        not refused,
+        "client.security.least-acl",
+        expected="a job on the queue",
+        got=refused,
+    )
+    peer.answer(peer.claim(), result="least rights")
+    require(
+        driver.outcome(seq).value == "least rights",
+        "client.security.least-acl",
+        expected="the result",
+        got=driver.outcome(seq),
+    )
+
+
+@pytest.mark.requirement("server.security.password")
+@pytest.mark.parametrize("known", [True, False], ids=["right", "wrong"])
+def test_a_server_writes_no_password(
+    server: StartServer, peer: Peer, redis: Redis, tap: Tap, known: bool
+) -> None:
+    """Whether its password is right or wrong, a server that runs, fails and loses connections doesn't write it."""
+    add_user(redis, known=known)
+    started = server(user="somebody", password=PASSWORD, wait=known)
+    if known:
+        peer.push_message(b"no JSON")
+        peer.result(peer.push("fail", {"message": "x"}))
+        tap.drop()
+        peer.result(peer.push("echo", "behind"))
+    else:
+        tap.bell.happens(lambda: not started.running or tries(tap) > 3, LOOK_S)
+    started.kill()
+
+    require_kept("server.security.password", started)
+
+
+@pytest.mark.requirement("client.security.password")
+@pytest.mark.parametrize("known", [True, False], ids=["right", "wrong"])
+def test_a_client_writes_no_password(
+    client: StartClient, peer: Peer, redis: Redis, tap: Tap, known: bool
+) -> None:
+    """Whether its password is right or wrong, a client that runs and loses its connections doesn't write it."""
+    add_user(redis, known=known)
+    driver = client(user="somebody", password=PASSWORD)
+    seq = driver.submit("echo", "secret", timeout_ms=500)
+    if known:
+        peer.answer(peer.claim(), result=None)
+        tap.bell.happens(lambda: driver.outcomes(seq), LOOK_S)
+        seq = driver.submit("echo", "lost")
+        peer.claim()
+        tap.drop()
+    tap.bell.happens(lambda: driver.outcomes(seq) or not driver.running, LOOK_S)
+    driver.kill()
+
+    require_kept("client.security.password", driver, *map(str, driver.lines))
+
+
+def least_rights(party: str, keys: Keys) -> list[str]:
+    """The command of the protocol that grants a party its rights, for the queue of this test."""
+    text = (data.folder("spec") / "protocol.md").read_text(encoding="utf-8")
+    found = re.search(rf"^```acl {party}\n(.*?)\n```", text, re.MULTILINE | re.DOTALL)
+    assert found is not None, f"the protocol grants a {party} no rights"
+    words = re.sub(r"(?<=[~&])job-queue", lambda _: keys.queue, found[1])
+    return words.split()
+
+
+def add_user(redis: Redis, *, known: bool) -> None:
+    """Make a user, whose password is the one that is used, or another."""
+    password = PASSWORD if known else "another"
+    redis.execute_command("ACL", "SETUSER", "somebody", "on", f">{password}", "~*", "&*", "+@all")
+
+
+def tries(tap: Tap) -> int:
+    """How often somebody has connected."""
+    return sum(each.kind == OPENED for each in tap.passages)
+
+
+def require_kept(requirement: str, process: Process, *lines: str) -> None:
+    """Nothing that the process wrote holds the password."""
+    written = [*process.stdout.splitlines(), *process.stderr.splitlines(), *lines]
+    spilled = [line for line in written if PASSWORD in line]
+    require(not spilled, requirement, expected="no password in its output", got=f"{spilled!r:.500}")

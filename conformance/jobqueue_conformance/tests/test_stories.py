@@ -1,0 +1,304 @@
+"""Stories: Hypothesis interleaves jobs and faults, and a small model of the protocol says what has to come of them.
+
+A story that fails is shrunk to the fewest steps, printed as a program, and replayed by the blob that is printed with it.
+"""
+
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from redis import Redis
+
+from jobqueue_conformance.examples import examples, run
+from jobqueue_conformance.keys import Keys
+from jobqueue_conformance.manifest import Implementation
+from jobqueue_conformance.peer import Peer
+from jobqueue_conformance.pytest_fixtures import StartClient, StartServer
+from jobqueue_conformance.redis_server import RedisServer
+from jobqueue_conformance.server_process import ServerProcess
+from jobqueue_conformance.tap import How, Tap
+from jobqueue_conformance.verdicts import fail, require
+from jobqueue_conformance.wire import Job
+
+SERVER_STORIES = settings(examples, max_examples=6, stateful_step_count=8)
+CLIENT_STORIES = settings(examples, max_examples=12, stateful_step_count=12)
+UNANSWERED = "server.recovery.first"
+LONGEST_LOOK_S = 6.0  # the second look comes after T, which is at most 5 s
+LONG_MS, TRIES, AGAIN_S = 60_000, 50, 5.0
+
+
+class ServerStory(RuleBasedStateMachine):
+    """Jobs and dead messages, and a server that is killed, stopped, cut off and started again.
+
+    The model: a job is in the queue or on the server's list until it is answered, and in the end it is answered.
+    """
+
+    def __init__(
+        self, server: StartServer, peer: Peer, redis: Redis, redis_server: RedisServer, tap: Tap
+    ) -> None:
+        super().__init__()
+        self.start_server = server
+        self.peer = peer
+        self.redis = redis
+        self.redis_server = redis_server
+        self.tap = tap
+        self.server: ServerProcess | None = None
+        self.jobs: list[Job] = []
+
+    @rule(method=st.sampled_from(["echo", "fail", "unknown"]), count=st.integers(1, 3))
+    def push(self, method: str, count: int) -> None:
+        """Push some jobs."""
+        self.jobs += [self.peer.push(method, len(self.jobs) + number) for number in range(count)]
+
+    @rule()
+    def push_dead(self) -> None:
+        """Push a message that no server can answer."""
+        self.peer.push_message(b"no JSON")
+
+    @precondition(lambda story: story.server is None)
+    @rule()
+    def start(self) -> None:
+        """Start the server, for the first time or again."""
+        self.server = self.start_server()
+
+    @precondition(lambda story: story.server is not None)
+    @rule()
+    def kill(self) -> None:
+        """Kill the server, wherever it is."""
+        assert self.server is not None
+        self.server.kill()
+        self.server = None
+
+    @precondition(lambda story: story.server is not None)
+    @rule(how=st.sampled_from(["fin", "rst"]), ghost=st.booleans())
+    def drop(self, how: How, *, ghost: bool) -> None:
+        """End the server's connections; Redis notices at once, or only later."""
+        self.tap.drop(how=how, ghost=ghost)
+
+    @rule()
+    def restart_redis(self) -> None:
+        """Kill Redis, and start it again with its data."""
+        self.tap.close_door()
+        self.redis_server.restart()
+        self.redis.connection_pool.disconnect()
+        self.peer.listen_again()
+        self.tap.open_door()
+
+    @rule()
+    def answer_all(self) -> None:
+        """Wait until the server has answered everything."""
+        if self.server is not None:
+            for job in self.jobs:
+                self.peer.result(job, UNANSWERED)
+
+    @invariant()
+    def no_job_is_lost(self) -> None:
+        """Every job lies on a list, or is answered."""
+        waiting = self.peer.waiting()
+        lost = [
+            job for job in self.jobs if job.message not in waiting and not self.peer.results(job)
+        ]
+        require(
+            not lost,
+            "server.publish.before-remove",
+            expected="every job on the queue, on the server's list, or answered",
+            got=[job.parameters for job in lost],
+        )
+
+    def teardown(self) -> None:
+        """In the end, a server that keeps running answers everything, rightly, and leaves nothing."""
+        if self.server is None or not self.server.running:
+            self.server = self.start_server()
+        self.tap.hang_up()
+        for job in self.jobs:
+            for result in [self.peer.result(job, UNANSWERED), *self.peer.results(job)]:
+                code = {"fail": "handler-error", "unknown": "method-not-found"}.get(job.method)
+                require(
+                    result.get("result") == (None if code else job.parameters)
+                    and result.get("error", {}).get("code") == code,
+                    "server.run.handler",
+                    expected=f"{code or job.parameters} for {job.method}",
+                    got=result,
+                )
+        self.peer.wait(lambda: not self.peer.waiting(), "server.remove.finished", "empty lists")
+        self.server.kill()
+
+
+class ClientStory(RuleBasedStateMachine):
+    """A client whose jobs are answered, once or more often, and whose connections are lost.
+
+    The model: the first result settles a job, a loss settles those without a timeout, nothing settles one again.
+    """
+
+    def __init__(
+        self,
+        client: StartClient,
+        peer: Peer,
+        redis: Redis,
+        keys: Keys,
+        tap: Tap,
+        *,
+        concurrent: bool,
+    ) -> None:
+        super().__init__()
+        self.driver = client()
+        self.peer = peer
+        self.queue = keys.queue
+        self.redis = redis
+        self.tap = tap
+        self.concurrent = concurrent
+        self.waiting: dict[int, Job] = {}
+        self.settled: list[Job] = []
+        self.patient: set[int] = set()
+        self.outcomes = 0
+
+    @precondition(lambda story: story.concurrent or not story.waiting)
+    @rule(patient=st.booleans())
+    def submit(self, *, patient: bool) -> None:
+        """Have the client push a job, with a long timeout or none; a loss may cost some tries."""
+        for _ in range(TRIES):
+            seq = self.driver.submit("echo", len(self.driver.lines), LONG_MS if patient else None)
+            job = self.tap.bell.wait(
+                lambda: self.pushed() or self.driver.outcomes(seq),  # noqa: B023
+                f"job {seq} to be pushed or settled",
+            )
+            if isinstance(job, Job):
+                break
+            self.outcomes += 1
+        else:
+            fail("client.lost.resubscribes", expected="a new job pushed", got=self.driver.lines[-1])
+        self.waiting[seq] = job
+        self.patient |= {seq} if patient else set()
+        self.tap.bell.wait(lambda: not self.tap.under_way(job.id), "the reply to the push")
+
+    @precondition(lambda story: story.waiting)
+    @rule(which=st.integers(0, 7), value=st.none() | st.integers(0, 9))
+    def answer(self, which: int, value: int | None) -> None:
+        """Answer one of the jobs that wait."""
+        seq, job = [*self.waiting.items()][which % len(self.waiting)]
+        self.peer.answer(job, result=value)
+        outcome = self.driver.outcome(seq)
+        require(
+            outcome.kind == "result" and outcome.value == value,
+            "client.settle.result",
+            expected=f"the value {value}",
+            got=outcome,
+        )
+        self.settle(seq)
+
+    @precondition(lambda story: story.settled)
+    @rule(which=st.integers(0, 7))
+    def answer_again(self, which: int) -> None:
+        """Publish another result of a job that is settled."""
+        self.peer.answer(self.settled[which % len(self.settled)], result="again")
+
+    @precondition(lambda story: story.waiting)
+    @rule(message=st.sampled_from([b"no JSON", b"[]", b"null", b'{"id": "nobody", "result": 1}']))
+    def disturb(self, message: bytes) -> None:
+        """Publish something that settles nothing."""
+        self.peer.publish(next(iter(self.waiting.values())).channel, message)
+
+    @rule(how=st.sampled_from(["fin", "rst"]))
+    def drop(self, how: How) -> None:
+        """End the client's connections; who has a timeout goes on waiting on the same channel."""
+        self.tap.drop(how=how)
+        for seq in [each for each in self.waiting if each not in self.patient]:
+            outcome = self.driver.outcome(seq)
+            require(
+                outcome.code == "connection-lost",
+                "client.lost.settles",
+                expected="the error connection-lost",
+                got=outcome,
+            )
+            self.settle(seq)
+        channels = {job.channel for job in self.waiting.values()}
+        require(
+            self.tap.bell.happens(
+                lambda: all(number for _, number in self.redis.pubsub_numsub(*channels)), AGAIN_S
+            )
+            or not channels,
+            "client.lost.waits",
+            expected="a new subscription on the same channel",
+            got=f"none within {AGAIN_S:g} s",
+        )
+
+    @invariant()
+    def each_job_is_settled_once(self) -> None:
+        """There are as many outcomes as jobs that were settled."""
+        require(
+            len(self.driver.lines) == self.outcomes,
+            "client.settle.once",
+            expected=f"{self.outcomes} outcomes",
+            got=self.driver.lines,
+        )
+
+    def pushed(self) -> Job | None:
+        """The youngest job on the queue; those that a loss has settled may lie there, too."""
+        while self.redis.exists(self.queue):
+            job = self.peer.claim()
+            if job.parameters == len(self.driver.lines):
+                return job
+        return None
+
+    def settle(self, seq: int) -> None:
+        """In the model, too."""
+        self.settled.append(self.waiting.pop(seq))
+        self.outcomes += 1
+
+    def teardown(self) -> None:
+        """In the end, the jobs that wait are answered, and the input ends."""
+        while self.waiting:
+            self.answer(0, 0)
+        self.driver.close()
+        self.each_job_is_settled_once()
+
+
+@pytest.mark.requirement("server.recovery.reconnect", "server.recovery.first")
+def test_every_story_of_a_server_ends_well(
+    server: StartServer,
+    peer: Peer,
+    redis: Redis,
+    redis_server: RedisServer,
+    tap: Tap,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """However jobs, kills, losses and restarts are interleaved, every job is answered in the end."""
+    redis_server.keep_data()
+    peer.moment_s = LONGEST_LOOK_S
+
+    def tell() -> None:
+        run_state_machine_as_test(
+            lambda: ServerStory(server, peer, redis, redis_server, tap), settings=SERVER_STORIES
+        )
+
+    run(tell, monkeypatch)
+
+
+@pytest.mark.requirement("client.settle.once", "client.lost.waits", "client.lost.settles")
+def test_every_story_of_a_client_ends_well(
+    client: StartClient,
+    peer: Peer,
+    redis: Redis,
+    keys: Keys,
+    tap: Tap,
+    implementation: Implementation,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """However jobs, results and losses are interleaved, every job is settled once, and rightly."""
+    concurrent = "concurrent-client" in implementation.features
+
+    def tell() -> None:
+        run_state_machine_as_test(
+            lambda: ClientStory(client, peer, redis, keys, tap, concurrent=concurrent),
+            settings=CLIENT_STORIES,
+        )
+
+    run(tell, monkeypatch)
