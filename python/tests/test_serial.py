@@ -1,0 +1,303 @@
+"""The steps of a server that runs one job at a time, taken by hand on a Redis of two lists."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from jobqueue.flows import Refusal, Refused
+from jobqueue.keys import Keys
+from jobqueue.messages import Answer, Dead
+from jobqueue.serial import Handle, Receive, Send, Serial, Sleep
+
+CLAIM = ["LMOVE"]
+BLOCK = ["BLMOVE"]
+FINISH = ["MULTI", "PUBLISH", "LREM", "EXEC"]
+CONNECT = [["MULTI", "EXEC"], ["LRANGE"]]
+NOPERM = Refusal("NOPERM", "NOPERM no permissions")
+OOM = Refusal("OOM", "OOM command not allowed")
+
+
+@dataclass
+class Play:
+    """Plays Redis, the handlers, the clock and the operator, and notes what happens."""
+
+    queue: list[bytes] = field(default_factory=list)  # oldest first
+    claimed: list[bytes] = field(default_factory=list)  # oldest first
+    dead: list[bytes] = field(default_factory=list)
+    published: list[bytes] = field(default_factory=list)
+    handled: list[bytes] = field(default_factory=list)
+    writes: list[list[str]] = field(default_factory=list)
+    slept: list[float] = field(default_factory=list)
+    worked: int = 0
+    now: float = 100.0
+    takes: float = 0.0  # how long a handler runs
+    requested: bool = False  # the stop
+    stops_at: str = "BLMOVE"  # the command that is on its way when the stop is requested
+    loses: int = 1_000  # writes until the connection is lost, with the replies to the last one
+    refuses: dict[str, Refusal] = field(default_factory=dict)
+    transactions: bool = True
+    meddles: bool = False  # whether somebody else removes what is claimed
+    _queued: list[tuple[str, ...]] | None = None
+
+    def serial(self, prefetch: int = 1) -> Serial:
+        """A server whose T is 2 seconds."""
+        return Serial(
+            Keys.of("q", "p"),
+            self,
+            prefetch=prefetch,
+            block_seconds=2.0,
+            clock=lambda: self.now,
+            works=self._works,
+        )
+
+    def take(self, serial: Serial) -> None:
+        """Take the steps of one connection, to their end or until the connection is lost."""
+        came: Any = None
+        steps, replies = serial.steps(), list[Any]()
+        self._queued = None
+        while True:
+            try:
+                step = steps.send(came)
+            except StopIteration:
+                return
+            came = None
+            match step:
+                case Send(commands):
+                    self.writes.append([command[0].decode() for command in commands])
+                    replies += [self._execute(*command) for command in commands]
+                    self.loses -= 1
+                    if not self.loses:
+                        return
+                case Receive(count):
+                    came, replies = replies[:count], replies[count:]
+                    assert len(came) == count, "expected every reply that is read to be there"
+                case Handle(message):
+                    self.handled.append(message)
+                    self.now += self.takes
+                    answer = Answer(message, b"c", "1", b"result of " + message)
+                    came = Dead(message, "junk") if message == b"junk" else answer
+                case Sleep(seconds):
+                    self.slept.append(seconds)
+                    self.now += seconds
+
+    def _works(self) -> None:
+        self.worked += 1
+
+    def _execute(self, name: bytes, *arguments: bytes) -> Any:
+        command = name.decode()
+        self.requested |= command == self.stops_at
+        if command in {"MULTI", "EXEC"} and not self.transactions:
+            return NOPERM
+        if command == "MULTI":
+            self._queued = []
+            return b"OK"
+        if command == "EXEC":
+            queued, self._queued = self._queued or [], None
+            if any(each[0] in self.refuses for each in queued):
+                return Refusal("EXECABORT", "EXECABORT Transaction discarded")
+            return [self._do(*each) for each in queued]
+        if self._queued is not None:
+            self._queued.append((command, *arguments))  # type: ignore[arg-type]
+            return self.refuses.get(command, b"QUEUED")
+        return self._do(command, *arguments)
+
+    def _do(self, command: str, *arguments: Any) -> Any:
+        if command in self.refuses:
+            return self.refuses[command]
+        match command:
+            case "LRANGE":
+                return self.claimed[::-1]
+            case "LMOVE" | "BLMOVE":
+                if self.queue:
+                    self.claimed.append(self.queue.pop(0))
+                    return self.claimed[-1]
+                self.now += float(arguments[4]) if command == "BLMOVE" else 0.0
+                return None
+            case "PUBLISH":
+                self.published.append(arguments[1])
+            case "LPUSH":
+                self.dead.append(arguments[1])
+            case "LREM":
+                self.claimed.remove(arguments[2])
+                return 0 if self.meddles else 1
+        return 1
+
+
+def test_one_round_trip_per_job() -> None:
+    """A job's end and the claim of the next are one write; only an empty queue leads to a wait."""
+    play = Play(queue=[b"1", b"2"])
+
+    play.take(play.serial())
+
+    # The stop is requested at the first BLMOVE, which finds a job; its end is followed by no claim.
+    assert play.writes == [*CONNECT, BLOCK, FINISH]
+    play = Play(queue=[b"1", b"2"], stops_at="nothing", loses=6)
+    play.take(play.serial())
+    assert play.writes == [*CONNECT, BLOCK, FINISH + CLAIM, FINISH + CLAIM, BLOCK]
+    assert play.published == [b"result of 1", b"result of 2"]
+    assert play.claimed == []
+
+
+def test_no_result_waits_for_the_next_handler() -> None:
+    """Of several jobs claimed at once, each is answered before the next is started."""
+    play = Play(queue=[b"1", b"2", b"3"], stops_at="nothing", loses=7)
+
+    play.take(play.serial(prefetch=3))
+
+    more = [*BLOCK, *CLAIM, *CLAIM]
+    claims = CLAIM * 3
+    assert play.writes == [*CONNECT, more, FINISH, FINISH, FINISH + claims, more]
+    assert play.published == [b"result of 1", b"result of 2", b"result of 3"]
+
+
+def test_what_lies_on_the_list_goes_first() -> None:
+    """server.recovery.first, server.recovery.order: before the first claim, the oldest first."""
+    play = Play(queue=[b"new"], claimed=[b"oldest", b"older"])
+
+    play.take(play.serial())
+
+    more = FINISH + CLAIM
+    assert play.writes == [*CONNECT, FINISH, more, more, BLOCK, ["LRANGE"]]
+    assert play.handled == [b"oldest", b"older", b"new"]
+
+
+def test_the_list_is_looked_at_again_after_t() -> None:
+    """server.recovery.second-look, server.recovery.quiet: no claim is outstanding, once for each."""
+    play = Play(stops_at="nothing", loses=6)
+
+    play.take(play.serial())
+
+    assert play.writes == [*CONNECT, BLOCK, ["LRANGE"], BLOCK, BLOCK]
+    assert play.now == 106.0
+
+
+def test_a_busy_server_looks_again_too() -> None:
+    """server.recovery.second-look: claims pause for the look, though the queue isn't empty."""
+    play = Play(queue=[b"1", b"2", b"3"], takes=1.5, stops_at="nothing", loses=6)
+
+    play.take(play.serial())
+
+    assert play.writes == [*CONNECT, BLOCK, FINISH + CLAIM, FINISH, ["LRANGE"]]
+
+
+def test_a_finished_job_isnt_run_again() -> None:
+    """server.publish.again: the removal wasn't confirmed, so the same bytes are published again."""
+    play = Play(queue=[b"1"], stops_at="nothing", loses=4)
+    serial = play.serial()
+    play.take(serial)
+    play.claimed = [b"ghost", b"1"]  # Redis hasn't taken the write, and moved one more job
+
+    play.loses, play.stops_at = 1_000, "LMOVE"
+    play.take(serial)
+
+    assert play.handled == [b"1", b"ghost"]
+    assert play.published == [b"result of 1", b"result of ghost", b"result of 1"]
+
+
+def test_a_confirmed_job_isnt_published_again() -> None:
+    """server.publish.once: what Redis has removed was published."""
+    play = Play(queue=[b"1"], stops_at="nothing", loses=4)
+    serial = play.serial()
+    play.take(serial)
+
+    play.loses, play.requested = 1_000, True
+    play.take(serial)
+
+    assert play.published == [b"result of 1"]
+
+
+def test_a_stop_waits_for_what_a_lost_claim_may_move() -> None:
+    """server.stop.drains: a claim of the lost connection can take one more job within T."""
+    play = Play(stops_at="nothing", loses=3)
+    serial = play.serial()
+    play.take(serial)
+
+    play.loses, play.requested = 1_000, True
+    play.take(serial)
+
+    assert play.slept == [2.0]
+    assert play.writes[-2:] == [["LRANGE"], ["LRANGE"]]
+
+
+def test_a_stop_is_at_once_where_nothing_was_lost() -> None:
+    """server.stop.no-claim: on the first connection no claim of this life can be under way."""
+    play = Play(requested=True)
+
+    play.take(play.serial())
+
+    assert (play.writes, play.slept) == (CONNECT, [])
+
+
+def test_what_was_claimed_is_run_after_a_stop() -> None:
+    """server.stop.drains, server.stop.no-claim: all that the claim returned, and no more."""
+    play = Play(queue=[b"1", b"2", b"3"])
+
+    play.take(play.serial(prefetch=2))
+
+    assert play.handled == [b"1", b"2"]
+    assert (play.claimed, play.queue) == ([], [b"3"])
+
+
+def test_a_dead_message_is_gone_before_the_next_claim() -> None:
+    """server.dead.removed: a claim in the same write would overtake the removal."""
+    play = Play(queue=[b"junk", b"1"], stops_at="nothing", loses=7)
+
+    play.take(play.serial())
+
+    assert play.writes == [*CONNECT, BLOCK, ["LPUSH"], ["LREM"], BLOCK, FINISH + CLAIM]
+    assert play.dead == [b"junk"]
+
+
+def test_without_transactions_claims_go_alone() -> None:
+    """server.publish.refused: a user without MULTI is served in more round trips."""
+    play = Play(queue=[b"1"], transactions=False, stops_at="nothing", loses=6)
+
+    play.take(play.serial())
+
+    assert play.writes == [*CONNECT, BLOCK, ["PUBLISH"], ["LREM"], BLOCK]
+
+
+def test_a_refused_transaction_is_taken_apart() -> None:
+    """server.publish.noperm: the claim's reply is read first, and the message is buried."""
+    play = Play(queue=[b"1", b"2"], refuses={"PUBLISH": NOPERM}, stops_at="LMOVE")
+
+    play.take(play.serial())
+
+    finish = [FINISH, ["LPUSH"], ["LREM"]]
+    assert play.writes == [*CONNECT, BLOCK, FINISH + CLAIM, *finish[1:], *finish]
+    assert play.dead == [b"1", b"2"]
+
+
+def test_a_refusal_ends_the_connection() -> None:
+    """server.publish.again: what was refused is known and published again on the next connection."""
+    play = Play(queue=[b"1"], refuses={"PUBLISH": OOM})
+    serial = play.serial()
+
+    with pytest.raises(Refused, match="OOM"):
+        play.take(serial)
+    play.refuses.clear()
+    play.take(serial)
+
+    assert (play.handled, play.published) == ([b"1"], [b"result of 1"])
+
+
+def test_the_back_off_ends_where_redis_takes_a_claim() -> None:
+    """server.connection.back-off: a connection alone is no proof that Redis serves."""
+    refused = Play(refuses={"BLMOVE": OOM})
+    served = Play(stops_at="BLMOVE")
+
+    with pytest.raises(Refused):
+        refused.take(refused.serial())
+    served.take(served.serial())
+
+    assert (refused.worked, served.worked) == (0, 1)
+
+
+def test_a_removal_that_finds_nothing_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """server.remove.gone: a warning, and on."""
+    play = Play(queue=[b"1", b"2"], meddles=True, stops_at="LMOVE")
+
+    play.take(play.serial())
+
+    assert "somebody else had removed it: b'1'" in caplog.text
+    assert play.handled == [b"1", b"2"]
