@@ -12,8 +12,10 @@ import json
 import sys
 import time
 import unicodedata
+import uuid
 
 from base_client import Client, Job, Json
+from resp import ReplyError
 
 # client.job.form
 
@@ -328,7 +330,26 @@ class ErrorAwaitsResult(Client):
         return None if retried else super().find(result)
 
 
-# client.security.password
+# client.channel.name
+
+
+class ChannelNamedAnotherWay(Client):
+    def channel_name(self) -> str:
+        return f"replies-{uuid.uuid4()}"
+
+
+# client.security
+
+
+class NeedsInfo(Client):
+    def connect_pushes(self, job: Job) -> bool:
+        connected = super().connect_pushes(job)
+        if self.pushes is not None:
+            try:
+                self.pushes.call("INFO", "server")
+            except ReplyError:
+                sys.exit(1)
+        return connected
 
 
 class LogsUrl(Client):

@@ -174,8 +174,9 @@ class RecoverDistinct(Server):
 
 class RecoverOnlyAtStart(Server):
     def schedule_looks(self) -> None:
-        if not self.was_lost:
-            super().schedule_looks()
+        super().schedule_looks()
+        if self.was_lost:
+            self.looks_at.clear()
 
 
 class RecoverWhenIdle(Server):

@@ -1,0 +1,167 @@
+"""The kill matrix: which mutant is killed by which tests, and what a run says about that.
+
+Pure but for reading and writing mutants.toml. A mutant is killed where each test that it names fails
+by an assertion about its requirement; it is clean where the others that it names pass, which also
+shows that it starts.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from jobqueue_conformance.data import Requirement
+    from proof.session import Ended, Session, Test
+
+MUTANTS = Path(__file__).parents[1] / "mutants"
+TABLE = MUTANTS / "mutants.toml"
+FEATURES = {
+    "server": ("recovery", "graceful-stop", "dead-list", "concurrency", "channel-prefix"),
+    "client": ("concurrent-client",),
+}
+BASE = "base"
+HEADER = """\
+# The mutants: correct programs with one seeded bug each, the requirement that it breaks, the tests that notice, and
+# tests that it still passes. An equivalent mutant gives its reason in place of both. `prove.py --discover` fills in
+# the tests; the words are written by hand.
+"""
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One entry of mutants.toml; `program` is `server` or `client`."""
+
+    program: str
+    name: str
+    requirement: str
+    bug: str
+    killed_by: tuple[str, ...] = ()
+    clean: tuple[str, ...] = ()
+    equivalent: str | None = None
+
+    @property
+    def label(self) -> str:
+        """Its name among those of both programs."""
+        return f"{self.program}-{self.name}"
+
+    @property
+    def tests(self) -> tuple[str, ...]:
+        """All that the gate runs against it."""
+        return self.killed_by + self.clean
+
+
+def read(path: Path = TABLE) -> list[Mutant]:
+    """All mutants, in the order of the file."""
+    written = tomllib.loads(path.read_text(encoding="utf-8"))
+    return [
+        Mutant(
+            program=program,
+            name=each["name"],
+            requirement=each["requirement"],
+            bug=each["bug"],
+            killed_by=tuple(each.get("killed-by", ())),
+            clean=tuple(each.get("clean", ())),
+            equivalent=each.get("equivalent"),
+        )
+        for program in FEATURES
+        for each in written[program]
+    ]
+
+
+def write(mutants: Iterable[Mutant], path: Path = TABLE) -> None:
+    """Write the file that `read` reads."""
+    entries = [HEADER]
+    for each in mutants:
+        lines = [f"[[{each.program}]]", f"name = {_string(each.name)}"]
+        lines += [f"requirement = {_string(each.requirement)}", f"bug = {_string(each.bug)}"]
+        if each.equivalent is not None:
+            lines.append(f"equivalent = {_string(each.equivalent)}")
+        else:
+            lines += [f"killed-by = {_array(each.killed_by)}", f"clean = {_array(each.clean)}"]
+        entries.append("\n".join(lines) + "\n")
+    path.write_text("\n".join(entries), encoding="utf-8")
+
+
+def _string(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _array(texts: Sequence[str]) -> str:
+    return "[" + "".join(f"\n  {_string(each)}," for each in texts) + ("\n]" if texts else "]")
+
+
+def manifest(program: str, name: str) -> str:
+    """The impl.toml of a mutant, or of the base."""
+    command = ["{python}", str(MUTANTS / f"{program}.py"), name]
+    lines = [f"name = {_string(name)}", 'spec = "1.0"', "", f"[{program}]"]
+    lines += [f"command = {json.dumps(command)}", "", "[features]"]
+    return "\n".join(lines + [f"{each} = true" for each in FEATURES[program]]) + "\n"
+
+
+def complaints(mutants: Sequence[Mutant], requirements: Mapping[str, Requirement]) -> list[str]:
+    """What is wrong with the table itself, before anything is run."""
+    found = []
+    for each in mutants:
+        if each.requirement not in requirements:
+            found.append(f"{each.label}: the spec has no {each.requirement}")
+        if each.equivalent is not None:
+            if each.killed_by or not each.equivalent.strip():
+                found.append(f"{each.label}: an equivalent mutant has a reason and no tests")
+        elif not each.killed_by:
+            found.append(f"{each.label}: no test is named that kills it")
+        elif not each.clean:
+            found.append(f"{each.label}: no test is named that it passes, so it might not even start")
+    covered = {each.requirement for each in mutants if each.equivalent is None}
+    found += [
+        f"{each.id}: a {each.keyword} without a mutant"
+        for each in requirements.values()
+        if each.binds and each.untested is None and each.id not in covered
+    ]
+    return found
+
+
+def judge(mutant: Mutant, session: Session) -> list[str]:
+    """Why the mutant isn't killed, or not cleanly; nothing where all is well."""
+    if session.problem is not None:
+        return [f"broken: {session.problem.splitlines()[-1]}"]
+    ended = {each.test: each for each in session.ended}
+    found = []
+    for test in mutant.tests:
+        end = ended.get(test)
+        if end is None:
+            found.append(f"broken: there is no test {test}")
+        elif test in mutant.clean:
+            if end.how != "passed":
+                found.append(f"not clean: {test} fails, too ({_said(end)})")
+        elif end.how == "passed":
+            found.append(f"survives {test}")
+        elif end.how != "failed":
+            found.append(f"broken: {test} ends by no assertion of the suite ({_said(end)})")
+        elif end.blamed != mutant.requirement:
+            found.append(f"killed by an assertion about {end.blamed} in {test}")
+    return found
+
+
+def _said(end: Ended) -> str:
+    return end.message.splitlines()[0] if end.message else end.how
+
+
+def candidates(mutant: Mutant, tests: Iterable[Test]) -> tuple[str, ...]:
+    """The tests that might kill a mutant: those of its requirement."""
+    return tuple(each.id for each in tests if mutant.requirement in each.requirements)
+
+
+def discovered(mutant: Mutant, session: Session, most: int = 2) -> Mutant:
+    """The mutant with the quickest of the tests that killed it, and those that it passed."""
+    by_time = sorted(session.ended, key=lambda end: (round(end.took_s, 1), end.test))
+    killers = [
+        end.test for end in by_time if end.how == "failed" and end.blamed == mutant.requirement
+    ]
+    passed = [end.test for end in by_time if end.how == "passed"]
+    return replace(mutant, killed_by=tuple(killers[:most]), clean=tuple(passed[:most]))

@@ -1,0 +1,100 @@
+"""The panels: right programs of different build, and programs that do nothing right.
+
+A right one passes all tests that apply to it. Against a null one every test fails, but for those
+that panels.toml names with a reason; a test that is named and fails is as wrong as one that isn't
+and passes.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from proof.session import Session
+
+PANELS = Path(__file__).parents[1] / "panels"
+
+
+@dataclass(frozen=True)
+class Member:
+    """One program on a panel; `passes` maps globs of tests that a null program passes to reasons."""
+
+    panel: str
+    name: str
+    programs: dict[str, tuple[str, ...]]
+    features: tuple[str, ...]
+    passes: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """Its name among those of both panels."""
+        return f"{self.panel}-{self.name}"
+
+    def manifest(self) -> str:
+        """Its impl.toml."""
+        lines = [f"name = {json.dumps(self.name)}", 'spec = "1.0"']
+        for program, command in self.programs.items():
+            parts = [str(PANELS / part) if (PANELS / part).is_file() else part for part in command]
+            lines += ["", f"[{program}]", f"command = {json.dumps(parts)}"]
+        return "\n".join([*lines, "", "[features]", *(f"{each} = true" for each in self.features)])
+
+
+def read(path: Path = PANELS / "panels.toml") -> list[Member]:
+    """All members of both panels."""
+    written = tomllib.loads(path.read_text(encoding="utf-8"))
+    return [
+        Member(
+            panel=panel,
+            name=each["name"],
+            programs={
+                program: tuple(each[program]) for program in ("server", "client") if program in each
+            },
+            features=tuple(each["features"]),
+            passes={known["tests"]: known["reason"] for known in each.get("passes", [])},
+        )
+        for panel in ("right", "null")
+        for each in written[panel]
+    ]
+
+
+def judge(member: Member, session: Session) -> list[str]:
+    """What is wrong with the kit, going by this member's run."""
+    if session.problem is not None:
+        return [f"broken: {session.problem.splitlines()[-1]}"]
+    if not session.ended:
+        return ["no test ran"]
+    return (judge_right if member.panel == "right" else judge_null)(member, session)
+
+
+def judge_right(_member: Member, session: Session) -> list[str]:
+    """A false alarm for each test that doesn't pass."""
+    return [
+        f"false alarm: {end.test} ({(end.message.splitlines() or [end.how])[0]})"
+        for end in session.ended
+        if end.how != "passed"
+    ]
+
+
+def judge_null(member: Member, session: Session) -> list[str]:
+    """A test for each that passes without a reason, and a reason for each that has no such test."""
+    passed = [end.test for end in session.ended if end.how == "passed"]
+    found = [
+        f"{test} passes against a program that does nothing right"
+        for test in passed
+        if not any(fnmatchcase(test, _literal(glob)) for glob in member.passes)
+    ]
+    found += [
+        f"'{glob}' is said to pass, and nothing of that name does"
+        for glob in member.passes
+        if not any(fnmatchcase(test, _literal(glob)) for test in passed)
+    ]
+    return found
+
+
+def _literal(glob: str) -> str:
+    return glob.replace("[", "[[]")
