@@ -5,8 +5,9 @@ A mistake in it is a `ManifestError` of one sentence that names the file, the pl
 
 import sys
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,11 @@ class KnownFailure:
     tests: tuple[str, ...]
     reason: str
     issue: str | None = None
+
+    def covers(self, ids: Iterable[str], test: str) -> bool:
+        """Whether it lists this test of these requirements; globs match the name behind the last `::`."""
+        name = test.rpartition("::")[2]
+        return self.requirement in ids and any(fnmatchcase(name, glob) for glob in self.tests)
 
 
 @dataclass(frozen=True)

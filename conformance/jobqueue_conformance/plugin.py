@@ -10,6 +10,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent
 SUITE = PACKAGE / "tests"
+JUNIT = "junit.xml"
 # Tests mostly wait for processes to start, so more of them than cores pay.
 DEFAULT_WORKERS = 4
 TEACH = (
@@ -40,6 +41,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--boundary", metavar="K", type=int, help="replay a fault sweep at this boundary only"
     )
     group.addoption("--report", metavar="DIR", type=Path, help="write the reports into this folder")
+    group.addoption(
+        "--forbid-unsupported",
+        action="store_true",
+        help="fail where something couldn't be tested here",
+    )
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -49,6 +55,8 @@ def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) 
     if not _something(known):
         return
     args.insert(0, "--tb=short")
+    if known.report is not None:
+        args.insert(0, f"--junitxml={known.report / JUNIT}")
     whole = not known.boundary and not known.keyword and not any("::" in arg for arg in args)
     alone = "://" in known.redis or getattr(known, "usepdb", False)
     if getattr(known, "numprocesses", 0) is None and whole and not alone:
@@ -64,10 +72,14 @@ def pytest_configure(config: pytest.Config) -> None:
     if _something(config.option):
         from jobqueue_conformance import (  # noqa: PLC0415 - only where something is under test
             pytest_fixtures,
+            reporter,
             run,
         )
 
-        config.pluginmanager.register(run.Run(config), "jobqueue-run")
+        this = run.Run(config)
+        config.pluginmanager.register(this, "jobqueue-run")
+        if this.reports:
+            config.pluginmanager.register(reporter.Reporter(this), "jobqueue-reporter")
         config.pluginmanager.register(pytest_fixtures, "jobqueue-fixtures")
 
 

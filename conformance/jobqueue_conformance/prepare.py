@@ -4,15 +4,19 @@ Whatever is wrong here is one sentence, and no test's failure.
 """
 
 import os
+import shlex
 import subprocess
 import sys
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from jobqueue_conformance import redis_server
 from jobqueue_conformance.manifest import Implementation, ManifestError
-from jobqueue_conformance.plugin import SUITE
+from jobqueue_conformance.plugin import PACKAGE, SUITE
 from jobqueue_conformance.redis_server import RedisUnavailable
+from jobqueue_conformance.sweep import Sweep
 from jobqueue_conformance.subjects import Subjects
 
 SMOKE = SUITE / "test_smoke.py"
@@ -39,6 +43,14 @@ def redis(config: pytest.Config) -> None:
         raise pytest.UsageError("a Redis of your own can't be shared among processes: leave -n out")
 
 
+def origin(config: pytest.Config) -> str:
+    """Where this run's Redis comes from, without a password."""
+    chosen: str = config.option.redis
+    if "://" in chosen:
+        return f"{urlsplit(chosen).scheme}://{urlsplit(chosen).hostname}"
+    return f"container {config.option.redis_image}" if chosen == "container" else Path(chosen).name
+
+
 def setup(implementation: Implementation) -> None:
     """Run the manifest's setup command, in its folder."""
     if implementation.setup is None:
@@ -63,10 +75,13 @@ def smoke(config: pytest.Config) -> bool:
     if chosen or options.collectonly or NESTED in os.environ:
         return True
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", str(SMOKE), *subject_options(config)]
-        + ["-p", "jobqueue_conformance.plugin", "-p", "no:xdist", "-p", "no:cacheprovider"]
-        + [f"--rootdir={config.rootpath}", f"--redis={options.redis}"]
-        + [f"--redis-image={options.redis_image}"],
+        [
+            *(sys.executable, "-m", "pytest", str(SMOKE), *subject_options(config)),
+            *("-p", "jobqueue_conformance.plugin", "-p", "no:xdist", "-p", "no:cacheprovider"),
+            f"--rootdir={config.rootpath}",
+            f"--redis={options.redis}",
+            f"--redis-image={options.redis_image}",
+        ],
         env={**os.environ, NESTED: "1", "PYTHONPATH": os.pathsep.join(sys.path)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -79,6 +94,28 @@ def subject_options(config: pytest.Config) -> list[str]:
     """The options that put under test what is under test here."""
     given = {name: getattr(config.option, name) for name in ("impl", "server", "client")}
     return [f"--{name}={value}" for name, value in given.items() if value]
+
+
+def replay(item: pytest.Item) -> str:
+    """The command that runs one test again, from where this run was started."""
+    config = item.config
+    installed = config.inipath == PACKAGE / "pytest.ini"
+    test = shlex.quote(item.nodeid)
+    command = f"jobqueue-conformance {test}" if installed else f"pytest {test}"
+    options = [*subject_options(config), f"--redis={config.option.redis}"]
+    boundary = _boundary(item)
+    if boundary:
+        options.append(f"--boundary={boundary}")
+    return " ".join([command, *(shlex.quote(each) for each in options)])
+
+
+def _boundary(item: pytest.Item) -> int | None:
+    """Where the fault sweep of this test is, or was when it failed."""
+    given = getattr(item, "funcargs", {})
+    sweep = given.get("server_sweep") or given.get("client_sweep")
+    current = sweep.current if isinstance(sweep, Sweep) else None
+    chosen: int | None = item.config.option.boundary
+    return chosen if current is None else current.number
 
 
 def _files(config: pytest.Config) -> bool:

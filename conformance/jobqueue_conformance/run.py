@@ -11,11 +11,13 @@ import pytest
 
 from jobqueue_conformance import data, prepare, redis_server, transcript
 from jobqueue_conformance.peer import Peer
-from jobqueue_conformance.subjects import SUBJECTS, Subjects
+from jobqueue_conformance.subjects import REDIS_VERSION, SUBJECTS, Subjects
+from jobqueue_conformance.sweep import Sweep
 from jobqueue_conformance.tap import Tap
-from jobqueue_conformance.verdicts import Record, judge
+from jobqueue_conformance.verdicts import Failure, Record, judge, stale
 
 SHOWN = 60  # passages of the transcript
+RAN = {"pass", "fail", "warning", "known-failure", "stale-known-failure"}
 
 
 class Run:
@@ -26,8 +28,7 @@ class Run:
         self.config = config
         self.subjects: Subjects = prepare.subjects(config)
         self.records: list[Record] = []
-        self.collected: list[str] = []
-        self.redis_version = ""
+        self.collected: dict[str, tuple[str, ...]] = {}
         self.smoke_failed = False
         config.stash[SUBJECTS] = self.subjects
         self.reports = not hasattr(config, "workerinput")
@@ -38,6 +39,14 @@ class Run:
             self.smoke_failed = not prepare.smoke(config)
             if self.smoke_failed:
                 config.args[:] = [str(prepare.SMOKE)]
+        else:
+            # A process that runs tests parses the command line again, and knows nothing else.
+            config.option.redis, config.args[:] = config.workerinput["jobqueue"]
+
+    @property
+    def redis(self) -> str:
+        """The name and the version of the server that the tests ran on; empty before any has."""
+        return self.config.stash.get(REDIS_VERSION, "")
 
     def pytest_report_header(self) -> list[str]:
         """Say what is under test, and on what."""
@@ -65,9 +74,9 @@ class Run:
             (kept if self.subjects.apply(ids) else left_out).append(item)
         kept.sort(key=lambda item: item.path != prepare.SMOKE)
         items[:] = kept
-        self.collected = [item.nodeid for item in kept]
+        self.collected = {item.nodeid: requirements_of(item) for item in kept}
         self.records += [
-            Record(each.nodeid, requirements_of(each), "not applicable") for each in left_out
+            Record(each.nodeid, requirements_of(each), "not-applicable") for each in left_out
         ]
         if left_out:
             self.config.hook.pytest_deselected(items=left_out)
@@ -84,47 +93,75 @@ class Run:
         ids = requirements_of(item)
         known = self.subjects.known_failure(ids, item.name)
         record = judge(
-            item.nodeid, ids, error, known, strict=self.config.getini("strict"), took_s=call.duration
+            item.nodeid,
+            ids,
+            error,
+            known,
+            strict=self.config.getini("strict"),
+            took_s=call.duration,
+            replay=prepare.replay(item),
         )
         report.user_properties = [
             *(("requirement", each) for each in ids),
             ("verdict", record.verdict),
-            ("record", asdict(record)),
         ]
-        if record.verdict in {"known failure", "warning"}:
+        report.jobqueue = asdict(record)
+        if record.verdict in {"known-failure", "warning"}:
             report.outcome = "skipped"
             report.wasxfail = record.reason
         if report.failed:
-            report.sections += _sections(item)
+            report.sections += [*_sections(item), ("replay", record.replay)]
+            if isinstance(error, Failure):
+                # The sentence says it all; where in the suite it was raised helps nobody but the suite's authors.
+                report.longrepr = str(error)
         return report
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Collect the verdict where the report is made."""
         if self.reports:
-            said = dict(report.user_properties).get("record")
-            if isinstance(said, dict):
+            said = getattr(report, "jobqueue", None)
+            if said is not None:
                 self.records.append(Record(**said))
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Hand over what only this process knows."""
+        """Hand over what only this process knows, or give the whole run its status."""
         if not self.reports:
             session.config.workeroutput["jobqueue"] = {  # type: ignore[attr-defined]
                 "collected": self.collected,
                 "left_out": [asdict(each) for each in self.records],
+                "redis": self.redis,
             }
             return
-        ran = any(each.verdict in {"pass", "fail", "warning", "known failure"} for each in self.records)
-        if not ran and session.exitstatus == pytest.ExitCode.OK and not session.config.option.collectonly:
+        stale_ones = [
+            each
+            for known in self.subjects.known_failures
+            for each in stale(known, self.collected, self.records)
+        ]
+        gone = {each.test for each in stale_ones}
+        self.records = [each for each in self.records if each.test not in gone] + stale_ones
+        said = {each.verdict for each in self.records}
+        if session.exitstatus != pytest.ExitCode.OK or self.config.option.collectonly:
+            return
+        if not said & RAN:
             session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
+        elif stale_ones or ("unsupported" in said and self.config.option.forbid_unsupported):
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """Tell a process that will run tests what this one has found out."""
+        node.workerinput["jobqueue"] = self.config.option.redis, list(self.config.args)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
         """Take over what a process that ran tests knows, once."""
         handed = getattr(node, "workeroutput", {}).get("jobqueue")
         if handed is not None and not self.collected:
-            self.collected = handed["collected"]
+            self.collected = {test: tuple(ids) for test, ids in handed["collected"].items()}
             self.records += [Record(**each) for each in handed["left_out"]]
+        if handed is not None and handed["redis"]:
+            self.config.stash[REDIS_VERSION] = handed["redis"]
 
 
 def requirements_of(item: pytest.Item) -> tuple[str, ...]:
@@ -133,15 +170,16 @@ def requirements_of(item: pytest.Item) -> tuple[str, ...]:
 
 
 def _sections(item: pytest.Item) -> Iterator[tuple[str, str]]:
-    """The transcript, what the processes wrote, and the command that repeats the test."""
+    """The transcript, and what the processes wrote."""
     given: dict[str, Any] = getattr(item, "funcargs", {})
     if isinstance(tap := given.get("tap"), Tap):
         passed = transcript.lines(tap.passages)
         cut = [f"… {len(passed) - SHOWN} earlier lines"] if len(passed) > SHOWN else []
         yield "transcript", "\n".join(cut + passed[-SHOWN:])
+    sweep = given.get("server_sweep") or given.get("client_sweep")
+    if isinstance(sweep, Sweep) and sweep.current is not None:
+        yield "fault sweep", str(sweep.current)
     if isinstance(peer := given.get("peer"), Peer):
         for process in [*peer.servers, *peer.clients]:
             if written := process.stdout + process.stderr:
                 yield f"output of the {process.name}", written
-    options = " ".join(prepare.subject_options(item.config))
-    yield "replay", f"pytest '{item.nodeid}' {options} --redis={item.config.option.redis}"

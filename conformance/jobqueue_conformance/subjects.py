@@ -2,12 +2,11 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from fnmatch import fnmatch
 
 import pytest
 
 from jobqueue_conformance import data, manifest
-from jobqueue_conformance.manifest import Implementation
+from jobqueue_conformance.manifest import Implementation, KnownFailure
 
 
 @dataclass(frozen=True)
@@ -46,13 +45,18 @@ class Subjects:
         """Whether what is under test has promised all of these requirements."""
         return all(self._promised(data.requirements()[each]) for each in ids)
 
+    @property
+    def known_failures(self) -> list[KnownFailure]:
+        """What the manifests list as broken."""
+        return [
+            each
+            for implementation in self.implementations
+            for each in implementation.known_failures
+        ]
+
     def known_failure(self, ids: Iterable[str], test: str) -> str | None:
         """Why this test of these requirements is expected to fail; None where it isn't."""
-        for implementation in self.implementations:
-            for known in implementation.known_failures:
-                if known.requirement in ids and any(fnmatch(test, glob) for glob in known.tests):
-                    return known.reason
-        return None
+        return next((each.reason for each in self.known_failures if each.covers(ids, test)), None)
 
     def _promised(self, requirement: data.Requirement) -> bool:
         found = self.server if requirement.conformance_class == "server" else self.client
@@ -71,3 +75,4 @@ def _with(program: str, named: str | None) -> Implementation | None:
 
 
 SUBJECTS = pytest.StashKey[Subjects]()
+REDIS_VERSION = pytest.StashKey[str]()  # name and version, known once a test has asked for Redis

@@ -3,18 +3,19 @@
 Pure: sentences and exceptions; the plugin puts them into pytest's reports.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 import pytest
 
 from jobqueue_conformance import data
-
+from jobqueue_conformance.manifest import MANIFEST, KnownFailure
 
 LONGEST = 2000  # characters of what a failure shows
 
 
-class Failure(AssertionError):
+class Failure(AssertionError):  # noqa: N818 - a test fails, it has no error
     """The implementation broke one requirement; the message is complete but for the transcript."""
 
     def __init__(self, requirement: str, expected: str, got: str) -> None:
@@ -53,6 +54,7 @@ class Record:
     verdict: str
     reason: str = ""
     duration_s: float = 0.0
+    replay: str = ""
 
 
 def judge(
@@ -63,6 +65,7 @@ def judge(
     *,
     strict: bool,
     took_s: float = 0.0,
+    replay: str = "",
 ) -> Record:
     """The verdict of one test.
 
@@ -73,6 +76,7 @@ def judge(
         known: why it is expected to fail, where it is.
         strict: whether failing a SHOULD fails.
         took_s: how long it took.
+        replay: the command that runs it again.
     """
     broken = getattr(error, "requirement", None)
     blamed = (broken,) if broken else requirements
@@ -83,11 +87,40 @@ def judge(
     elif isinstance(error, pytest.skip.Exception):
         verdict, reason = "unsupported", reason.removeprefix("unsupported: ")
     elif not isinstance(error, AssertionError):
-        verdict = "set-up error"
+        verdict = "set-up-error"
     elif known is not None:
-        verdict, reason = "known failure", known
+        verdict, reason = "known-failure", known
     elif advice and not strict:
         verdict = "warning"
     else:
         verdict = "fail"
-    return Record(test, requirements, verdict, reason, took_s)
+    return Record(test, requirements, verdict, reason, took_s, replay)
+
+
+def stale(
+    known: KnownFailure, collected: Mapping[str, tuple[str, ...]], records: Iterable[Record]
+) -> list[Record]:
+    """What is wrong with an entry of the manifest: a listed test passed, or there is none.
+
+    Args:
+        known: the entry.
+        collected: the requirements of every test that applies, by the test's id.
+        records: what was said; an entry is judged only where all of its tests have run.
+    """
+    listed = {test for test, ids in collected.items() if known.covers(ids, test)}
+    said = [each for each in records if each.test in listed]
+    about = f"the manifest lists {known.requirement} as a known failure"
+    if not listed:
+        reason = f"{about} of tests that don't exist: {', '.join(known.tests)}"
+        return [Record(MANIFEST, (known.requirement,), "stale-known-failure", reason)]
+    if {each.test for each in said} != listed:
+        return []
+    return [
+        replace(
+            each,
+            verdict="stale-known-failure",
+            reason=f"{about}, but this test passes: take it off the list",
+        )
+        for each in said
+        if each.verdict == "pass"
+    ]

@@ -1,0 +1,98 @@
+"""The command `jobqueue-conformance`: the suite from wherever the kit is installed, for whoever ports the protocol.
+
+It hands everything to pytest, so every option of pytest works, and exits with pytest's status: 0 where all is green, 1
+where a requirement isn't met, 2 to 5 where nothing could be tested.
+"""
+
+import os
+import sys
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+from jobqueue_conformance.manifest import MANIFEST, SHIPPED
+
+PACKAGE = Path(__file__).parent
+HELP = f"""\
+jobqueue-conformance: is this implementation of the JobQueue protocol right?
+
+  jobqueue-conformance new DIR               write a commented {MANIFEST} and the skeletons of both drivers into DIR
+  jobqueue-conformance                       test ./{MANIFEST}
+  jobqueue-conformance --impl PATH|NAME      test another manifest, or one that ships with the kit ({{shipped}})
+  jobqueue-conformance --server X --client Y test the server of one against the client of another
+
+Options, beside those of pytest:
+  --redis auto|container|embedded|PATH|redis://…   which Redis to test on (default: auto)
+  --redis-image IMAGE                        the container's image (default: redis:8)
+  --boundary K                               replay a fault sweep at its boundary K only
+  --report DIR                               write report.json, junit.xml, summary.md and badge.json
+  --forbid-unsupported                       fail where something couldn't be tested here
+  --strict                                   fail where a SHOULD isn't met, too
+  -k server.remove                           only tests whose name or requirement matches
+  -n N                                       in N processes
+
+Exit status: 0 all is green, 1 a requirement isn't met, 2 to 5 nothing could be tested (the last line says why).
+"""
+
+
+def main() -> None:
+    """Run the command."""
+    arguments = sys.argv[1:]
+    if arguments[:1] == ["new"]:
+        sys.exit(_new(arguments[1:]))
+    given = any(each.startswith(("--impl", "--server", "--client")) for each in arguments)
+    if {"-h", "--help"} & set(arguments) or (not given and not Path(MANIFEST).is_file()):
+        shipped = ", ".join(sorted(each.parent.name for each in SHIPPED.glob(f"*/{MANIFEST}")))
+        print(HELP.format(shipped=shipped), end="")
+        sys.exit(0 if given or arguments else 2)
+    if not given:
+        arguments.insert(0, f"--impl={MANIFEST}")
+    sys.exit(pytest.main(suite_arguments(arguments)))
+
+
+def suite_arguments(arguments: list[str]) -> list[str]:
+    """What pytest is told: the kit's configuration, and the suite where no test of it is named."""
+    named = [str(PACKAGE / each) if _is_test(each) else each for each in arguments]
+    suite = [] if named != arguments else [str(PACKAGE / "tests")]
+    cache = f"cache_dir={Path.cwd() / '.pytest_cache'}"
+    return [
+        f"--config-file={PACKAGE / 'pytest.ini'}",
+        f"--rootdir={PACKAGE}",
+        "-o",
+        cache,
+        *suite,
+        *named,
+    ]
+
+
+def _is_test(argument: str) -> bool:
+    return argument.startswith("tests/") and (PACKAGE / argument.partition("::")[0]).is_file()
+
+
+def _new(arguments: list[str]) -> int:
+    if len(arguments) != 1 or arguments[0].startswith("-"):
+        print("usage: jobqueue-conformance new DIR", file=sys.stderr)
+        return 2
+    target = Path(arguments[0])
+    skeleton = {
+        each.name: each.read_bytes()
+        for each in (files(__package__) / "skeleton").iterdir()
+        if each.is_file()
+    }
+    there = sorted(name for name in skeleton if (target / name).exists())
+    if there:
+        print(f"{target / there[0]} exists, and is left as it is", file=sys.stderr)
+        return 1
+    target.mkdir(parents=True, exist_ok=True)
+    for name, content in skeleton.items():
+        (target / name).write_bytes(content)
+        print(os.path.join(arguments[0], name))  # noqa: PTH118 - as the user wrote it
+    print(
+        f"\nNow: fill in what they say, then run\n  jobqueue-conformance --impl {target / MANIFEST}"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    main()
