@@ -49,7 +49,7 @@ def test_status_gets_by_with_the_acl_of_the_spec(redis: Redis, redis_url: str) -
     redis.execute_command(*shlex.split(block))  # type: ignore[no-untyped-call]
     redis.lpush("job-queue:in-process:web-1", "a")
 
-    with Redis.from_url(redis_url, username="jobqueue-status", password="secret") as user:  # noqa: S106
+    with Redis.from_url(redis_url, username="jobqueue-status", password="secret") as user:
         status = admin.status(user)
         with pytest.raises(ResponseError, match="no permissions"):
             user.lrange("job-queue", 0, -1)

@@ -13,13 +13,13 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import pytest
-from jobqueue import JobError, Server, __main__, admin
+from jobqueue import JobError, __main__, admin
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
 
     from redis import Redis
 
@@ -61,20 +61,13 @@ def jobqueue(
 
 
 @pytest.fixture
-def server(redis_url: str) -> Iterator[None]:
-    """Serve some methods from a thread."""
-    server = Server(redis_url, processor="test", block_timeout=0.05)
-    server.on("echo", lambda parameters: parameters)
+def server(serve: Callable[..., Any]) -> None:
+    """Serve some methods."""
 
-    @server.on("fail")
     def fail(parameters: object) -> None:
         raise JobError("billing.declined", "no\x1b[31m cover", parameters)
 
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    yield
-    server.stop()
-    thread.join()
+    serve({"echo": lambda parameters: parameters, "fail": fail})
 
 
 @pytest.mark.usefixtures("server")
@@ -185,7 +178,7 @@ def test_an_invalid_url_is_one_sentence(jobqueue: Command, line: str, url: str) 
 
     assert (ended.status, ended.stdout) == (2, "")
     assert_one_sentence(ended.stderr)
-    assert "the Redis URL is invalid" in ended.stderr
+    assert ended.stderr.startswith("jobqueue: --redis or REDIS_URL: ")
     assert "secret" not in ended.stderr
 
 
@@ -260,33 +253,27 @@ def test_requeue_returns_a_list(jobqueue: Command, redis: Redis, line: str) -> N
 
 
 def test_requeue_refuses_the_list_of_a_running_server(
-    jobqueue: Command, redis: Redis, redis_url: str
+    jobqueue: Command, redis: Redis, serve: Callable[..., Any]
 ) -> None:
     """A list whose server runs on this host is left alone, with status 1."""
-    serving = threading.Event()
-    done = threading.Event()
-    server = Server(redis_url, processor="web-1", block_timeout=0.05)
+    running, done = threading.Event(), threading.Event()
 
-    @server.on("hold")
     def hold(_: object) -> bool:
-        serving.set()
+        running.set()
         return done.wait(30)
 
-    thread = threading.Thread(target=server.run)
-    thread.start()
+    serve({"hold": hold}, processor="web-1")
     redis.lpush("job-queue", '{"method": "hold", "channel": "c", "id": "1"}')
-    assert serving.wait(30)
+    assert running.wait(30)
 
     ended = jobqueue("requeue web-1")
 
-    try:
-        assert (ended.status, ended.stdout) == (1, "")
-        assert "in use by a server" in ended.stderr
-        assert redis.llen("job-queue:in-process:web-1") == 1
-    finally:
-        done.set()
-        server.stop()
-        thread.join()
+    done.set()
+    sentence = (
+        "job-queue:in-process:web-1 is in use by a server on this host: its jobs would run twice"
+    )
+    assert ended == (1, "", f"jobqueue: {sentence}\n")
+    assert not redis.exists("job-queue")
 
 
 class TestDead:

@@ -60,7 +60,7 @@ def requeue(
     elif processor is not None or in_process is None:
         raise Fault("requeue needs either PROCESSOR or --in-process KEY", Status.USAGE)
     client = connect(redis)
-    place = identity(client.connection_pool.connection_kwargs)
+    place = identity(client.connection_pool)
     try:
         with talking_to(client), ProcessorLock(place, in_process):
             moved = admin.requeue(client, in_process, queue)

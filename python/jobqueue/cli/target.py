@@ -15,6 +15,7 @@ import traceback
 from pathlib import Path
 
 from jobqueue import aio, keys, pools
+from jobqueue.aio import pools as aio_pools
 from jobqueue.cli.terminal import Fault, Status, connect
 from jobqueue.keys import Keys
 from jobqueue.server import Server
@@ -75,7 +76,7 @@ def override(
         if isinstance(server, Server):
             server._pool = pools.pool_of(redis, server._block_seconds)
         else:
-            server._pool = aio.pools.pool_of(redis, server._block_seconds)
+            server._pool = aio_pools.pool_of(redis, server._block_seconds)
     old_queue, old_key = keys.text(server._keys.queue), keys.text(server._keys.in_process)
     if in_process is None and processor is None:
         if old_key.startswith(of_all := keys.in_process(old_queue, "")):

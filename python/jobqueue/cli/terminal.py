@@ -90,13 +90,8 @@ def connect(url: str) -> redis.Redis:
     """Make a client for one command; it connects when it is used."""
     try:
         return redis.Redis.from_pool(pool_of(url))
-    except (ValueError, TypeError, redis.RedisError):
-        # The reason given by redis-py or urllib may quote a part of the password.
-        raise Fault(
-            "the Redis URL is invalid; it reads redis://[user:password@]host[:port][/database], "
-            "with rediss:// for TLS, or unix://[user:password@]/path[?db=database]",
-            Status.USAGE,
-        ) from None
+    except (ValueError, redis.RedisError) as error:
+        raise Fault(f"--redis or REDIS_URL: {error}", Status.USAGE) from None
 
 
 @contextmanager
