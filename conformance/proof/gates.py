@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from jobqueue_conformance.data import Requirement
-    from proof.session import Test
+
+    from proof.session import SuiteTest
 
 # A docstring says what is so: not what ought to be, what was, or what the test does.
 NOT_PRESENT = re.compile(
@@ -22,16 +23,18 @@ NOT_PRESENT = re.compile(
     r"|^(?:the|a) (?:client|server) (?:was|were|did|had|\w+ed)\b",
     re.IGNORECASE,
 )
-REQUIREMENT_ID = re.compile(r"(?<![\w.@/-])(?:client|server)\.[a-z][a-z-]*\.[a-z][a-z-]*(?![\w.(/-])")
+REQUIREMENT_ID = re.compile(
+    r"(?<![\w.@/-])(?:client|server)\.[a-z][a-z-]*\.[a-z][a-z-]*(?![\w.(/-])"
+)
 ERROR_CODE = re.compile(
     r"""["']?\bcode["']?\s*(?:[:=]|==)\s*["']([a-z][a-z0-9-]*)["']  # {"code": "…"}, code = "…"
-    |\b(?:JobError|failure|failed|error)\(\s*["']([a-z][a-z0-9]*(?:-[a-z0-9]+)+)["']""",
+    |\b(?:JobError|ErrorCode|failure|failed|fault|fail|error)\(\s*["']([a-z][a-z0-9]*(?:-[a-z0-9]+)+)["']""",
     re.VERBOSE,
 )
 
 
 def requirements_without_test(
-    requirements: Mapping[str, Requirement], tests: Iterable[Test]
+    requirements: Mapping[str, Requirement], tests: Iterable[SuiteTest]
 ) -> Iterator[str]:
     """A sentence that binds and that nobody tests, or that is said to be untestable and is tested."""
     tested = {each for test in tests for each in test.requirements}
@@ -43,7 +46,7 @@ def requirements_without_test(
 
 
 def tests_without_requirement(
-    requirements: Mapping[str, Requirement], tests: Iterable[Test]
+    requirements: Mapping[str, Requirement], tests: Iterable[SuiteTest]
 ) -> Iterator[str]:
     """A test that proves nothing that the spec says."""
     for test in tests:
@@ -54,7 +57,7 @@ def tests_without_requirement(
                 yield f"{test.id}: names {each}, which the spec doesn't have"
 
 
-def docstrings(tests: Iterable[Test]) -> Iterator[str]:
+def docstrings(tests: Iterable[SuiteTest]) -> Iterator[str]:
     """A docstring that isn't a sentence in the present tense."""
     for name, text in sorted({(test.id.partition("[")[0], test.docstring) for test in tests}):
         sentence = text.strip()
@@ -65,7 +68,7 @@ def docstrings(tests: Iterable[Test]) -> Iterator[str]:
 
 
 def unacknowledged(
-    hashes: Mapping[str, str], acknowledged: Mapping[str, str], tests: Iterable[Test]
+    hashes: Mapping[str, str], acknowledged: Mapping[str, str], tests: Iterable[SuiteTest]
 ) -> Iterator[str]:
     """A requirement that was reworded since somebody last compared its tests with it."""
     tested = {each for test in tests for each in test.requirements}
@@ -91,7 +94,9 @@ def sleeps(sources: Mapping[str, str]) -> Iterator[str]:
         for node in ast.walk(ast.parse(source)):
             if isinstance(node, ast.Call):
                 called = node.func
-                word = called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
+                word = (
+                    called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
+                )
                 if word == "sleep":
                     yield f"{name}:{node.lineno}: a test sleeps"
 

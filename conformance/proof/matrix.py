@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from jobqueue_conformance.data import Requirement
-    from proof.session import Ended, Session, Test
+
+    from proof.session import Ended, Session, SuiteTest
 
 MUTANTS = Path(__file__).parents[1] / "mutants"
 TABLE = MUTANTS / "mutants.toml"
@@ -116,7 +117,9 @@ def complaints(mutants: Sequence[Mutant], requirements: Mapping[str, Requirement
         elif not each.killed_by:
             found.append(f"{each.label}: no test is named that kills it")
         elif not each.clean:
-            found.append(f"{each.label}: no test is named that it passes, so it might not even start")
+            found.append(
+                f"{each.label}: no test is named that it passes, so it might not even start"
+            )
     covered = {each.requirement for each in mutants if each.equivalent is None}
     found += [
         f"{each.id}: a {each.keyword} without a mutant"
@@ -152,7 +155,7 @@ def _said(end: Ended) -> str:
     return end.message.splitlines()[0] if end.message else end.how
 
 
-def candidates(mutant: Mutant, tests: Iterable[Test]) -> tuple[str, ...]:
+def candidates(mutant: Mutant, tests: Iterable[SuiteTest]) -> tuple[str, ...]:
     """The tests that might kill a mutant: those of its requirement."""
     return tuple(each.id for each in tests if mutant.requirement in each.requirements)
 

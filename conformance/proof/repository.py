@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from jobqueue_conformance import data
+
 from proof.session import ROOT, SUITE
 
 if TYPE_CHECKING:
@@ -50,7 +51,9 @@ def suite() -> dict[str, str]:
 def fixtures() -> list[str]:
     """Every vector, as `set/id`."""
     files = sorted(data.folder("fixtures").glob("*.json"))
-    return [f"{file.stem}/{vector['id']}" for file in files for vector in data.load(file)["vectors"]]
+    return [
+        f"{file.stem}/{vector['id']}" for file in files for vector in data.load(file)["vectors"]
+    ]
 
 
 def error_codes() -> set[str]:

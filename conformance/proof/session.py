@@ -22,13 +22,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-
 from jobqueue_conformance import data
 from jobqueue_conformance.verdicts import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from multiprocessing.process import BaseProcess
+    from multiprocessing.context import ForkProcess
 
 ROOT = Path(__file__).parents[2]
 SUITE = ROOT / "conformance" / "jobqueue_conformance" / "tests"
@@ -48,7 +47,7 @@ class Ended:
 
 
 @dataclass(frozen=True)
-class Test:
+class SuiteTest:
     """What stands at a test: its requirements, its docstring, and where it is written."""
 
     id: str
@@ -61,7 +60,7 @@ class Test:
 class Session:
     """Everything that one run of the suite said."""
 
-    tests: list[Test] = field(default_factory=list)
+    tests: list[SuiteTest] = field(default_factory=list)
     ended: list[Ended] = field(default_factory=list)
     fixtures_read: set[str] = field(default_factory=set)
     problem: str | None = None
@@ -87,8 +86,9 @@ class Recorder:
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Note what was collected."""
         self.session.tests = [
-            Test(
+            SuiteTest(
                 id=short(item.nodeid),
                 requirements=tuple(
                     each for marker in item.iter_markers("requirement") for each in marker.args
@@ -101,6 +101,7 @@ class Recorder:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> None:
+        """Note how a test, or its set-up or its tear-down, ended."""
         error = call.excinfo.value if call.excinfo is not None else None
         if error is None and call.when != "call":
             return
@@ -129,7 +130,10 @@ class Watched(dict[str, Any]):
         return super().__getitem__(key)
 
     def get(self, key: str, default: Any = None) -> Any:
-        return self[key] if key in self else default
+        """As a dict's."""
+        if key not in FIXTURE_LABELS:
+            self.read.add(self.name)
+        return super().get(key, default)
 
 
 def watch_fixtures(read: set[str]) -> None:
@@ -184,7 +188,7 @@ def play(
 def run(orders: Sequence[Order], processes: int) -> Iterator[tuple[Order, Session]]:
     """Make the runs, this many at a time, and give each as it ends."""
     waiting = list(orders)
-    running: dict[int, tuple[Order, BaseProcess, float]] = {}
+    running: dict[int, tuple[Order, ForkProcess, float]] = {}
     while waiting or running:
         while waiting and len(running) < processes:
             order = waiting.pop(0)
@@ -234,7 +238,10 @@ def _result(order: Order, *, late: bool) -> Session:
     except FileNotFoundError:
         return Session(problem="the process that ran it died")
     return Session(
-        tests=[Test(**{**each, "requirements": tuple(each["requirements"])}) for each in written["tests"]],
+        tests=[
+            SuiteTest(**{**each, "requirements": tuple(each["requirements"])})
+            for each in written["tests"]
+        ],
         ended=[Ended(**each) for each in written["ended"]],
         fixtures_read=set(written["fixtures_read"]),
         problem=written["problem"],
@@ -242,6 +249,6 @@ def _result(order: Order, *, late: bool) -> Session:
     )
 
 
-def _kill_group(process: BaseProcess) -> None:
+def _kill_group(process: ForkProcess) -> None:
     assert process.pid is not None
     os.killpg(process.pid, signal.SIGKILL)

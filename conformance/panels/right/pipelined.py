@@ -114,7 +114,7 @@ def finish(pipe: Pipe, raw: bytes, *, claim: bool) -> bytes | None:
     """Answers or buries a message, and returns the next job where one was to be claimed."""
     publish, bury, remove = answer(raw), ["LPUSH", DEAD, raw], ["LREM", LIST, -1, raw]
     replies = pipe.send(["MULTI"], publish or bury, remove, ["EXEC"], *([LMOVE] if claim else []))
-    if publish is not None and "NOPERM" in str(replies[1]):
+    if publish and "NOPERM" in str(replies[1]):
         for reply in pipe.send(["MULTI"], bury, remove, ["EXEC"]):
             check(reply)
     else:

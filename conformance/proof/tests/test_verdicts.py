@@ -1,0 +1,126 @@
+"""What a run of a mutant, or of a panel's member, says about the kit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from jobqueue_conformance.data import Requirement
+
+from proof import matrix, page, panel
+from proof.matrix import Mutant
+from proof.panel import Member
+from proof.session import Ended, Session
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ID = "server.remove.finished"
+MUTANT = Mutant("server", "remove-never", ID, "nothing is removed", ("t.py::kills",), ("t.py::ok",))
+SPEC = {ID: Requirement(ID, "MUST", "server", None, "The server MUST …", None)}
+KILL = Ended("t.py::kills", "failed", ID, "server.remove.finished: …")
+CLEAN = Ended("t.py::ok", "passed")
+
+
+def test_a_kill_is_an_assertion_about_the_requirement() -> None:
+    """A mutant whose named tests blame its requirement, and which passes the others, is killed."""
+    assert matrix.judge(MUTANT, Session(ended=[KILL, CLEAN])) == []
+
+
+@pytest.mark.parametrize(
+    "session, complaint",
+    [
+        (Session(ended=[Ended("t.py::kills", "passed"), CLEAN]), "survives t.py::kills"),
+        (
+            Session(ended=[replace(KILL, blamed="server.run.goes-on"), CLEAN]),
+            "killed by an assertion",
+        ),
+        (
+            Session(ended=[replace(KILL, how="error"), CLEAN]),
+            "broken: t.py::kills ends by no assertion",
+        ),
+        (Session(ended=[KILL, replace(KILL, test="t.py::ok")]), "not clean: t.py::ok"),
+        (Session(ended=[KILL]), "broken: there is no test t.py::ok"),
+        (Session(problem="hung: no end within 60 s"), "broken: hung"),
+    ],
+    ids=["survivor", "other requirement", "error", "not clean", "no such test", "hang"],
+)
+def test_anything_else_is_no_kill(session: Session, complaint: str) -> None:
+    """A survivor, a kill for another reason, and a program that doesn't start are told apart."""
+    (found,) = matrix.judge(MUTANT, session)
+    assert found.startswith(complaint)
+
+
+@pytest.mark.parametrize(
+    "mutants, complaint",
+    [
+        ([], "server.remove.finished: a MUST without a mutant"),
+        ([replace(MUTANT, killed_by=())], "no test is named that kills it"),
+        ([replace(MUTANT, clean=())], "might not even start"),
+        ([MUTANT, replace(MUTANT, requirement="server.remove.fnished")], "the spec has no"),
+        ([MUTANT, replace(MUTANT, equivalent=" ", killed_by=())], "has a reason and no tests"),
+    ],
+    ids=["no mutant", "no killer", "no clean test", "unknown id", "no reason"],
+)
+def test_the_table_is_complete(mutants: list[Mutant], complaint: str) -> None:
+    """Every MUST has a mutant, and every mutant its tests, or a reason."""
+    assert matrix.complaints([MUTANT], SPEC) == []
+    assert any(complaint in each for each in matrix.complaints(mutants, SPEC))
+
+
+def test_the_table_reads_as_it_was_written(tmp_path: Path) -> None:
+    """Writing the table and reading it again changes nothing."""
+    odd = replace(MUTANT, program="client", bug='says "no"\\', killed_by=("t.py::x[\\n]",))
+    mutants = [MUTANT, replace(MUTANT, equivalent="same effect", killed_by=(), clean=()), odd]
+    matrix.write(mutants, tmp_path / "mutants.toml")
+    assert matrix.read(tmp_path / "mutants.toml") == mutants
+
+
+def test_discovery_takes_the_quickest_tests() -> None:
+    """Of the tests that blame the requirement, and of those that pass, the quickest are taken."""
+    slow = replace(KILL, test="t.py::slow", took_s=5.0)
+    found = matrix.discovered(MUTANT, Session(ended=[slow, KILL, CLEAN]), most=1)
+    assert (found.killed_by, found.clean) == (("t.py::kills",), ("t.py::ok",))
+
+
+def test_a_stale_page_is_noticed(tmp_path: Path) -> None:
+    """KILLS.md that isn't what the table says is a complaint, until it is written anew."""
+    path = tmp_path / "KILLS.md"
+    assert page.refresh(path, [MUTANT], write=False)
+    assert page.refresh(path, [MUTANT], write=True) == []
+    assert page.refresh(path, [MUTANT], write=False) == []
+    assert "`remove-never` | `server.remove.finished`" in path.read_text(encoding="utf-8")
+
+
+RIGHT = Member("right", "lua", {"server": ("lua",)}, ())
+NULL = Member("null", "hangs", {"server": ("hangs",)}, (), {"t.py::ok[*": "it may hang here"})
+
+
+def test_a_right_program_passes_everything() -> None:
+    """A test that doesn't pass against a right program is a false alarm."""
+    assert panel.judge(RIGHT, Session(ended=[CLEAN])) == []
+    (found,) = panel.judge(RIGHT, Session(ended=[CLEAN, KILL]))
+    assert found.startswith("false alarm: t.py::kills")
+
+
+@pytest.mark.parametrize(
+    "ended, complaint",
+    [
+        ([replace(CLEAN, test="t.py::ok[1]"), CLEAN], "t.py::ok passes against"),
+        ([KILL], "'t.py::ok[*' is said to pass"),
+    ],
+    ids=["passes without a reason", "reason without a pass"],
+)
+def test_a_null_program_passes_nothing_without_a_reason(ended: list[Ended], complaint: str) -> None:
+    """A test that passes against a null program is listed with its reason, and only such a test."""
+    assert panel.judge(NULL, Session(ended=[KILL, replace(CLEAN, test="t.py::ok[1]")])) == []
+    (found,) = panel.judge(NULL, Session(ended=ended))
+    assert found.startswith(complaint)
+
+
+@pytest.mark.parametrize("member", [RIGHT, NULL], ids=["right", "null"])
+def test_a_panel_that_ran_nothing_proves_nothing(member: Member) -> None:
+    """A run without a test, or that broke off, is a complaint."""
+    assert panel.judge(member, Session()) == ["no test ran"]
+    assert panel.judge(member, Session(problem="a\nb")) == ["broken: b"]

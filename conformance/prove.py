@@ -1,0 +1,296 @@
+"""Proves the kit: gates, kill matrix, panels, model. Run it from anywhere; it takes minutes.
+
+    python conformance/prove.py                        everything, as CI does
+    python conformance/prove.py --only matrix          one part of it: gates, matrix, panels, model
+    python conformance/prove.py --only server-id-as-number    one mutant or panel member, by its label
+    python conformance/prove.py --discover             find out which tests kill mutants that name none
+    python conformance/prove.py --acknowledge          the tests fit the requirements as they are worded now
+    python conformance/prove.py --write                write KILLS.md anew
+
+Each program gets its manifest under build/proof/, beside the log of its last run, so that any of
+them can be put under test by hand: `pytest conformance --impl=build/proof/server-id-as-number`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+CONFORMANCE = Path(__file__).parent
+sys.path[:0] = [str(CONFORMANCE), str(CONFORMANCE.parent / "python")]
+
+from jobqueue_conformance import data, redis_server  # noqa: E402 - after the path to it
+from proof import gates, matrix, page, panel, repository, session  # noqa: E402
+from proof.session import ROOT, Order, Session, SuiteTest  # noqa: E402
+
+BUILD = ROOT / "build" / "proof"
+KILLS = CONFORMANCE / "KILLS.md"
+PARTS = ("gates", "matrix", "panels", "model")
+# Tests that most mutants pass, tried in turn to show that one starts.
+CLEAN = {
+    "server": (
+        "test_smoke.py::test_server_answers_one_job",
+        "test_server_stop.py::test_an_idle_server_exits",
+        "test_server_dead.py::test_dead_messages_leave_the_list",
+    ),
+    "client": (
+        "test_smoke.py::test_client_settles_one_job",
+        "test_client_push.py::test_a_job_is_pushed_once",
+    ),
+}
+
+
+@dataclass
+class Proof:
+    """What the command line asks for, and what has been found so far."""
+
+    options: argparse.Namespace
+    redis: str
+    started: float = field(default_factory=time.monotonic)
+    found: dict[str, list[str]] = field(default_factory=dict)
+
+    def wants(self, part: str) -> bool:
+        """Whether this part is asked for, as a whole or for one of its members."""
+        return not self.options.only or part in self.options.only
+
+    def chooses(self, part: str, label: str) -> bool:
+        """Whether this member of a part is asked for."""
+        return self.wants(part) or any(fnmatchcase(label, each) for each in self.options.only)
+
+    def say(self, text: str) -> None:
+        """Show progress, where nobody reads the standard output by program."""
+        stream = sys.stderr if self.options.json else sys.stdout
+        print(f"[{time.monotonic() - self.started:4.0f} s] {text}", file=stream, flush=True)
+
+    def report(self, part: str, label: str, complaints: list[str]) -> None:
+        """Note what is wrong with one member, or that nothing is."""
+        self.found.setdefault(part, [])
+        for complaint in complaints:
+            self.found[part].append(f"{label}: {complaint}")
+            self.say(f"FAIL {label}: {complaint}")
+
+    def order(self, label: str, manifest: str, tests: tuple[str, ...], **settings: float) -> Order:
+        """A run against a program whose manifest is written now."""
+        folder = BUILD / label
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "impl.toml").write_text(manifest, encoding="utf-8")
+        return Order(label, folder / "impl.toml", tests, (f"--redis={self.redis}",), **settings)
+
+    def run(self, orders: list[Order], processes: int | None = None) -> list[tuple[Order, Session]]:
+        """Make the runs, with a line for every tenth of them."""
+        ended = []
+        for order, said in session.run(orders, processes or self.options.jobs):
+            ended.append((order, said))
+            if len(ended) * 10 // len(orders) > (len(ended) - 1) * 10 // len(orders):
+                self.say(f"{len(ended)} of {len(orders)} runs")
+        return ended
+
+
+def main() -> int:
+    """Run what the command line asks for, and exit with 0 where nothing is wrong."""
+    options = _parser().parse_args()
+    proof = Proof(options, redis_server.choose("auto", "redis:8", lambda _: None))
+    tests = {program: _collected(proof, program) for program in matrix.FEATURES}
+    if options.acknowledge:
+        repository.acknowledge({each for test in _all(tests) for each in test.requirements})
+        return 0
+    if options.discover:
+        return _discover(proof, tests)
+    base = _prove_matrix(proof)
+    _prove_panels(proof)
+    if proof.wants("gates"):
+        _prove_gates(proof, _all(tests), base)
+    if proof.wants("model"):
+        _prove_model(proof)
+    return _conclude(proof)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--only", action="append", metavar="PART|GLOB", help="a part, or labels of members"
+    )
+    parser.add_argument("--jobs", type=int, default=5, help="runs at a time (default: %(default)s)")
+    parser.add_argument("--json", action="store_true", help="the outcome as JSON on stdout")
+    parser.add_argument(
+        "--write", action="store_true", help="write KILLS.md instead of comparing it"
+    )
+    parser.add_argument("--discover", action="store_true", help="find the tests that kill a mutant")
+    parser.add_argument("--acknowledge", action="store_true", help="the tests fit the spec's text")
+    return parser
+
+
+def _collected(proof: Proof, program: str) -> list[SuiteTest]:
+    order = proof.order(f"{program}-base", matrix.manifest(program, matrix.BASE), ())
+    collected = session.collect(order.manifest)
+    if collected.problem is not None:
+        raise SystemExit(f"the suite can't be collected: {collected.problem}")
+    return collected.tests
+
+
+def _all(tests: dict[str, list[SuiteTest]]) -> list[SuiteTest]:
+    return [test for listed in tests.values() for test in listed]
+
+
+def _prove_matrix(proof: Proof) -> dict[str, Session]:
+    """Run each mutant against the tests that it names, and the base against all of those."""
+    mutants = matrix.read()
+    chosen = [each for each in mutants if proof.chooses("matrix", each.label)]
+    if proof.wants("matrix"):
+        proof.report("matrix", "mutants.toml", matrix.complaints(mutants, data.requirements()))
+        proof.report("matrix", "KILLS.md", page.refresh(KILLS, mutants, write=proof.options.write))
+    by_label = {each.label: each for each in chosen if each.equivalent is None}
+    orders = [
+        proof.order(label, matrix.manifest(each.program, each.name), each.tests, limit_s=60.0)
+        for label, each in by_label.items()
+        if each.tests
+    ]
+    whole = proof.wants("matrix") or proof.wants("gates")
+    needed = sorted(
+        {(each.program, test.partition("::")[0]) for each in chosen for test in each.tests}
+    )
+    if whole:
+        suite = {each.name for each in session.SUITE.glob("test_*.py")}
+        needed = [(program, file) for program in matrix.FEATURES for file in sorted(suite)]
+    bases = [
+        replace(
+            proof.order(f"{program}-base", matrix.manifest(program, matrix.BASE), (file,)),
+            name=f"{program}-base-{file.removesuffix('.py')}",
+        )
+        for program, file in needed
+    ]
+    if orders or bases:
+        proof.say(f"{len(orders)} mutants, and the base against {len(bases)} files of tests")
+    ended = {}
+    for order, said in proof.run(bases + orders):
+        if order.name in by_label:
+            proof.report("matrix", order.name, matrix.judge(by_label[order.name], said))
+        else:
+            ended[order.name] = said
+            proof.report("matrix", order.name, _judge_base(said))
+    return ended
+
+
+def _judge_base(said: Session) -> list[str]:
+    if said.problem is not None and "NO_TESTS" not in said.problem:
+        return [f"broken: {said.problem.splitlines()[-1]}"]
+    return [f"{end.test} fails: {end.message[:300]}" for end in said.ended if end.how != "passed"]
+
+
+def _prove_panels(proof: Proof) -> None:
+    members = [each for each in panel.read() if proof.chooses("panels", each.label)]
+    # A program that hangs costs waiting rather than work, so many of its tests run at a time.
+    by_name = {}
+    orders = []
+    for member in members:
+        for file in sorted(each.name for each in session.SUITE.glob("test_*.py")):
+            order = proof.order(member.label, member.manifest(), (file,), limit_s=400.0)
+            order = replace(order, name=f"{member.label}-{file.removesuffix('.py')}")
+            by_name[order.name] = member
+            orders.append(order)
+    if orders:
+        proof.say(f"{len(members)} members of the panels")
+    whole: dict[str, Session] = {}
+    for order, said in proof.run(orders):
+        merged = whole.setdefault(by_name[order.name].label, Session())
+        merged.ended += said.ended
+        if said.problem is not None and "NO_TESTS" not in said.problem:
+            merged.problem = said.problem
+    for member in members:
+        proof.report("panels", member.label, panel.judge(member, whole[member.label]))
+
+
+def _prove_gates(proof: Proof, tests: list[SuiteTest], base: dict[str, Session]) -> None:
+    requirements = data.requirements()
+    read = {each for said in base.values() for each in said.fixtures_read}
+    suite, code = repository.suite(), repository.code()
+    for name, complaints in {
+        "requirement without test": gates.requirements_without_test(requirements, tests),
+        "test without requirement": gates.tests_without_requirement(requirements, tests),
+        "docstring": gates.docstrings(tests),
+        "acknowledgement": gates.unacknowledged(
+            repository.hashes(), repository.acknowledged(), tests
+        ),
+        "unread fixture": gates.unread_fixtures(repository.fixtures(), read),
+        "sleep": gates.sleeps(suite),
+        "error code": gates.unregistered_codes(repository.programs(), repository.error_codes()),
+        "unknown id": gates.unknown_ids(code, requirements),
+    }.items():
+        listed = list(complaints)
+        proof.say(f"gate: {name}")
+        proof.report("gates", name, listed)
+
+
+def _prove_model(proof: Proof) -> None:
+    proof.say("the model")
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "spec" / "model" / "check.py")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    proof.report("model", "spec/model/check.py", [done.stdout] if done.returncode else [])
+
+
+def _discover(proof: Proof, tests: dict[str, list[SuiteTest]]) -> int:
+    """Fill in the tests of the mutants that are asked for, or of those that have none."""
+    mutants = {each.label: each for each in matrix.read()}
+    chosen = [
+        each
+        for each in mutants.values()
+        if each.equivalent is None
+        and (proof.chooses("none", each.label) if proof.options.only else not each.killed_by)
+    ]
+    orders = [
+        proof.order(
+            each.label,
+            matrix.manifest(each.program, each.name),
+            tuple(
+                dict.fromkeys((*matrix.candidates(each, tests[each.program]), *CLEAN[each.program]))
+            ),
+            limit_s=240.0,
+        )
+        for each in chosen
+    ]
+    survivors = []
+    for order, said in session.run(orders, proof.options.jobs):
+        found = matrix.discovered(mutants[order.name], said)
+        if found.killed_by:
+            mutants[order.name] = found
+            matrix.write(mutants.values())
+            proof.say(f"{order.name}: killed by {', '.join(found.killed_by)}")
+        else:
+            survivors.append(order.name)
+            others = [
+                f"{end.test} ({end.blamed or end.how})" for end in said.ended if end.how != "passed"
+            ]
+            proof.say(f"{order.name}: SURVIVES {said.problem or ''} {', '.join(others)}")
+    return len(survivors) > 0
+
+
+def _conclude(proof: Proof) -> int:
+    wrong = sum(len(complaints) for complaints in proof.found.values())
+    took_s = time.monotonic() - proof.started
+    if proof.options.json:
+        json.dump({"parts": proof.found, "took_s": round(took_s, 1)}, sys.stdout, indent=2)
+    for part, complaints in proof.found.items():
+        proof.say(f"{part}: {f'{len(complaints)} wrong' if complaints else 'all right'}")
+        for complaint in complaints:
+            proof.say(f"  {complaint}")
+    return 1 if wrong or not proof.found else 0
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(KeyboardInterrupt):
+        sys.exit(main())
+    sys.exit(130)
