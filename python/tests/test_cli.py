@@ -61,6 +61,12 @@ def jobqueue(
 
 
 @pytest.fixture
+def kind() -> str:
+    """Serve in one way: the command line sees no difference."""
+    return "threads"
+
+
+@pytest.fixture
 def server(serve: Callable[..., Any]) -> None:
     """Serve some methods."""
 
