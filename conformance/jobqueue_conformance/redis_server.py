@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
+from weakref import WeakSet
 
 import redis
 from redis.backoff import NoBackoff
@@ -41,6 +42,7 @@ class RedisServer:
         self.database = database
         self.username: str | None = None
         self.password: str | None = None
+        self._clients: WeakSet[redis.Redis] = WeakSet()
 
     def start(self) -> None:
         """Start it with the data that it has, and return when it answers."""
@@ -55,8 +57,8 @@ class RedisServer:
         self.kill()
 
     def connect(self, username: str | None = None, password: str | None = None) -> redis.Redis:
-        """A client of its own connection, straight to this server: bytes, no retries, no time limit."""
-        return redis.Redis(
+        """A client straight to this server, also after a restart: bytes, no retries, no time limit."""
+        client = redis.Redis(
             host=self.host,
             port=self.port,
             db=self.database,
@@ -66,6 +68,8 @@ class RedisServer:
             retry=Retry(NoBackoff(), 0),  # type: ignore[no-untyped-call]
             socket_timeout=None,
         )
+        self._clients.add(client)
+        return client
 
     def keep_data(self) -> None:
         """From now on, and until `empty`, every write survives `kill`."""
@@ -117,6 +121,11 @@ class RedisServer:
                 return False
 
         self._wait(answers)
+        for client in self._clients:
+            pool = client.connection_pool
+            pool.connection_kwargs.update(host=self.host, port=self.port)
+            pool.disconnect()
+            pool.reset()
 
     def _wait(self, done: Callable[[], bool]) -> None:
         end_s = time.monotonic() + START_S
@@ -237,15 +246,23 @@ def choose(wanted: str, image: str, say: Callable[[str], None]) -> str:
     Raises:
         RedisUnavailable: what was asked for isn't there.
     """
-    if "://" in wanted or wanted == "container":
+    if "://" in wanted:
         return wanted
     if wanted == "embedded":
         return _embedded()
-    if wanted != "auto":
+    if wanted not in {"auto", "container"}:
         found = shutil.which(wanted)
         if found is None:
             raise RedisUnavailable(f"--redis={wanted} is no program that can be started")
         return found
+    from jobqueue_conformance import redis_container  # noqa: PLC0415 - slow to import
+
+    reason = redis_container.why_not(image, say)
+    if reason is None:
+        return "container"
+    if wanted == "container":
+        raise RedisUnavailable(f"no container can be had: {reason}")
+    say(f"no container: {reason}")
     return shutil.which("redis-server") or shutil.which("valkey-server") or _embedded()
 
 
