@@ -192,17 +192,17 @@ def test_wrong_credentials_are_one_sentence(serve: Start, redis_url: str) -> Non
 def test_flags_win_over_what_the_application_says(
     serve: Start, redis: Redis, redis_url: str
 ) -> None:
-    """Redis, the queue and the in-process list are those of the flags."""
-    redis.lpush("other", json.dumps({"method": "hold", "channel": "c", "id": "1"}))
-    environment = {"REDIS_URL": "redis://127.0.0.1:1", "HOLDS": redis_url}
-    flags = ("--redis", redis_url, "--queue", "other", "--processor", "web-1")
-    process = serve("app:server", *flags, **environment)
-    held(redis)
+    """Redis, the queue, the in-process list and the concurrency are those of the flags."""
+    for job_id in ("1", "2"):
+        redis.lpush("other", json.dumps({"method": "hold", "channel": "c", "id": job_id}))
+    flags = f"--redis {redis_url} --queue other --processor web-1 --concurrency 2"
+    process = serve("app:server", *flags.split(), REDIS_URL="redis://127.0.0.1:1", HOLDS=redis_url)
 
-    assert redis.llen("other:in-process:web-1") == 1
+    assert held(redis) == held(redis) == process.pid
+    assert redis.llen("other:in-process:web-1") == 2
 
-    redis.rpush("release", "")
     process.send_signal(signal.SIGTERM)
+    redis.rpush("release", "", "")
     assert ended(process)[0] == 0
 
 
