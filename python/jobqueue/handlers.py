@@ -6,6 +6,7 @@ that names the job's channel and id.
 
 from __future__ import annotations
 
+import inspect
 import logging
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
@@ -23,9 +24,15 @@ log = logging.getLogger("jobqueue.server")
 
 
 class Handlers:
-    """The functions by method, and the channel prefixes to which answers are confined."""
+    """The functions by method.
 
-    def __init__(self, channel_prefixes: Collection[str] | None = None) -> None:
+    Args:
+        channel_prefixes: The beginnings of the channels that may be answered on; None allows all.
+        awaits: Whether coroutine functions can be handlers.
+    """
+
+    def __init__(self, channel_prefixes: Collection[str] | None, *, awaits: bool) -> None:
+        self._awaits = awaits
         self._channel_prefixes = None if channel_prefixes is None else tuple(channel_prefixes)
         self._by_method: dict[str, Handler] = {}
 
@@ -33,8 +40,13 @@ class Handlers:
         """Make the handler answer the jobs of the method.
 
         Raises:
-            ValueError: The method is no non-empty string, or has a handler.
+            TypeError: The handler is a coroutine function, and nobody awaits it here.
+            ValueError: The method is empty, or has a handler.
         """
+        if inspect.iscoroutinefunction(handler) and not self._awaits:
+            raise TypeError(
+                f"the handler of {method!r} is a coroutine: that takes jobqueue.aio.Server"
+            )
         if not method:
             raise ValueError("a method is named by a non-empty string")
         if method in self._by_method:

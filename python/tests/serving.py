@@ -1,0 +1,32 @@
+"""A server as a program, for tests that kill it: `python serving.py URL KIND`."""
+
+import asyncio
+import sys
+import time
+from typing import Any
+
+from jobqueue import Server, aio
+
+url, kind = sys.argv[1:]
+make = aio.Server if kind.startswith("asyncio") else Server
+concurrency = 4 if kind.endswith("4") else 1
+server = make(url, processor="program", block_timeout=0.2, concurrency=concurrency)
+
+
+@server.on("echo")
+def echo(parameters: Any) -> Any:
+    """Return the parameters."""
+    return parameters
+
+
+@server.on("hang")
+def hang(_: Any) -> None:
+    """Say that it runs, and run until the process is killed."""
+    print("running", flush=True)  # noqa: T201 - the test reads it
+    time.sleep(60)
+
+
+if isinstance(server, aio.Server):
+    asyncio.run(server.run())
+else:
+    server.run()
