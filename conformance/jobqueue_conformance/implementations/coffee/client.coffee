@@ -17,8 +17,10 @@ jobs = JobQueue.createClient url: process.env.REDIS_URL, queue: process.env.JOBQ
 answer = ({seq, method, parameters, timeout_ms}) ->
   try
     {seq, result: await jobs.run method, parameters, timeoutMs: timeout_ms}
-  catch {code, message, data}
-    if code is 'timeout' then {seq, timeout: yes} else {seq, error: {code, message, data}}
+  catch error
+    return {seq, timeout: yes} if error instanceof JobQueue.JobTimeout
+    {code, message, data} = error
+    {seq, error: {code, message, data}}
 
 do ->
   running = for await line from lines process.stdin

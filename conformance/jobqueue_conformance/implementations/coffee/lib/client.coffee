@@ -1,12 +1,12 @@
 # Pushes jobs and settles each exactly once: by its result, its timeout, or the error that says why neither will come.
 # One connection carries both the pushes and the subscription, so that a job is pushed only where its result can be heard,
-# and one loss tells of both. It is opened by the first job, and opened again while jobs wait for results.
+# and one loss tells of both. It is opened at once, and again after a loss as soon as a job needs it.
 
 {randomUUID} = require 'node:crypto'
 {setTimeout: pause} = require 'node:timers/promises'
 {ErrorReply} = require 'redis'
 {Connection, checkUrl, backOffMs, reason} = require './connection'
-{JobError, encodeJob, decodeResult} = require './protocol'
+{JobError, JobTimeout, encodeJob, decodeResult} = require './protocol'
 
 MAX_TIMEOUT_MS = 2 ** 31 - 2 # what a timer of Node.js can hold
 
@@ -23,6 +23,7 @@ class Client
     @pushed = 0
     @pending = new Map # id → how to settle it; the absence of an id is what makes a second settlement impossible
     @connection = null # a promise, also of one that is still being opened
+    @connected().catch -> # the first job will tell
 
   # Runs a method on some server; the job settles by the handler's value, or by a JobError. Without `timeoutMs` it waits as
   # long as the connection lasts.
@@ -35,7 +36,7 @@ class Client
       message = encodeJob {method, parameters, channel: @channel, id}
       entry = {resolve, reject, exposed: no}
       if timeoutMs?
-        expire = => @settle id, error: new JobError 'timeout', "no result came within #{timeoutMs} ms"
+        expire = => @settle id, error: new JobTimeout timeoutMs # client.timeout.settles
         entry.timer = setTimeout expire, 1 + Math.ceil timeoutMs # client.timeout.local: timers may be a fraction early
       @pending.set id, entry # client.register.before-push
       @push id, message

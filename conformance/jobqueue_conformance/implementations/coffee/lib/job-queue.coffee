@@ -1,10 +1,11 @@
-# The library's face: `createClient` for whoever has jobs, `createServer` for whoever runs them, and the error that both use.
+# The library's face: `createClient` for whoever has jobs, `createServer` for whoever runs them, and the errors.
 
 {Client} = require './client'
 {Server} = require './server'
-{JobError} = require './protocol'
+{JobError, JobTimeout} = require './protocol'
 
 module.exports =
   createClient: (options) -> new Client options
   createServer: (options) -> new Server options
   JobError: JobError
+  JobTimeout: JobTimeout

@@ -13,6 +13,10 @@ class JobError extends Error
     @code = code
     @data = data if data isnt undefined
 
+# No result came in time. A class of its own, because a server's error may carry any code.
+class JobTimeout extends JobError
+  constructor: (timeoutMs) -> super 'timeout', "no result came within #{timeoutMs} ms"
+
 utf8 = new TextDecoder 'utf-8', fatal: yes, ignoreBOM: yes
 
 isName = (value) -> typeof value is 'string' and value isnt ''
@@ -100,4 +104,4 @@ unheld = (listed, held) ->
   count message, 1 for message in held
   listed[..].reverse().filter (message) -> count(message, -1) < 0 # server.recovery.order
 
-module.exports = {JobError, encodeJob, decide, encodeValue, encodeError, decodeResult, unheld}
+module.exports = {JobError, JobTimeout, encodeJob, decide, encodeValue, encodeError, decodeResult, unheld}
