@@ -22,6 +22,7 @@ import time
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
 CONFORMANCE = Path(__file__).parent
 sys.path[:0] = [str(CONFORMANCE), str(CONFORMANCE.parent / "python")]
@@ -29,6 +30,11 @@ sys.path[:0] = [str(CONFORMANCE), str(CONFORMANCE.parent / "python")]
 from jobqueue_conformance import data, redis_server  # noqa: E402 - after the path to it
 from proof import gates, matrix, page, panel, repository, session  # noqa: E402
 from proof.session import ROOT, Order, Session, SuiteTest  # noqa: E402
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Tests: TypeAlias = dict[str, list[SuiteTest]]  # by program
 
 BUILD = ROOT / "build" / "proof"
 KILLS = CONFORMANCE / "KILLS.md"
@@ -76,21 +82,21 @@ class Proof:
             self.found[part].append(f"{label}: {complaint}")
             self.say(f"FAIL {label}: {complaint}")
 
-    def order(self, label: str, manifest: str, tests: tuple[str, ...], **settings: float) -> Order:
+    def order(
+        self, label: str, manifest: str, tests: tuple[str, ...], limit_s: float = 120.0
+    ) -> Order:
         """A run against a program whose manifest is written now."""
         folder = BUILD / label
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "impl.toml").write_text(manifest, encoding="utf-8")
-        return Order(label, folder / "impl.toml", tests, (f"--redis={self.redis}",), **settings)
+        return Order(label, folder / "impl.toml", tests, (f"--redis={self.redis}",), limit_s)
 
-    def run(self, orders: list[Order], processes: int | None = None) -> list[tuple[Order, Session]]:
+    def run(self, part: str, orders: list[Order]) -> Iterator[tuple[Order, Session]]:
         """Make the runs, with a line for every tenth of them."""
-        ended = []
-        for order, said in session.run(orders, processes or self.options.jobs):
-            ended.append((order, said))
-            if len(ended) * 10 // len(orders) > (len(ended) - 1) * 10 // len(orders):
-                self.say(f"{len(ended)} of {len(orders)} runs")
-        return ended
+        for number, ended in enumerate(session.run(orders, self.options.jobs), 1):
+            yield ended
+            if number * 10 // len(orders) > (number - 1) * 10 // len(orders):
+                self.say(f"{part}: {number} of {len(orders)} runs")
 
 
 def main() -> int:
@@ -103,8 +109,8 @@ def main() -> int:
         return 0
     if options.discover:
         return _discover(proof, tests)
-    base = _prove_matrix(proof)
-    _prove_panels(proof)
+    base = _prove_matrix(proof, tests)
+    _prove_panels(proof, tests)
     if proof.wants("gates"):
         _prove_gates(proof, _all(tests), base)
     if proof.wants("model"):
@@ -131,82 +137,72 @@ def _parser() -> argparse.ArgumentParser:
 
 def _collected(proof: Proof, program: str) -> list[SuiteTest]:
     order = proof.order(f"{program}-base", matrix.manifest(program, matrix.BASE), ())
-    collected = session.collect(order.manifest)
+    collected = session.collect(order)
     if collected.problem is not None:
         raise SystemExit(f"the suite can't be collected: {collected.problem}")
     return collected.tests
 
 
-def _all(tests: dict[str, list[SuiteTest]]) -> list[SuiteTest]:
+def _all(tests: Tests) -> list[SuiteTest]:
     return [test for listed in tests.values() for test in listed]
 
 
-def _prove_matrix(proof: Proof) -> dict[str, Session]:
+def _spread(proof: Proof, label: str, manifest: str, tests: list[SuiteTest]) -> list[Order]:
+    """Runs of whole files of tests, which can be made at the same time."""
+    return [
+        replace(
+            proof.order(label, manifest, (file,), limit_s=400.0),
+            name=f"{label}-{file.removesuffix('.py')}",
+        )
+        for file in sorted({test.file for test in tests})
+    ]
+
+
+def _prove_matrix(proof: Proof, tests: Tests) -> dict[str, Session]:
     """Run each mutant against the tests that it names, and the base against all of those."""
     mutants = matrix.read()
     chosen = [each for each in mutants if proof.chooses("matrix", each.label)]
+    whole = proof.wants("matrix") or proof.wants("gates")
     if proof.wants("matrix"):
         proof.report("matrix", "mutants.toml", matrix.complaints(mutants, data.requirements()))
         proof.report("matrix", "KILLS.md", page.refresh(KILLS, mutants, write=proof.options.write))
-    by_label = {each.label: each for each in chosen if each.equivalent is None}
+    by_name = {each.label: each for each in chosen if each.tests}
+    named = {(each.program, test) for each in chosen for test in each.tests}
+    bases = []
+    for program, listed in tests.items():
+        needed = [test for test in listed if whole or (program, test.id) in named]
+        text = matrix.manifest(program, matrix.BASE)
+        bases += _spread(proof, f"{program}-{matrix.BASE}", text, needed)
     orders = [
-        proof.order(label, matrix.manifest(each.program, each.name), each.tests, limit_s=60.0)
-        for label, each in by_label.items()
-        if each.tests
+        proof.order(label, matrix.manifest(each.program, each.name), each.tests, limit_s=90.0)
+        for label, each in by_name.items()
     ]
-    whole = proof.wants("matrix") or proof.wants("gates")
-    needed = sorted(
-        {(each.program, test.partition("::")[0]) for each in chosen for test in each.tests}
-    )
-    if whole:
-        suite = {each.name for each in session.SUITE.glob("test_*.py")}
-        needed = [(program, file) for program in matrix.FEATURES for file in sorted(suite)]
-    bases = [
-        replace(
-            proof.order(f"{program}-base", matrix.manifest(program, matrix.BASE), (file,)),
-            name=f"{program}-base-{file.removesuffix('.py')}",
-        )
-        for program, file in needed
-    ]
-    if orders or bases:
-        proof.say(f"{len(orders)} mutants, and the base against {len(bases)} files of tests")
     ended = {}
-    for order, said in proof.run(bases + orders):
-        if order.name in by_label:
-            proof.report("matrix", order.name, matrix.judge(by_label[order.name], said))
+    for order, said in proof.run("the kill matrix", bases + orders):
+        if order.name in by_name:
+            proof.report("matrix", order.name, matrix.judge(by_name[order.name], said))
         else:
             ended[order.name] = said
-            proof.report("matrix", order.name, _judge_base(said))
+            proof.report("matrix", order.name, matrix.judge_base(said))
     return ended
 
 
-def _judge_base(said: Session) -> list[str]:
-    if said.problem is not None and "NO_TESTS" not in said.problem:
-        return [f"broken: {said.problem.splitlines()[-1]}"]
-    return [f"{end.test} fails: {end.message[:300]}" for end in said.ended if end.how != "passed"]
-
-
-def _prove_panels(proof: Proof) -> None:
-    members = [each for each in panel.read() if proof.chooses("panels", each.label)]
-    # A program that hangs costs waiting rather than work, so many of its tests run at a time.
-    by_name = {}
-    orders = []
-    for member in members:
-        for file in sorted(each.name for each in session.SUITE.glob("test_*.py")):
-            order = proof.order(member.label, member.manifest(), (file,), limit_s=400.0)
-            order = replace(order, name=f"{member.label}-{file.removesuffix('.py')}")
-            by_name[order.name] = member
-            orders.append(order)
-    if orders:
-        proof.say(f"{len(members)} members of the panels")
-    whole: dict[str, Session] = {}
-    for order, said in proof.run(orders):
-        merged = whole.setdefault(by_name[order.name].label, Session())
-        merged.ended += said.ended
-        if said.problem is not None and "NO_TESTS" not in said.problem:
-            merged.problem = said.problem
-    for member in members:
-        proof.report("panels", member.label, panel.judge(member, whole[member.label]))
+def _prove_panels(proof: Proof, tests: Tests) -> None:
+    """Run the whole suite against each member of the panels."""
+    members = {each.label: each for each in panel.read() if proof.chooses("panels", each.label)}
+    said: dict[str, Session] = {}
+    orders = [
+        order
+        for label, member in members.items()
+        for program in member.programs
+        for order in _spread(proof, label, member.manifest(), tests[program])
+    ]
+    for order, part in proof.run("the panels", orders):
+        whole = said.setdefault(order.manifest.parent.name, Session())
+        whole.ended += part.ended
+        whole.problem = whole.problem or part.problem
+    for label, member in members.items():
+        proof.report("panels", label, panel.judge(member, said[label]))
 
 
 def _prove_gates(proof: Proof, tests: list[SuiteTest], base: dict[str, Session]) -> None:
@@ -242,7 +238,7 @@ def _prove_model(proof: Proof) -> None:
     proof.report("model", "spec/model/check.py", [done.stdout] if done.returncode else [])
 
 
-def _discover(proof: Proof, tests: dict[str, list[SuiteTest]]) -> int:
+def _discover(proof: Proof, tests: Tests) -> int:
     """Fill in the tests of the mutants that are asked for, or of those that have none."""
     mutants = {each.label: each for each in matrix.read()}
     chosen = [

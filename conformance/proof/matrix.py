@@ -151,6 +151,13 @@ def judge(mutant: Mutant, session: Session) -> list[str]:
     return found
 
 
+def judge_base(session: Session) -> list[str]:
+    """What the unmutated base fails, which makes every kill worthless."""
+    if session.problem is not None and "NO_TESTS" not in session.problem:
+        return [f"broken: {session.problem.splitlines()[-1]}"]
+    return [f"{end.test} fails: {_said(end)}" for end in session.ended if end.how != "passed"]
+
+
 def _said(end: Ended) -> str:
     return end.message.splitlines()[0] if end.message else end.how
 

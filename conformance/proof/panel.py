@@ -64,7 +64,7 @@ def read(path: Path = PANELS / "panels.toml") -> list[Member]:
 
 def judge(member: Member, session: Session) -> list[str]:
     """What is wrong with the kit, going by this member's run."""
-    if session.problem is not None:
+    if session.problem is not None and "NO_TESTS" not in session.problem:
         return [f"broken: {session.problem.splitlines()[-1]}"]
     if not session.ended:
         return ["no test ran"]

@@ -12,6 +12,7 @@ import io
 import json
 import multiprocessing
 import os
+import random
 import signal
 import sys
 import time
@@ -76,17 +77,32 @@ class Order:
     tests: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
     limit_s: float = 120.0
+    seed: int | None = None  # of a random order
+    folder: Path | None = None  # for the log and the outcome; the manifest's where it is None
+
+    @property
+    def log(self) -> Path:
+        """What the run prints."""
+        return (self.folder or self.manifest.parent) / f"{self.name}.log"
+
+    @property
+    def outcome(self) -> Path:
+        """What the run hands back."""
+        return self.log.with_suffix(".json")
 
 
 class Recorder:
     """A pytest plugin that notes what the tests are and how they end."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, seed: int | None = None) -> None:
         self.session = session
+        self.seed = seed
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Note what was collected."""
+        """Put the tests in the order that was asked for, and note them."""
+        if self.seed is not None:
+            random.Random(self.seed).shuffle(items)  # noqa: S311 - no secret, and to be repeated
         self.session.tests = [
             SuiteTest(
                 id=short(item.nodeid),
@@ -161,25 +177,25 @@ def _short_parametrized(node_id: str) -> str:
     return name.rpartition("/")[2] + bracket + parameters
 
 
-def collect(manifest: Path) -> Session:
+def collect(order: Order) -> Session:
     """What tests there are; done in this process, so that those forked from it have all modules."""
     session = Session()
     with contextlib.redirect_stdout(io.StringIO()) as said:
-        session.problem = play(session, manifest, (), ("--collect-only", "-q"))
+        session.problem = play(session, order, "--collect-only", "-q")
     if session.problem is not None:
         session.problem += "\n" + said.getvalue()
     return session
 
 
-def play(
-    session: Session, manifest: Path, tests: Sequence[str], options: Sequence[str]
-) -> str | None:
+def play(session: Session, order: Order, *options: str) -> str | None:
     """One pytest session in this process; returns what kept it from running tests."""
-    arguments = [str(SUITE / test) for test in tests] or [str(SUITE)]
-    arguments += [f"--impl={manifest}", f"--rootdir={ROOT}", f"-c={ROOT / 'pyproject.toml'}"]
+    arguments = [str(SUITE / test) for test in order.tests] or [str(SUITE)]
+    arguments += [f"--impl={order.manifest}", f"--rootdir={ROOT}", f"-c={ROOT / 'pyproject.toml'}"]
     # Rewritten assertions would make each process compile the suite again.
-    arguments += ["--assert=plain", "-p", "no:xdist", "-p", "no:cacheprovider", *options]
-    status = pytest.main(arguments, plugins=[Recorder(session)])
+    arguments += ["--assert=plain", "-p", "no:xdist", "-p", "no:cacheprovider"]
+    status = pytest.main(
+        [*arguments, *order.options, *options], plugins=[Recorder(session, order.seed)]
+    )
     if status in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}:
         return None
     return f"pytest ended with {pytest.ExitCode(status).name}"
@@ -210,10 +226,8 @@ def run(orders: Sequence[Order], processes: int) -> Iterator[tuple[Order, Sessio
 
 def _child(order: Order) -> None:
     os.setsid()  # so that a hang can be ended with all that it started
-    folder = order.manifest.parent
-    result = folder / f"{order.name}.json"
-    result.unlink(missing_ok=True)
-    with (folder / f"{order.name}.log").open("wb") as log:
+    order.outcome.unlink(missing_ok=True)
+    with order.log.open("wb") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
     sys.stdout.flush()
@@ -221,12 +235,12 @@ def _child(order: Order) -> None:
     watch_fixtures(session.fixtures_read)
     started = time.monotonic()
     try:
-        session.problem = play(session, order.manifest, order.tests, order.options)
+        session.problem = play(session, order)
     except BaseException:
         session.problem = traceback.format_exc()
     session.took_s = time.monotonic() - started
     written = asdict(session) | {"fixtures_read": sorted(session.fixtures_read)}
-    result.write_text(json.dumps(written), encoding="utf-8")
+    order.outcome.write_text(json.dumps(written), encoding="utf-8")
     os._exit(0)
 
 
@@ -234,7 +248,7 @@ def _result(order: Order, *, late: bool) -> Session:
     if late:
         return Session(problem=f"hung: no end within {order.limit_s:.0f} s")
     try:
-        written = json.loads((order.manifest.parent / f"{order.name}.json").read_text("utf-8"))
+        written = json.loads(order.outcome.read_text("utf-8"))
     except FileNotFoundError:
         return Session(problem="the process that ran it died")
     return Session(
