@@ -24,6 +24,7 @@ class Nth:
         self.seen = 0
 
     def __call__(self, passage: Passage) -> bool:
+        """Count the passage where it is a boundary."""
         if any(is_boundary(passage, job_id) for job_id in self._ids):
             self.seen += 1
             return self._number in {0, self.seen}
@@ -41,6 +42,7 @@ class NthOfHandshake:
         self._seen = 0
 
     def __call__(self, passage: Passage) -> bool:
+        """Count the passage where it belongs to a handshake."""
         if passage.connection <= self._after or passage.connection in self._named:
             return False
         if passage.carries(self._queue):

@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -83,10 +84,8 @@ class ClientProcess(Process):
     def close(self) -> int:
         """End its input, and wait until it has finished and exited."""
         assert self.popen.stdin is not None
-        try:
+        with suppress(BrokenPipeError):
             self.popen.stdin.close()
-        except BrokenPipeError:
-            pass
         return self.wait_exit()
 
     def check(self) -> None:

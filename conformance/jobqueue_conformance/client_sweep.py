@@ -248,9 +248,7 @@ class ClientSweep(Sweep):
         """Every call was settled once, and pushed at most once."""
         for call in self._calls:
             outcomes, pushes = self.driver.outcomes(call.seq), self.pushes(call)
-            require(
-                len(outcomes) == 1, "client.settle.once", expected="one outcome", got=outcomes
-            )
+            require(len(outcomes) == 1, "client.settle.once", expected="one outcome", got=outcomes)
             require(
                 len(pushes) <= 1,
                 "client.push.once",
@@ -279,5 +277,3 @@ class ClientSweep(Sweep):
 def _settles(call: Call) -> str:
     """The requirement that says how a call is settled after a fault."""
     return "client.lost.settles" if call.timeout_ms is None else "client.lost.waits"
-
-

@@ -8,6 +8,7 @@ import selectors
 import socket
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Protocol
 
 from jobqueue_conformance import frames
@@ -38,7 +39,7 @@ class Side:
     def __init__(
         self, sock: socket.socket, selector: selectors.BaseSelector, read: Callable[[], None]
     ) -> None:
-        sock.setblocking(False)
+        sock.settimeout(0)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket = sock
         self.open = True
@@ -105,10 +106,8 @@ class Side:
         if self._selector.get_key(self.socket).events != wanted:
             self._selector.modify(self.socket, wanted, self.ready)
         if self._last and not self._unsent:
-            try:
+            with suppress(OSError):
                 self.socket.shutdown(socket.SHUT_WR)
-            except OSError:
-                pass
 
 
 class Connection:

@@ -82,6 +82,13 @@ def _number(buffer: bytes | bytearray, at: int, line_end: int) -> int:
         raise NoFrame(f"no length in {bytes(buffer[at : at + 40])!r}") from error
 
 
+def command(*parts: str) -> bytes:
+    """The frame of a command."""
+    encoded = [part.encode() for part in parts]
+    bulks = [b"$%d\r\n%b\r\n" % (len(part), part) for part in encoded]
+    return b"*%d\r\n" % len(encoded) + b"".join(bulks)
+
+
 def arguments(command: bytes) -> tuple[bytes, ...]:
     """The arguments of a command's frame, its name in capitals first."""
     if command[:1] == b"*":

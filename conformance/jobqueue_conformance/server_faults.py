@@ -144,7 +144,14 @@ class ServerFaults:
         """Make a user that may do everything, and give the settings that make the server be it."""
         if not self._server.private:
             raise Unsupported("a Redis of the user's own isn't made to refuse commands")
-        self._acl("on", f">{PASSWORD}", "~*", "&*", "+@all")
+        self._redis.acl_setuser(
+            USER,
+            enabled=True,
+            passwords=f"+{PASSWORD}",
+            keys=["*"],
+            channels=["*"],
+            categories=["+@all"],
+        )
         return {"user": USER, "password": PASSWORD}
 
     def refuse(self, attempt: Attempt, refusal: Refusal, job: Job) -> None:
@@ -212,14 +219,14 @@ class ServerFaults:
                 )
             case Refusal.READ_ONLY:
                 return (
-                    lambda: admin.execute_command("REPLICAOF", "127.0.0.1", "1"),
-                    lambda: admin.execute_command("REPLICAOF", "NO", "ONE"),
+                    lambda: admin.replicaof("127.0.0.1", 1),
+                    lambda: admin.replicaof("NO", "ONE"),
                 )
             case Refusal.NO_PERMISSION:
-                return lambda: self._acl("resetchannels"), lambda: self._acl("&*")
-
-    def _acl(self, *rules: str) -> None:
-        self._redis.execute_command("ACL", "SETUSER", USER, *rules)
+                return (
+                    lambda: admin.acl_setuser(USER, enabled=True, reset_channels=True),
+                    lambda: admin.acl_setuser(USER, enabled=True, channels=["*"]),
+                )
 
 
 def _refuses(passage: Passage) -> bool:

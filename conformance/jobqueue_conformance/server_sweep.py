@@ -273,13 +273,12 @@ class ServerSweep(Sweep):
     def _crash_row(self, held: Held, message: str) -> dict[str, Any]:
         """The row of the crash table, for a `job` or `dead` message, that a crash left behind."""
         for row in data.crash_table():
-            places, published = sorted(row["state"]), row["published"]
-            if row["message"] == message and places == held.places:
-                if published == min(held.published, 1):
-                    return row
+            same = sorted(row["state"]) == held.places and row["message"] == message
+            if same and row["published"] == min(held.published, 1):
+                return row
         if message == "dead" and not held.places and "dead-list" not in self.features:
             return {**data.crash_table()[-1], "state": []}
-        fail(
+        return fail(
             self._lost_by() if held.lost else "server.claim.atomic",
             expected="a state that the crash table allows",
             got=f"a message in {held.places or 'no place'} with {held.published} results",

@@ -75,4 +75,5 @@ def _with(program: str, named: str | None) -> Implementation | None:
 
 
 SUBJECTS = pytest.StashKey[Subjects]()
+WANTED_REDIS = pytest.StashKey[str]()  # the option as it was given
 REDIS_VERSION = pytest.StashKey[str]()  # name and version, known once a test has asked for Redis

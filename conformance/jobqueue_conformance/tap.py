@@ -11,12 +11,13 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Literal
+from typing import Literal, ParamSpec
 
 from jobqueue_conformance.bell import Bell
 from jobqueue_conformance.connection import Connection
 from jobqueue_conformance.passage import CLOSED, NOTE, OPENED, Passage
 
+Given = ParamSpec("Given")
 How = Literal["fin", "rst"]
 Matches = Callable[[Passage], bool]
 
@@ -27,7 +28,7 @@ class Door:
     def __init__(self, who: str, queue: bytes) -> None:
         self.who = who
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=128)
-        self.listener.setblocking(False)
+        self.listener.settimeout(0)
         self.port: int = self.listener.getsockname()[1]
         self.queue = queue
         self.named_queue = False
@@ -62,7 +63,7 @@ class Hold:
         connection = self.connection
         assert connection is not None, "nothing is held"
         self._tap.forget(self)
-        self._tap.run(lambda: connection.drop(reset=how == "rst", deliver=deliver, ghost=ghost))
+        self._tap.run(connection.drop, reset=how == "rst", deliver=deliver, ghost=ghost)
         if not ghost:
             self._tap.wait_closed(connection)
 
@@ -87,12 +88,12 @@ class Tap:
         self.doors: dict[str, Door] = {}
         self.connections: list[Connection] = []
         self.holds: list[Hold] = []
-        self.selector = selectors.DefaultSelector()
+        self.selector: selectors.BaseSelector = selectors.DefaultSelector()
         self._redis_address = redis_address
         self.opened = 0
         self._orders: deque[Callable[[], None]] = deque()
         self._wake_near, self._wake_far = socket.socketpair()
-        self._wake_near.setblocking(False)
+        self._wake_near.settimeout(0)
         self.selector.register(self._wake_near, selectors.EVENT_READ, self._obey)
         self._running = True
         self._thread = threading.Thread(target=self._serve, name="tap", daemon=True)
@@ -104,13 +105,13 @@ class Tap:
         """The door of this name, made where there is none yet."""
         if who not in self.doors:
             door = self.doors[who] = Door(who, queue.encode())
-            self.run(lambda: self._listen(door))
+            self.run(self._listen, door)
         return self.doors[who]
 
     def hold(self, matches: Matches, who: str | None = None) -> Hold:
         """Stop the first passage from now on that matches, of this name or of any."""
         hold = Hold(self, matches, who)
-        self.run(lambda: self.holds.append(hold))
+        self.run(self.holds.append, hold)
         return hold
 
     def forget(self, hold: Hold) -> None:
@@ -121,9 +122,7 @@ class Tap:
         """End all connections, of this name or of any, and wait until Redis knows."""
         ended = [each for each in self.connections if who in {None, each.who}]
         for connection in ended:
-            self.run(
-                lambda each=connection: each.drop(reset=how == "rst", deliver=False, ghost=ghost)
-            )  # type: ignore[misc]
+            self.run(connection.drop, reset=how == "rst", deliver=False, ghost=ghost)
         if not ghost:
             for connection in ended:
                 self.wait_closed(connection)
@@ -138,12 +137,12 @@ class Tap:
     def close_door(self, who: str | None = None) -> None:
         """Let nobody in: who connects waits until the door is open."""
         for door in self._doors(who):
-            self.run(lambda each=door: self.selector.unregister(each.listener))  # type: ignore[misc]
+            self.run(self.selector.unregister, door.listener)
 
     def open_door(self, who: str | None = None) -> None:
         """Let everybody in again."""
         for door in self._doors(who):
-            self.run(lambda each=door: self._listen(each))  # type: ignore[misc]
+            self.run(self._listen, door)
 
     def wait_closed(self, connection: Connection) -> None:
         """Wait until both ends of the connection are closed."""
@@ -173,14 +172,16 @@ class Tap:
         """Write something into the transcript that didn't pass the tap."""
         self.passages.append(Passage(time.monotonic(), who, 0, NOTE, text.encode()))
 
-    def run(self, order: Callable[[], object]) -> None:
+    def run(
+        self, order: Callable[Given, object], *args: Given.args, **keywords: Given.kwargs
+    ) -> None:
         """Have the tap's thread do something, and wait until it has."""
         self.bell.check()
         done = threading.Event()
 
         def obey() -> None:
             try:
-                order()
+                order(*args, **keywords)
             finally:
                 done.set()
 
@@ -232,7 +233,7 @@ class Tap:
             while self._running:
                 for key, events in self.selector.select():
                     key.data(events)
-        except BaseException as error:  # noqa: BLE001 - whatever it is, the test fails with it
+        except BaseException as error:
             self.bell.break_with(error)
         finally:
             for key in list(self.selector.get_map().values()):

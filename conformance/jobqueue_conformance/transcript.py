@@ -64,24 +64,25 @@ def quoted(text: bytes) -> str:
 
 def said(value: object) -> str:
     """A reply's value on one line."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(said, value))}]" if value else "(empty array)"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{said(key)}: {said(each)}' for key, each in value.items())}}}"
+    return _scalar(value)
+
+
+def _scalar(value: object) -> str:
     match value:
         case None:
-            return "(nil)"
+            shown = "(nil)"
         case hiredis.ReplyError():
-            return f"(error) {value}"
+            shown = f"(error) {value}"
         case bool():
-            return f"({str(value).lower()})"
-        case int() | float():
-            return f"({'integer' if isinstance(value, int) else 'double'}) {value}"
+            shown = f"({str(value).lower()})"
+        case int():
+            shown = f"(integer) {value}"
         case bytes():
-            return quoted(value)
-        case str():
-            return quoted(value.encode())
-        case list():
-            return "(empty array)" if not value else "[" + ", ".join(map(said, value)) + "]"
-        case dict():
-            return (
-                "{" + ", ".join(f"{said(key)}: {said(each)}" for key, each in value.items()) + "}"
-            )
+            shown = quoted(value)
         case _:
-            return repr(value)
+            shown = str(value)
+    return shown

@@ -15,7 +15,7 @@ from jobqueue_conformance.manifest import MANIFEST, KnownFailure
 LONGEST = 2000  # characters of what a failure shows
 
 
-class Failure(AssertionError):  # noqa: N818 - a test fails, it has no error
+class Failure(AssertionError):
     """The implementation broke one requirement; the message is complete but for the transcript."""
 
     def __init__(self, requirement: str, expected: str, got: str) -> None:
@@ -24,7 +24,7 @@ class Failure(AssertionError):  # noqa: N818 - a test fails, it has no error
         super().__init__(f"{requirement}: {text}\n  expected: {expected}\n  got:      {got}")
 
 
-class Unsupported(pytest.skip.Exception):
+class Unsupported(pytest.skip.Exception):  # type: ignore[name-defined,misc] # made at run time
     """The test can't be run here, and says why; it is counted, and never green."""
 
     def __init__(self, reason: str) -> None:

@@ -74,12 +74,8 @@ def equal(one: Any, other: Any) -> bool:
         return len(one) == len(other) and all(map(equal, one, other))
     if isinstance(one, dict) and isinstance(other, dict):
         return one.keys() == other.keys() and all(equal(one[key], other[key]) for key in one)
-    return (
-        type(one) is type(other)
-        and one == other
-        or _number(one)
-        and _number(other)
-        and one == other
+    return (type(one) is type(other) and one == other) or (
+        _number(one) and _number(other) and one == other
     )
 
 
