@@ -19,6 +19,11 @@ def reply(*jobs: Job) -> Callable[[Passage], bool]:
     return lambda passage: _about(passage, REPLY, jobs)
 
 
+def reply_naming(key: str) -> Callable[[Passage], bool]:
+    """A reply to a command that has this key as an argument: to a claim, or to a push."""
+    return lambda passage: passage.kind == REPLY and key.encode() in passage.arguments
+
+
 def message(*jobs: Job) -> Callable[[Passage], bool]:
     """A published message that carries the id of one of the jobs, on its way to a subscriber."""
     return lambda passage: _about(passage, MESSAGE, jobs)

@@ -1,19 +1,23 @@
 """What becomes of jobs when a client's connections are lost, and that the client goes on."""
 
-import time
-
 import pytest
 from redis import Redis
 
-from jobqueue_conformance.client_process import ClientProcess, Outcome
+from jobqueue_conformance import matches
+from jobqueue_conformance.calls import (
+    AFTER_A_LOSS_S,
+    let_time_out,
+    pushed_or_settled,
+    run_after_a_loss,
+)
 from jobqueue_conformance.keys import Keys
 from jobqueue_conformance.passage import MESSAGE, REPLY
 from jobqueue_conformance.peer import Peer
 from jobqueue_conformance.pytest_fixtures import StartClient
 from jobqueue_conformance.tap import How, Tap
 from jobqueue_conformance.verdicts import require
+from jobqueue_conformance.wire import Job
 
-RECONNECT_S = 5.0
 PATIENCE_S = 0.4
 
 
@@ -41,13 +45,11 @@ def test_a_job_without_a_timeout_is_settled_as_lost(
 
 @pytest.mark.requirement("client.lost.settles")
 def test_a_lost_push_without_a_timeout_is_settled(
-    client: StartClient, peer: Peer, keys: Keys, tap: Tap
+    client: StartClient, keys: Keys, tap: Tap
 ) -> None:
     """A job without a timeout whose push was never answered is settled as connection-lost."""
     driver = client()
-    hold = tap.hold(
-        lambda passage: passage.kind == REPLY and keys.queue.encode() in passage.arguments
-    )
+    hold = tap.hold(matches.reply_naming(keys.queue))
     seq = driver.submit("echo", "lost push")
     hold.wait()
 
@@ -95,13 +97,14 @@ def test_a_job_whose_result_was_missed_is_timed_out(
 ) -> None:
     """A job whose result was published while the client was cut off is settled by its timeout."""
     driver = client()
-    seq = driver.submit("echo", "missed", timeout_ms=600)
-    job = peer.claim()
-    tap.bell.wait(lambda: not tap.under_way(job.id), "the reply to the push")
+    let_time_out(driver, peer, tap.bell, "before")
+    seq = driver.submit("echo", "missed", timeout_ms=1000)
+    job = tap.bell.wait(pushed_or_settled(driver, peer, seq), "a push")
 
     tap.close_door()
     tap.drop()
-    peer.answer(job, result="missed")
+    if isinstance(job, Job):
+        peer.answer(job, result="missed")
     tap.open_door()
     outcome = driver.outcome(seq)
 
@@ -115,21 +118,44 @@ def test_a_job_whose_result_was_missed_is_timed_out(
 
 @pytest.mark.requirement("client.lost.resubscribes")
 @pytest.mark.parametrize("how", ["fin", "rst"])
-def test_new_jobs_run_after_a_loss(
-    client: StartClient, peer: Peer, redis: Redis, keys: Keys, tap: Tap, how: How
-) -> None:
+def test_new_jobs_run_after_a_loss(client: StartClient, peer: Peer, tap: Tap, how: How) -> None:
     """A client whose connections end, three times over, runs new jobs in the same process."""
     driver = client()
 
     for life in range(4):
-        outcome = run_a_job(driver, peer, redis, keys, tap, life)
+        outcome, _ = run_after_a_loss(driver, peer, tap.bell, life)
         require(
             outcome.value == life,
             "client.lost.resubscribes",
-            expected=f"a new job's result within {RECONNECT_S:g} s",
+            expected=f"a new job's result within {AFTER_A_LOSS_S:g} s",
             got=outcome,
         )
         tap.drop(how=how)
+
+
+@pytest.mark.requirement("client.push.once")
+@pytest.mark.parametrize("timeout_ms", [None, 400])
+def test_a_push_whose_reply_is_lost_is_not_repeated(
+    client: StartClient, peer: Peer, keys: Keys, tap: Tap, timeout_ms: int | None
+) -> None:
+    """A job whose push was executed, but whose reply was lost with the connection, is on the queue once."""
+    driver = client()
+    run_after_a_loss(driver, peer, tap.bell, "before the loss")
+    hold = tap.hold(matches.reply_naming(keys.queue))
+    seq = driver.submit("echo", "lost reply", timeout_ms=timeout_ms)
+    tap.bell.wait(lambda: hold.passage or driver.outcomes(seq), "the reply to the push")
+
+    tap.drop()
+    driver.outcome(seq)
+    outcome, pushed = run_after_a_loss(driver, peer, tap.bell, "behind")
+    times = [job.parameters for job in pushed].count("lost reply")
+
+    require(
+        times == 1 or hold.passage is None,
+        "client.push.once",
+        expected="the job once on the queue",
+        got=f"{times} times, until {outcome}",
+    )
 
 
 @pytest.mark.requirement("client.subscribe.before-push")
@@ -165,25 +191,3 @@ def test_nothing_is_pushed_before_the_new_subscription_stands(
     )
     peer.answer(peer.claim(), result="after the loss")
     driver.outcome(seq)
-
-
-def run_a_job(
-    driver: ClientProcess, peer: Peer, redis: Redis, keys: Keys, tap: Tap, parameters: object
-) -> Outcome:
-    """Run jobs until one has its result; those that the loss has settled don't count, for a while."""
-    end_s = time.monotonic() + RECONNECT_S
-    while True:
-        seq = driver.submit("echo", parameters)
-
-        def settled(seq: int = seq) -> Outcome | None:
-            while redis.exists(keys.queue):
-                job = peer.claim()
-                peer.answer(job, result=job.parameters)
-            outcomes = driver.outcomes(seq)
-            if not outcomes:
-                driver.check()
-            return outcomes[0] if outcomes else None
-
-        outcome = tap.bell.wait(settled, f"the client to settle job {seq}")
-        if outcome.kind == "result" or time.monotonic() > end_s:
-            return outcome

@@ -1,10 +1,14 @@
 """By what a client settles a job, and what it ignores."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from redis import Redis
 
+from jobqueue_conformance.acl import EVERYTHING, set_user
+from jobqueue_conformance.bell import Bell
+from jobqueue_conformance.calls import GUARD_MS, let_time_out
 from jobqueue_conformance.client_process import ClientProcess, Outcome
 from jobqueue_conformance.keys import Keys
 from jobqueue_conformance.peer import Peer
@@ -18,11 +22,21 @@ SETTLING = vectors("results", "value", "error")
 IGNORED = vectors("results", "ignored")
 ODD = vectors("results", "either")
 SENTINEL = "the result that settles"
-# How Redis is made to refuse a push by this error, and how it is healed.
-REFUSALS = {
-    "WRONGTYPE": (("SET", "{queue}", "no list"), ("DEL", "{queue}")),
-    "OOM": (("CONFIG", "SET", "maxmemory", "1"), ("CONFIG", "SET", "maxmemory", "0")),
-    "NOPERM": (("ACL", "SETUSER", "c", "-lpush"), ("ACL", "SETUSER", "c", "+lpush")),
+USER, PASSWORD = "somebody", "pass"
+# How Redis is made to refuse a push, and how it is healed.
+REFUSALS: dict[str, tuple[Callable[[Redis, str], object], Callable[[Redis, str], object]]] = {
+    "WRONGTYPE": (
+        lambda redis, queue: redis.set(queue, "no list"),
+        lambda redis, queue: redis.delete(queue),
+    ),
+    "OOM": (
+        lambda redis, _: redis.config_set("maxmemory", 1),
+        lambda redis, _: redis.config_set("maxmemory", 0),
+    ),
+    "NOPERM": (
+        lambda redis, _: set_user(redis, USER, PASSWORD, "-lpush"),
+        lambda redis, _: set_user(redis, USER, PASSWORD, "+lpush"),
+    ),
 }
 
 
@@ -52,7 +66,7 @@ def test_a_job_is_settled_as_its_vector_tells(
     driver = client()
 
     for vector in told:
-        seq = driver.submit("echo", vector["id"], timeout_ms=2000)
+        seq = driver.submit("echo", vector["id"], timeout_ms=GUARD_MS)
         job = peer.claim()
         peer.publish(job.channel, message(vector, job.id))
         outcome = driver.outcome(seq)
@@ -80,7 +94,7 @@ def test_what_settles_nothing_is_ignored(
     driver = client()
 
     for vector in told:
-        seq = driver.submit("echo", vector["id"], timeout_ms=2000)
+        seq = driver.submit("echo", vector["id"], timeout_ms=GUARD_MS)
         job = peer.claim()
         peer.publish(job.channel, message(vector, job.id))
         peer.answer(job, result=SENTINEL)
@@ -100,7 +114,7 @@ def test_an_odd_message_for_nobody_is_survived(client: StartClient, peer: Peer) 
     driver = client()
 
     for vector in ODD:
-        seq = driver.submit("echo", vector["id"], timeout_ms=2000)
+        seq = driver.submit("echo", vector["id"], timeout_ms=GUARD_MS)
         job = peer.claim()
         peer.publish(job.channel, message(vector, "no-such-job"))
         peer.answer(job, result=SENTINEL)
@@ -118,7 +132,7 @@ def test_an_odd_message_for_nobody_is_survived(client: StartClient, peer: Peer) 
 def test_an_id_is_matched_character_for_character(client: StartClient, peer: Peer) -> None:
     """A result whose id differs from the job's in case, type or blanks alone isn't the job's."""
     driver = client()
-    seq = driver.submit("echo", "matched", timeout_ms=2000)
+    seq = driver.submit("echo", "matched", timeout_ms=GUARD_MS)
     job = peer.claim()
     alike: set[Any] = {
         job.id.upper(),
@@ -147,7 +161,7 @@ def test_an_id_is_matched_character_for_character(client: StartClient, peer: Pee
 def test_only_the_jobs_own_channel_counts(client: StartClient, peer: Peer, keys: Keys) -> None:
     """A result with the job's id on another channel of the same queue settles nothing."""
     driver = client()
-    seq = driver.submit("echo", "own channel", timeout_ms=2000)
+    seq = driver.submit("echo", "own channel", timeout_ms=GUARD_MS)
     job = peer.claim()
 
     for channel in (keys.channel(), keys.queue, f"{job.channel}x", job.channel[:-1]):
@@ -170,7 +184,7 @@ def test_the_first_of_several_results_settles(client: StartClient, peer: Peer) -
     seqs = []
 
     for number in range(10):
-        seqs.append(driver.submit("echo", number, timeout_ms=2000))
+        seqs.append(driver.submit("echo", number, timeout_ms=GUARD_MS))
         job = peer.claim()
         first: dict[str, Any] = {"result": number}
         if number % 2:
@@ -193,32 +207,31 @@ def test_the_first_of_several_results_settles(client: StartClient, peer: Peer) -
 
 
 @pytest.mark.requirement("client.settle.once")
-def test_late_results_settle_nothing_again(client: StartClient, peer: Peer) -> None:
+def test_late_results_settle_nothing_again(client: StartClient, peer: Peer, bell: Bell) -> None:
     """Results that come after the timeout, twice, change nothing that was settled."""
     driver = client()
     seqs = []
 
     for number in range(3):
-        seqs.append(driver.submit("echo", number, timeout_ms=100))
-        late = peer.claim()
-        driver.outcome(seqs[-1])
+        seq, late, _ = let_time_out(driver, peer, bell, number)
         peer.publish(late.channel, written(id=late.id, result="late"))
-        seqs.append(driver.submit("echo", "in time", timeout_ms=2000))
+        seqs += [seq, driver.submit("echo", "in time", timeout_ms=GUARD_MS)]
         job = peer.claim()
         peer.publish(late.channel, written(id=late.id, result="late"))
         peer.answer(job, result=SENTINEL)
+        outcome = driver.outcome(seqs[-1])
         require(
-            driver.outcome(seqs[-1]).value == SENTINEL,
+            outcome.value == SENTINEL,
             "client.ignore.unknown",
             expected="the job's own result, not the late one of another",
-            got=driver.outcome(seqs[-1]),
+            got=outcome,
         )
 
     require_settled_once(driver, seqs)
 
 
 @pytest.mark.requirement("client.settle.not-queued", "client.push.once")
-@pytest.mark.parametrize("timeout_ms", [None, 2000])
+@pytest.mark.parametrize("timeout_ms", [None, GUARD_MS])
 @pytest.mark.parametrize("refusal", REFUSALS)
 def test_a_refused_push_is_not_queued(
     client: StartClient,
@@ -233,14 +246,14 @@ def test_a_refused_push_is_not_queued(
     if not redis_server.private:
         raise Unsupported("the user's own Redis isn't made to refuse")
     refuse, heal = REFUSALS[refusal]
-    redis.execute_command("ACL", "SETUSER", "c", "on", ">pass", "~*", "&*", "+@all")
-    driver = client(user="c", password="pass")
+    set_user(redis, USER, PASSWORD, *EVERYTHING)
+    driver = client(user=USER, password=PASSWORD)
     seqs = [settle(driver, peer)]
 
-    redis.execute_command(*(part.format(queue=keys.queue) for part in refuse))
+    refuse(redis, keys.queue)
     seqs.append(driver.submit("echo", "refused", timeout_ms=timeout_ms))
     outcome = driver.outcome(seqs[-1])
-    redis.execute_command(*(part.format(queue=keys.queue) for part in heal))
+    heal(redis, keys.queue)
 
     require(
         (outcome.kind, outcome.code) == ("error", "not-queued"),

@@ -2,6 +2,7 @@
 
 import pytest
 
+from jobqueue_conformance.calls import GUARD_MS
 from jobqueue_conformance.passage import COMMAND
 from jobqueue_conformance.peer import Peer
 from jobqueue_conformance.pytest_fixtures import StartClient, StartServer
@@ -21,7 +22,7 @@ def test_values_go_there_and_back(server: StartServer, client: StartClient) -> N
     driver = client()
 
     for name, value in VALUES.items():
-        outcome = driver.outcome(driver.submit("echo", value, timeout_ms=5000))
+        outcome = driver.outcome(driver.submit("echo", value, timeout_ms=GUARD_MS))
 
         require(
             outcome.kind == "result" and equal(outcome.value, value),
@@ -40,7 +41,7 @@ def test_errors_reach_the_caller(server: StartServer, client: StartClient) -> No
 
     for method, code in [*told.items()] * 3:
         parameters = {"message": "no such user"}
-        outcome = driver.outcome(driver.submit(method, parameters, timeout_ms=5000))
+        outcome = driver.outcome(driver.submit(method, parameters, timeout_ms=GUARD_MS))
 
         require(
             outcome.code == code and (code or equal(outcome.value, parameters)),

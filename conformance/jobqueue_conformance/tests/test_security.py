@@ -1,11 +1,10 @@
 """Rights and secrets: what each party gets along with, and what it keeps to itself."""
 
-import re
-
 import pytest
 from redis import Redis
 
-from jobqueue_conformance import data
+from jobqueue_conformance.acl import EVERYTHING, least_rights, set_user
+from jobqueue_conformance.calls import GUARD_MS
 from jobqueue_conformance.keys import Keys
 from jobqueue_conformance.passage import OPENED
 from jobqueue_conformance.peer import Peer
@@ -23,12 +22,12 @@ def test_a_server_works_under_the_least_rights(
     server: StartServer, peer: Peer, redis: Redis, keys: Keys, tap: Tap
 ) -> None:
     """A server with the rights that the protocol grants recovers, claims, answers, buries and connects again."""
-    redis.execute_command(*least_rights("server", keys))
+    set_user(redis, "least", "pass", *least_rights("server", keys))
     recovered = peer.job("echo", "recovered")
     peer.place(recovered)
     dead = b"no JSON"
 
-    server(user="jobqueue-server", password="secret")
+    server(user="least", password="pass")
     peer.push_message(dead)
     jobs = [peer.push(method, {"message": "x"}) for method in ("echo", "fail", "unknown")]
     for job in (recovered, *jobs):
@@ -44,10 +43,10 @@ def test_a_client_works_under_the_least_rights(
     client: StartClient, peer: Peer, redis: Redis, keys: Keys, tap: Tap
 ) -> None:
     """A client with the rights that the protocol grants subscribes, pushes and is answered."""
-    redis.execute_command(*least_rights("client", keys))
-    driver = client(user="jobqueue-client", password="secret")
+    set_user(redis, "least", "pass", *least_rights("client", keys))
+    driver = client(user="least", password="pass")
 
-    seq = driver.submit("echo", "least rights", timeout_ms=5000)
+    seq = driver.submit("echo", "least rights", timeout_ms=GUARD_MS)
     tap.bell.wait(
         lambda: redis.exists(keys.queue) or driver.outcomes(seq), "the job, or its refusal"
     )
@@ -74,7 +73,7 @@ def test_a_server_writes_no_password(
     server: StartServer, peer: Peer, redis: Redis, tap: Tap, known: bool
 ) -> None:
     """Whether its password is right or wrong, a server that runs, fails and loses connections doesn't write it."""
-    add_user(redis, known=known)
+    set_user(redis, "somebody", PASSWORD if known else "another", *EVERYTHING)
     started = server(user="somebody", password=PASSWORD, wait=known)
     if known:
         peer.push_message(b"no JSON")
@@ -94,9 +93,9 @@ def test_a_client_writes_no_password(
     client: StartClient, peer: Peer, redis: Redis, tap: Tap, known: bool
 ) -> None:
     """Whether its password is right or wrong, a client that runs and loses its connections doesn't write it."""
-    add_user(redis, known=known)
+    set_user(redis, "somebody", PASSWORD if known else "another", *EVERYTHING)
     driver = client(user="somebody", password=PASSWORD)
-    seq = driver.submit("echo", "secret", timeout_ms=500)
+    seq = driver.submit("echo", "secret", timeout_ms=GUARD_MS if known else 500)
     if known:
         peer.answer(peer.claim(), result=None)
         tap.bell.happens(lambda: driver.outcomes(seq), LOOK_S)
@@ -107,21 +106,6 @@ def test_a_client_writes_no_password(
     driver.kill()
 
     require_kept("client.security.password", driver, *map(str, driver.lines))
-
-
-def least_rights(party: str, keys: Keys) -> list[str]:
-    """The command of the protocol that grants a party its rights, for the queue of this test."""
-    text = (data.folder("spec") / "protocol.md").read_text(encoding="utf-8")
-    found = re.search(rf"^```acl {party}\n(.*?)\n```", text, re.MULTILINE | re.DOTALL)
-    assert found is not None, f"the protocol grants a {party} no rights"
-    words = re.sub(r"(?<=[~&])job-queue", lambda _: keys.queue, found[1])
-    return words.split()
-
-
-def add_user(redis: Redis, *, known: bool) -> None:
-    """Make a user, whose password is the one that is used, or another."""
-    password = PASSWORD if known else "another"
-    redis.execute_command("ACL", "SETUSER", "somebody", "on", f">{password}", "~*", "&*", "+@all")
 
 
 def tries(tap: Tap) -> int:

@@ -11,7 +11,7 @@ from jobqueue_conformance.pytest_fixtures import StartServer
 from jobqueue_conformance.steps import steps
 from jobqueue_conformance.tap import Tap
 from jobqueue_conformance.vectors import message, vectors
-from jobqueue_conformance.verdicts import require
+from jobqueue_conformance.verdicts import fail, require
 from jobqueue_conformance.wire import Unfit, read_result
 
 DEAD = {vector["id"]: message(vector) for vector in vectors("jobs", "dead")}
@@ -73,9 +73,7 @@ def test_an_odd_message_leaves_the_list_in_one_of_three_ways(
             try:
                 read_result(answer.data)
             except Unfit as error:
-                require(
-                    False, "server.result.form", expected=f"a result for {name}", got=str(error)
-                )
+                fail("server.result.form", expected=f"a result for {name}", got=str(error))
         buried = redis.lrange(keys.dead, 0, -1).count(odd)
 
         ways = len(answers) + buried

@@ -4,6 +4,7 @@ import pytest
 from redis import Redis
 
 from jobqueue_conformance import matches
+from jobqueue_conformance.acl import EVERYTHING, set_user
 from jobqueue_conformance.keys import Keys
 from jobqueue_conformance.manifest import Implementation
 from jobqueue_conformance.peer import Peer
@@ -100,7 +101,7 @@ def test_an_unanswered_job_stays_on_its_list(
 @pytest.mark.requirement("server.publish.again")
 @pytest.mark.parametrize("how", ["fin", "rst"])
 def test_a_result_that_never_reached_redis_is_published_again(
-    server: StartServer, peer: Peer, redis: Redis, tap: Tap, how: How
+    server: StartServer, peer: Peer, tap: Tap, how: How
 ) -> None:
     """A job whose PUBLISH was lost with its connection is answered without being pushed again."""
     started = server()
@@ -150,7 +151,7 @@ def test_a_refused_publish_leaves_the_job_where_it_is(
     server: StartServer, peer: Peer, redis: Redis, tap: Tap
 ) -> None:
     """When Redis has refused a PUBLISH, whatever travels behind it leaves the job on the in-process list."""
-    confine(redis)
+    set_user(redis, USER, PASSWORD, *EVERYTHING, "resetchannels", "&allowed:*")
     started = server(user=USER, password=PASSWORD)
     job = peer.job("echo", "refused", channel="forbidden:1")
     hold = tap.hold(lambda passage: passage.frame[:1] == b"-" and passage.carries(job.id))
@@ -175,7 +176,7 @@ def test_a_job_on_a_forbidden_channel_is_dead(
     server: StartServer, peer: Peer, redis: Redis, keys: Keys, implementation: Implementation
 ) -> None:
     """A job on whose channel Redis forbids to publish is buried, and the next one is run."""
-    confine(redis)
+    set_user(redis, USER, PASSWORD, *EVERYTHING, "resetchannels", "&allowed:*")
     server(user=USER, password=PASSWORD)
 
     forbidden = [peer.push("echo", n, channel="forbidden:1") for n in range(3)]
@@ -190,11 +191,4 @@ def test_a_job_on_a_forbidden_channel_is_dead(
         "server.publish.noperm",
         expected=f"{kept} on the dead list",
         got=dead,
-    )
-
-
-def confine(redis: Redis) -> None:
-    """Make a user who may publish on channels that begin with `allowed:` alone."""
-    redis.execute_command(
-        "ACL", "SETUSER", USER, "on", f">{PASSWORD}", "~*", "+@all", "resetchannels", "&allowed:*"
     )

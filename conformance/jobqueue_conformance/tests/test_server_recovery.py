@@ -10,13 +10,13 @@ from jobqueue_conformance.passage import REPLY, Passage
 from jobqueue_conformance.peer import Peer
 from jobqueue_conformance.pytest_fixtures import StartServer
 from jobqueue_conformance.tap import How, Tap
-from jobqueue_conformance.verdicts import require
+from jobqueue_conformance.verdicts import fail, require
 from jobqueue_conformance.wire import Job
 
 LONGEST_T_S = 5.0
-SLACK_S = 0.5
+SLACK_S = 2.0
 TWICE_T_S = 1.5
-PATIENCE_S = 0.3  # in which a server that runs several jobs at once sends a second answer
+PATIENCE_S = 1.0  # in which a server that runs several jobs at once sends a second answer
 
 
 @pytest.mark.requirement("server.recovery.order", "server.recovery.first")
@@ -224,7 +224,7 @@ def test_a_claim_blocks_for_a_finite_time(server: StartServer, keys: Keys, tap: 
     try:
         reply = tap.bell.wait(lambda: hold.passage, "a claim's reply", LONGEST_T_S + SLACK_S)
     except Hung as hung:
-        require(False, "server.recovery.block", expected="a reply", got=str(hung))
+        fail("server.recovery.block", expected="a reply to a claim", got=str(hung))
     assert reply.answers is not None
     blocked_s = reply.at_s - reply.answers.at_s
 

@@ -94,11 +94,11 @@ def test_a_failing_handler_is_an_error_with_a_message(server: StartServer, peer:
     server()
 
     jobs = [peer.push("fail", parameters) for parameters in ODD_FAILURES]
-    errors = [peer.result(each, "server.run.handler-error").get("error") for each in jobs]
+    errors = [peer.result(each, "server.run.handler-error").get("error", {}) for each in jobs]
 
     for parameters, error in zip(ODD_FAILURES, errors, strict=True):
         require(
-            isinstance(error, dict) and error.get("code") == "handler-error",
+            error.get("code") == "handler-error",
             "server.run.handler-error",
             expected=f"handler-error where fail is given {parameters!r:.60}",
             got=error,

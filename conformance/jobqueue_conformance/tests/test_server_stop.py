@@ -20,7 +20,7 @@ from jobqueue_conformance.wire import Job
 
 
 @pytest.mark.requirement("server.stop.exit")
-def test_an_idle_server_exits(server: StartServer, tap: Tap) -> None:
+def test_an_idle_server_exits(server: StartServer) -> None:
     """A server that is blocked in a claim exits with the status 0 after SIGTERM."""
     started = server()
     started.wait_idle()

@@ -1,9 +1,7 @@
 """Stories: Hypothesis interleaves jobs and faults, and a small model of the protocol says what has to come of them.
 
-A story that fails is shrunk to the fewest steps, printed as a program, and replayed by the blob that is printed with it.
+A story that fails is shrunk to few steps, printed as a program, and replayed by the blob that is printed with it.
 """
-
-from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -41,6 +39,8 @@ class ServerStory(RuleBasedStateMachine):
     The model: a job is in the queue or on the server's list until it is answered, and in the end it is answered.
     """
 
+    server: ServerProcess | None = None
+
     def __init__(
         self, server: StartServer, peer: Peer, redis: Redis, redis_server: RedisServer, tap: Tap
     ) -> None:
@@ -50,7 +50,6 @@ class ServerStory(RuleBasedStateMachine):
         self.redis = redis
         self.redis_server = redis_server
         self.tap = tap
-        self.server: ServerProcess | None = None
         self.jobs: list[Job] = []
 
     @rule(method=st.sampled_from(["echo", "fail", "unknown"]), count=st.integers(1, 3))
@@ -276,7 +275,8 @@ def test_every_story_of_a_server_ends_well(
 
     def tell() -> None:
         run_state_machine_as_test(
-            lambda: ServerStory(server, peer, redis, redis_server, tap), settings=SERVER_STORIES
+            lambda: ServerStory(server, peer, redis, redis_server, tap),  # type: ignore[arg-type] # any maker
+            settings=SERVER_STORIES,
         )
 
     run(tell, monkeypatch)
@@ -297,7 +297,7 @@ def test_every_story_of_a_client_ends_well(
 
     def tell() -> None:
         run_state_machine_as_test(
-            lambda: ClientStory(client, peer, redis, keys, tap, concurrent=concurrent),
+            lambda: ClientStory(client, peer, redis, keys, tap, concurrent=concurrent),  # type: ignore[arg-type] # any maker
             settings=CLIENT_STORIES,
         )
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jobqueue_conformance.calls import GUARD_MS
 from jobqueue_conformance.client_process import ClientProcess
 from jobqueue_conformance.examples import examples, run
 from jobqueue_conformance.peer import Peer
@@ -116,7 +117,7 @@ def test_whatever_is_portable_passes_through_a_client(
 
 def require_unchanged(driver: ClientProcess, peer: Peer, name: str, value: Any) -> None:
     """The client pushes this value, and settles by it, as it is."""
-    seq = driver.submit("echo", value, timeout_ms=5000)
+    seq = driver.submit("echo", value, timeout_ms=GUARD_MS)
     job = peer.claim()
     require(
         equal(job.parameters, value),
