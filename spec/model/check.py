@@ -22,7 +22,7 @@ from search import MODEL, Outcome, Run, explore
 
 RUNS = MODEL.parent / "runs.toml"
 CRASH_TABLE = MODEL.parent.parent / "crash-table.json"
-PARAMETERS = {"JOBS", "FAULTS", "MALFORMED", "FORBIDDEN", "CRASH_TABLE"}
+PARAMETERS = {"JOBS", "FAULTS", "MALFORMED", "FORBIDDEN", "HANDS", "CRASH_TABLE"}
 
 # What became of a message, its places, whether it has run, whether its result is published; and the
 # step after which that is so.
@@ -191,6 +191,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--crash-table", action="store_true", help="derive and compare this table alone"
     )
+    parser.add_argument(
+        "--deep", action="store_true", help="larger searches, too: minutes, 2 GB each"
+    )
     parser.add_argument("--stories", action="store_true", help="tell how each bug does its harm")
     parser.add_argument("--parallel", type=int, default=2, metavar="N", help="searches at once (2)")
     options = parser.parse_args(arguments)
@@ -200,7 +203,9 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
 
     runs = load_runs(RUNS.read_text())
-    asked = [run for run in runs if run.kind == "crash-table" or not options.crash_table]
+    asked = [run for run in runs if options.deep or not run.deep]
+    if options.crash_table:
+        asked = [run for run in asked if run.kind == "crash-table"]
     try:
         outcomes = search_all(asked, options.parallel)
     except (subprocess.SubprocessError, ValueError) as error:

@@ -14,6 +14,9 @@
 #ifndef FAULTS
 #define FAULTS 2                  /* how many faults may happen; 0: any number */
 #endif
+#ifndef HANDS
+#define HANDS 2                   /* how many jobs a server runs at once */
+#endif
 #ifndef MALFORMED
 #define MALFORMED NONE            /* the message that no server can answer */
 #endif

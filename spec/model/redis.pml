@@ -27,7 +27,7 @@ inline move() {
   any_of(queue);
   drop(queue, job);
 #ifdef POP_THEN_PUSH
-  require_never_lost();                                          /* breaks server.claim.atomic */
+  printf("server %d: pops job %d\n", me, job); require_never_lost();  /* breaks server.claim.atomic */
 #endif
   add(list_of(me), job);
   require_never_lost()

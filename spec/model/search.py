@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 MODEL = Path(__file__).parent / "protocol.pml"
-TIMEOUT_S = 600
+TIMEOUT_S = 900
 MEMORY_LIMIT_MB = 3500
 
 
@@ -28,6 +28,7 @@ class Run:
     requirement: str | None = None
     bug: str | None = None
     cycles: bool = False
+    deep: bool = False
 
     @property
     def is_base(self) -> bool:

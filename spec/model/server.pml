@@ -1,47 +1,79 @@
 /*
- * A server: looks at its list, claims, runs, publishes, removes. One that is down, or not connected,
- * is one that has yet to look; so its restart is no transition of its own.
+ * A server: looks at its list, claims, runs, publishes, removes; HANDS jobs at once. One that is down
+ * or cut off is one that has yet to look, so its restart is no transition of its own. A claim is
+ * outstanding whenever a hand is free and nothing found is waiting; its empty replies change nothing.
  */
 
-mtype = { LOOK, CLAIM, HANDLE, PUBLISH, REFUSED, REMOVE, REMOVE_DEAD, DONE };
 #ifdef ONE_LOOK
 #define LOOKS 1                                                  /* breaks server.recovery.second-look */
 #else
 #define LOOKS 2
 #endif
 
-mtype step[SERVERS] = LOOK;       /* what it does next */
-byte held[SERVERS] = NONE;        /* the job in its hands */
-byte found[SERVERS];              /* the jobs that it found on its list and has not started */
+#ifdef PLAIN_PIPELINE                                            /* breaks server.publish.refused */
+#define finished(me) (jobs_at(me, REMOVE) | jobs_at(me, REMOVE_DEAD) | jobs_at(me, REFUSED))
+#else
+#define finished(me) (jobs_at(me, REMOVE) | jobs_at(me, REMOVE_DEAD))
+#endif
+
+mtype = { CLAIM, HANDLE, PUBLISH, REFUSED, REMOVE, REMOVE_DEAD, DONE };
+#define AWAY 0
+
+bool ready[SERVERS];              /* it has looked at its list since it was connected */
 byte looks[SERVERS] = LOOKS;      /* how often it still has to look */
-#define working(me) (step[me] != LOOK || held[me] != NONE || looks[me] != LOOKS)
+byte found[SERVERS];              /* the jobs that it found there and has not started */
+mtype stage[SERVERS * 3];         /* what it does next with each job in its hands */
+#define at(me, it) stage[3 * me + it]
+#define jobs_at(me, what) \
+  ((at(me, 0) == what) | (at(me, 1) == what) << 1 | (at(me, 2) == what) << 2)
+#define in_hands(me) (7 & ~jobs_at(me, AWAY))
+#define hand_free(me) ((at(me, 0) != AWAY) + (at(me, 1) != AWAY) + (at(me, 2) != AWAY) < HANDS)
+#define claiming(me) (ready[me] && !found[me] && hand_free(me))  /* server.recovery.first */
+#define working(me) (ready[me] || in_hands(me) || looks[me] != LOOKS)
 
 /* What its dead connection sent and Redis has not executed: the step that sent it, and the job. A late
    claim is the ghost pop. */
 mtype late[SERVERS];
 byte late_job[SERVERS];
+#define arrived() late[me] = 0; late_job[me] = 0
 
-inline go_on() {
-  if
-  :: held[me] != NONE -> step[me] = PUBLISH                      /* server.publish.again */
-  :: held[me] == NONE && found[me] ->
-       any_of(found[me]); drop(found[me], job);
-       held[me] = job; step[me] = HANDLE
-  :: held[me] == NONE && !found[me] -> step[me] = CLAIM          /* server.recovery.first */
-  fi
+/* LRANGE, while no claim is outstanding: what it runs is known, and the rest is to be started. */
+inline look() {
+  printf("server %d: looks at its list\n", me);
+  looks[me]--;
+#ifdef RUN_WHAT_RUNS
+  found[me] = list_of(me);                                       /* breaks server.recovery.running */
+#else
+  found[me] = list_of(me) & ~in_hands(me);
+#endif
+#ifdef EMPTY_THE_LIST
+  list_of(me) = 0; require_never_lost();                         /* breaks server.remove.only */
+#endif
+  ready[me] = true
 }
 
-inline look_again() { step[me] = LOOK; looks[me] = LOOKS; found[me] = 0 }
+inline look_again() { ready[me] = false; looks[me] = LOOKS; found[me] = 0 }
 
-/* The server forgets what it holds, the run included. */
-inline forget() { drop(ran, held[me]); held[me] = NONE }
+inline forget(it) { drop(ran, it); at(me, it) = AWAY }
+
+/* What becomes of a job in hands that are cut off: a result is kept and published again, or forgotten;
+   a claim whose reply was lost was never known. What is forgotten is found on the list, if it is there. */
+inline keep_or_forget(it) {
+  if
+  :: at(me, it) == AWAY
+  :: at(me, it) != AWAY && has(ran, it) -> at(me, it) = PUBLISH  /* server.publish.again */
+  :: at(me, it) != AWAY -> forget(it)
+  fi
+}
 
 /* The connection dies: a command that is on its way is lost, or executed later. */
 inline cut_off() {
   if
 #ifndef CRASH_TABLE
-  :: step[me] == CLAIM || step[me] == PUBLISH && held[me] != FORBIDDEN || step[me] == REMOVE ->
-       late[me] = step[me]; late_job[me] = held[me]
+  :: claiming(me) -> late[me] = CLAIM; late_job[me] = 0
+  :: jobs_at(me, PUBLISH) & ~one(FORBIDDEN) ->
+       any_of(jobs_at(me, PUBLISH) & ~one(FORBIDDEN)); late[me] = PUBLISH; late_job[me] = job
+  :: jobs_at(me, REMOVE) -> any_of(jobs_at(me, REMOVE)); late[me] = REMOVE; late_job[me] = job
 #endif
   :: true
   fi
@@ -50,95 +82,94 @@ inline cut_off() {
 proctype server(byte me) {
 end:
   do
-  :: atomic { step[me] == LOOK ->
-       looks[me]--;
-       found[me] = list_of(me);
-       printf("server %d: looks at its list\n", me);
-#ifdef RUN_WHAT_RUNS
-       ;                                                         /* breaks server.recovery.running */
-#else
-       drop(found[me], held[me]);
-#endif
-#ifdef EMPTY_THE_LIST
-       list_of(me) = 0; require_never_lost();                    /* breaks server.remove.only */
-#endif
-       go_on() }
+  :: atomic { !ready[me] -> look() }
 
-  :: atomic { step[me] == CLAIM && queue ->
-       move();
-       printf("server %d: claims job %d\n", me, job);
-       held[me] = job; step[me] = HANDLE }
-
-  :: atomic { step[me] == CLAIM && looks[me] && late[me] != CLAIM ->
+  :: atomic { ready[me] && looks[me] && late[me] != CLAIM ->     /* server.recovery.second-look */
        printf("server %d: T has passed\n", me);
-       step[me] = LOOK }                                         /* server.recovery.second-look */
+       look() }
 
 #ifdef LOOK_WHILE_CLAIMING
-  :: atomic { step[me] == HANDLE && looks[me] ->                 /* breaks server.recovery.quiet */
-       printf("server %d: looks at its list before it has read the claim's reply\n", me);
-       looks[me]--; found[me] = list_of(me) }
+  :: atomic { ready[me] && looks[me] && jobs_at(me, HANDLE) ->   /* breaks server.recovery.quiet */
+       printf("server %d: looks at its list before it has read the reply to a claim\n", me);
+       looks[me]--; found[me] = list_of(me) & ~(in_hands(me) & ~jobs_at(me, HANDLE)) }
 #endif
 
-  :: atomic { step[me] == HANDLE && held[me] == MALFORMED ->
-       printf("server %d: pushes message %d to the dead list\n", me, held[me]);
+  :: atomic { ready[me] && found[me] && hand_free(me) ->
+       any_of(found[me]); drop(found[me], job);
+       at(me, job) = HANDLE }
+
+  :: atomic { claiming(me) && queue ->
+       move();
+       printf("server %d: claims job %d\n", me, job);
+       at(me, job) = HANDLE }
+
+  :: atomic { ready[me] && (jobs_at(me, HANDLE) & one(MALFORMED)) -> job = MALFORMED;
+       printf("server %d: pushes message %d to the dead list\n", me, job);
 #ifdef REMOVE_BEFORE_BURYING
-       remove(held[me]);                                         /* breaks server.dead-list.keeps */
+       remove(job);                                              /* breaks server.dead-list.keeps */
 #endif
-       add(dead, held[me]);
-       step[me] = REMOVE_DEAD }
+       add(dead, job);
+       at(me, job) = REMOVE_DEAD }
 
-  :: atomic { step[me] == HANDLE && held[me] != MALFORMED ->
-       printf("server %d: runs job %d\n", me, held[me]);
-       require(rerun_after_fault, !has(ran, held[me]));
+  :: atomic { ready[me] && (jobs_at(me, HANDLE) & ~one(MALFORMED)) ->
+       any_of(jobs_at(me, HANDLE) & ~one(MALFORMED));
+       printf("server %d: runs job %d\n", me, job);
+       require(rerun_after_fault, !has(ran, job));
 #ifdef EXACTLY_ONCE
-       require(runs_once, !has(ever_ran, held[me])); add(ever_ran, held[me]);
+       require(runs_once, !has(ever_ran, job)); add(ever_ran, job);
 #endif
 #ifdef CRASH_TABLE
        runs++;
 #endif
-       add(ran, held[me]);
-       step[me] = PUBLISH }
+       add(ran, job);
+       at(me, job) = PUBLISH }
 
 #ifdef REMOVE_BEFORE_PUBLISH
-  :: atomic { step[me] == PUBLISH && has(list_of(me), held[me]) ->
-       printf("server %d: removes job %d\n", me, held[me]);
-       remove(held[me]) }                                        /* breaks server.publish.before-remove */
+  :: atomic { ready[me] && (jobs_at(me, PUBLISH) & list_of(me)) ->
+       any_of(jobs_at(me, PUBLISH) & list_of(me));
+       printf("server %d: removes job %d\n", me, job);
+       remove(job) }                                             /* breaks server.publish.before-remove */
 #endif
 
-  :: atomic { step[me] == PUBLISH && held[me] != FORBIDDEN ->
-       printf("server %d: publishes the result of job %d\n", me, held[me]);
-       publish(held[me]);
-       step[me] = REMOVE }
+  :: atomic { ready[me] && (jobs_at(me, PUBLISH) & ~one(FORBIDDEN)) ->
+       any_of(jobs_at(me, PUBLISH) & ~one(FORBIDDEN));
+       printf("server %d: publishes the result of job %d\n", me, job);
+       publish(job);
+       at(me, job) = REMOVE }
 
-  :: atomic { step[me] == PUBLISH && held[me] == FORBIDDEN ->
-       printf("redis: forbids server %d to publish on the channel of job %d\n", me, held[me]);
+  :: atomic { ready[me] && (jobs_at(me, PUBLISH) & one(FORBIDDEN)) -> job = FORBIDDEN;
+       printf("redis: forbids server %d to publish on the channel of job %d\n", me, job);
 #ifdef RETRY_FORBIDDEN
-       step[me] = REFUSED }                                      /* breaks server.publish.noperm */
+       at(me, job) = REFUSED }                                   /* breaks server.publish.noperm */
 #else
-       add(dead, held[me]);
-       step[me] = REMOVE_DEAD }
+       add(dead, job);
+       at(me, job) = REMOVE_DEAD }
 #endif
 
-  :: atomic { step[me] == PUBLISH && held[me] != FORBIDDEN && fault_possible ->
-       printf("redis: refuses server %d's PUBLISH for job %d\n", me, held[me]);
-       fault(); refused = refused | (one(held[me]) & ~published);
-       step[me] = REFUSED }
+  :: atomic { ready[me] && (jobs_at(me, PUBLISH) & ~one(FORBIDDEN)) && fault_possible ->
+       any_of(jobs_at(me, PUBLISH) & ~one(FORBIDDEN));
+       printf("redis: refuses server %d's PUBLISH for job %d\n", me, job);
+       fault(); refused = refused | (one(job) & ~published);
+       at(me, job) = REFUSED }
 
 #ifdef GIVE_UP
-  :: atomic { step[me] == REFUSED -> forget(); go_on() }         /* breaks server.publish.again */
+  :: atomic { jobs_at(me, REFUSED) ->                            /* breaks server.publish.again */
+       any_of(jobs_at(me, REFUSED)); forget(job) }
 #endif
-  :: atomic { step[me] == REFUSED -> look_again() }              /* as a lost connection */
+  :: atomic { jobs_at(me, REFUSED) ->
+       any_of(jobs_at(me, REFUSED)); at(me, job) = PUBLISH;
+       keep_or_forget(0); keep_or_forget(1); keep_or_forget(2);
+       look_again() }                                            /* as a lost connection */
 
-  :: atomic {
-#ifdef PLAIN_PIPELINE
-       step[me] == REFUSED ||                                    /* breaks server.publish.refused */
-#endif
-       step[me] == REMOVE || step[me] == REMOVE_DEAD ->
-       printf("server %d: removes job %d\n", me, held[me]);
-       remove(held[me]);
-       step[me] = DONE }
+  :: atomic { ready[me] && finished(me) ->
+       any_of(finished(me));
+       printf("server %d: removes job %d\n", me, job);
+       remove(job);
+       at(me, job) = DONE }
 
-  :: atomic { step[me] == DONE -> held[me] = NONE; go_on() }     /* the reply to the removal is read */
+  :: atomic { ready[me] && jobs_at(me, DONE) ->                  /* the reply to the removal is read */
+       any_of(jobs_at(me, DONE));
+       at(me, job) = AWAY }
 
   :: atomic { working(me) && fault_possible ->
        printf("server %d: dies and is started again\n", me);
@@ -151,28 +182,25 @@ end:
 #ifdef RANDOM_LIST
        born[me] = !born[me];                                     /* breaks server.list.stable */
 #endif
+       ran = ran & ~in_hands(me);
+       at(me, 0) = AWAY; at(me, 1) = AWAY; at(me, 2) = AWAY;
+       look_again();
 #ifdef NO_LOOK_AT_START
-       forget(); found[me] = 0; looks[me] = 0; go_on() }         /* breaks server.recovery.first */
-#else
-       forget(); look_again() }
+       ready[me] = true; looks[me] = 0                           /* breaks server.recovery.first */
 #endif
+     }
 
   :: atomic { working(me) && fault_possible ->
        printf("server %d: loses its connection\n", me);
        fault(); cut_off();
-       if
-       :: has(ran, held[me])                                     /* keeps the result, publishes again */
-       :: forget()                                               /* or finds the job on the list, if it is there */
-       fi;
+       keep_or_forget(0); keep_or_forget(1); keep_or_forget(2);
+       look_again();
 #ifdef NO_RESCAN
-       looks[me] = 0; found[me] = 0; go_on() }                   /* breaks server.recovery.reconnect */
-#else
-       look_again() }
+       ready[me] = true; looks[me] = 0                           /* breaks server.recovery.reconnect */
 #endif
+     }
   od
 }
-
-#define arrived() late[me] = 0; late_job[me] = 0
 
 /* What a server's dead connection left on its way is executed late, or is gone when T has passed. */
 proctype wire(byte me) {
