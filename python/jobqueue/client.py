@@ -111,7 +111,7 @@ class Client:
         self._timer.close()
         with self._lock:
             jobs = self._unsettled.close()
-        self._settle(jobs, ConnectionLost, "the client was closed")
+        self._settle(jobs, ConnectionLost, "the client was closed before a result came")
 
     def __enter__(self) -> Self:
         return self
@@ -169,7 +169,8 @@ class Client:
     def _subscription_lost(self) -> None:
         with self._lock:
             jobs = self._unsettled.lost()
-        self._settle(jobs, ConnectionLost, "the subscription was lost, and perhaps the result")
+        event = "the client was closed" if self._closed else "the subscription was lost"
+        self._settle(jobs, ConnectionLost, f"{event} before a result came")
 
     def _push_lost(self, job_ids: Sequence[str], error: ConnectionLost) -> None:
         with self._lock:

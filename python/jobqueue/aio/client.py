@@ -124,7 +124,9 @@ class Client:
         await self._subscription.close()
         await self._pusher.close()
         self._timer.close()
-        self._settle(self._unsettled.close(), ConnectionLost, "the client was closed")
+        self._settle(
+            self._unsettled.close(), ConnectionLost, "the client was closed before a result came"
+        )
 
     async def __aenter__(self) -> Self:
         return self
@@ -176,7 +178,8 @@ class Client:
 
     def _subscription_lost(self) -> None:
         jobs = self._unsettled.lost()
-        self._settle(jobs, ConnectionLost, "the subscription was lost, and perhaps the result")
+        event = "the client was closed" if self._closed else "the subscription was lost"
+        self._settle(jobs, ConnectionLost, f"{event} before a result came")
 
     def _push_lost(self, job_ids: Sequence[str], error: ConnectionLost) -> None:
         jobs = self._unsettled.lost(job_ids)
