@@ -17,6 +17,8 @@ def main() -> None:
             "install it with: pip install 'jobqueue[cli]'\n"
         )
         sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
     cli.main()
 
 

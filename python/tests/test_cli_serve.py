@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from redis import Redis
 
 PACKAGES = Path(__file__).parents[1]
-PATIENCE_S = 30
+PATIENCE_S = 60  # only bounds what hangs
 
 APPLICATION = """
 import os
