@@ -165,6 +165,21 @@ def test_wrong_credentials_are_one_sentence(jobqueue: Command, redis_url: str, l
     assert "secret" not in ended.stderr
 
 
+@pytest.mark.parametrize("line", ["status", "requeue web-1"])
+def test_a_refusal_of_redis_is_one_sentence(jobqueue: Command, redis: Redis, line: str) -> None:
+    """Where Redis refuses a command, the status is 4, and the sentence says what Redis said."""
+    redis.set("job-queue", "no list")
+    redis.lpush("job-queue:in-process:web-1", "1")
+
+    ended = jobqueue(line)
+
+    assert (ended.status, ended.stdout) == (4, "")
+    assert_one_sentence(ended.stderr)
+    assert "refuses the command: " in ended.stderr
+    assert "WRONGTYPE" in ended.stderr
+    assert redis.llen("job-queue:in-process:web-1") == 1
+
+
 @pytest.mark.parametrize("line", ["run echo", "status", "requeue web-1", "dead list"])
 @pytest.mark.parametrize(
     "url",
