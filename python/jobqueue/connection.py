@@ -144,6 +144,7 @@ class Connection:
 
     def _refuse_to_connect_again(self, _: object) -> None:
         # redis-py connects in the middle of a send where somebody has disconnected its connection.
+        self._redis.disconnect()
         raise RedisConnectionError("redis-py was about to connect again by itself")
 
     def _skip_traces_of_pushes(self) -> None:

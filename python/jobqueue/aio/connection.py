@@ -143,8 +143,9 @@ class Connection:
         await self._redis.disconnect(nowait=True)
         await self._pool.release(self._redis)
 
-    def _refuse_to_connect_again(self, _: object) -> None:
+    async def _refuse_to_connect_again(self, _: object) -> None:
         # redis-py connects in the middle of a send where somebody has disconnected its connection.
+        await self._redis.disconnect(nowait=True)
         raise RedisConnectionError("redis-py was about to connect again by itself")
 
     def _skip_traces_of_pushes(self) -> None:

@@ -1,0 +1,240 @@
+"""What redis-py does behind one's back, on a real Redis and on one that says what it is told."""
+
+import asyncio
+import shlex
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from inspect import iscoroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jobqueue import Client, Server, pools
+from jobqueue.aio import pools as aio_pools
+from jobqueue.aio.connection import Connection as AioConnection
+from jobqueue.connection import Connection, Unreachable
+from jobqueue.errors import ConnectionLost
+from jobqueue.flows import Refusal, Refused
+from redis import Redis
+
+from tests.conftest import DEADLINE_S, Running
+
+PING = [(b"PING",)]
+SPEC = Path(__file__).parents[2] / "spec" / "protocol.md"
+
+
+class Half:
+    """A connection of either half, with the same blocking methods."""
+
+    def __init__(self, *, asynchronous: bool) -> None:
+        self._runner = asyncio.Runner() if asynchronous else None
+        self._connection: Any = None
+        self._pool: Any = None
+
+    def open(self, url: str) -> None:
+        """Connect."""
+        if self._runner:
+            self._pool = aio_pools.pool_of(url)
+            self._connection = self._call(AioConnection.open(self._pool, 0.5))
+        else:
+            self._pool = pools.pool_of(url)
+            self._connection = Connection(self._pool)
+
+    def drop(self) -> None:
+        """Disconnect as somebody else who has the pool may."""
+        self._call(self._pool.disconnect())
+
+    def end(self) -> None:
+        """Close it, and its loop."""
+        if self._connection is not None:
+            self.close()
+        if self._runner:
+            self._runner.run(asyncio.sleep(0))  # for transports to be closed
+            self._runner.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *arguments: self._call(getattr(self._connection, name)(*arguments))
+
+    def _call(self, returned: Any) -> Any:
+        return self._runner.run(returned) if self._runner and iscoroutine(returned) else returned
+
+
+@pytest.fixture(params=[False, True], ids=["threads", "asyncio"])
+def connect(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Half]]:
+    """Makes connections of one half, which are closed after the test."""
+    halves: list[Half] = []
+
+    def make(url: str) -> Half:
+        halves.append(Half(asynchronous=request.param))
+        halves[-1].open(url)
+        return halves[-1]
+
+    yield make
+    for half in halves:
+        half.end()
+
+
+@pytest.fixture
+def says() -> Iterator[Callable[[bytes], str]]:
+    """Makes servers that answer each write with the same bytes, and hang up where there are none."""
+    listeners: list[socket.socket] = []
+
+    def make(reply: bytes) -> str:
+        listener = socket.create_server(("127.0.0.1", 0))
+        listeners.append(listener)
+
+        def serve() -> None:
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:
+                    return
+                with connection:
+                    while connection.recv(4096) and reply:
+                        connection.sendall(reply)
+
+        threading.Thread(target=serve, daemon=True).start()
+        return f"redis://127.0.0.1:{listener.getsockname()[1]}"
+
+    yield make
+    for listener in listeners:
+        listener.close()
+
+
+def test_commands_are_answered_in_order(
+    connect: Callable[[str], Half], redis: Redis, redis_url: str
+) -> None:
+    """One write, and as many replies; an error is a value, in EXEC's reply, too."""
+    redis.set("text", "no list")
+    connection = connect(redis_url)
+
+    connection.send([*PING, (b"LPUSH", b"text", b"1"), (b"MULTI",), (b"LPUSH", b"text", b"1")])
+    connection.send([(b"EXEC",)])
+
+    pong, refused, began, queued, (executed,) = connection.receive(5)
+    assert (pong, began, queued) == (b"PONG", b"OK", b"QUEUED")
+    assert refused == executed
+    assert isinstance(refused, Refusal)
+    assert (refused.code, refused.text[:9]) == ("WRONGTYPE", "WRONGTYPE")
+
+
+def test_redis_py_never_connects_again(connect: Callable[[str], Half], redis_url: str) -> None:
+    """server.recovery.reconnect: a new connection is one that the server knows of."""
+    connection = connect(redis_url)
+    connection.send(PING)
+    assert connection.receive(1) == [b"PONG"]
+
+    connection.drop()
+
+    for _ in range(2):
+        with pytest.raises(ConnectionLost, match="by itself"):
+            connection.send(PING)
+
+
+def test_an_unblocked_claim_is_a_refusal(
+    connect: Callable[[str], Half], says: Callable[[bytes], str]
+) -> None:
+    """Section 8: redis-py takes what a failover says to a blocked client for a mere error."""
+    connection = connect(says(b"-UNBLOCKED force unblock from blocking operation\r\n"))
+
+    connection.send(PING)
+
+    (refusal,) = connection.receive(1)
+    assert refusal.code == "UNBLOCKED"
+
+
+def test_no_answer_is_a_lost_connection(
+    connect: Callable[[str], Half],
+    redis: Redis,
+    redis_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """server.recovery.block: a dead peer is noticed, and redis-py doesn't try again."""
+    monkeypatch.setattr(pools, "PATIENCE_SECONDS", 0.2)
+    connection = connect(redis_url)
+    redis.client_pause(1_000)
+
+    connection.send(PING)
+
+    with pytest.raises(ConnectionLost):
+        connection.receive(1)
+    redis.client_unpause()
+
+
+@pytest.mark.parametrize(
+    "reply,error",
+    [
+        (b"", ConnectionLost),
+        (b"-WRONGPASS invalid username-password pair\r\n", Unreachable),
+        (b"-ERR max number of clients reached\r\n", ConnectionLost),
+        (b"-LOADING Redis is loading the dataset in memory\r\n", ConnectionLost),
+    ],
+    ids=["hang-up", "password", "full", "loading"],
+)
+def test_a_handshake_that_fails(
+    connect: Callable[[str], Half],
+    says: Callable[[bytes], str],
+    reply: bytes,
+    error: type[ConnectionLost],
+) -> None:
+    """server.connection.survives: a connection lost on the way in is tried again, a refusal told."""
+    url = says(reply).replace("//", "//user:hush@")
+
+    with pytest.raises(ConnectionLost) as caught:
+        connect(url)
+
+    assert type(caught.value) is error
+    assert "hush" not in str(caught.value)
+
+
+def test_a_refused_subscription_is_a_lost_connection(
+    connect: Callable[[str], Half], redis: Redis, redis_url: str
+) -> None:
+    """Section 8: a client that may not subscribe pushes nothing."""
+    rules = "on >secret resetchannels allkeys +@all"
+    redis.execute_command("ACL", "SETUSER", "deaf", *rules.split())  # type: ignore[no-untyped-call]
+    connection = connect(redis_url.replace("//", "//deaf:secret@"))
+
+    with pytest.raises(Refused, match="NOPERM"):
+        connection.subscribe("job-queue:results:1")
+
+
+def test_messages_come_one_by_one(
+    connect: Callable[[str], Half], redis: Redis, redis_url: str
+) -> None:
+    """client.settle.result: under RESP2 and RESP3 alike."""
+    for protocol in (2, 3):
+        connection = connect(f"{redis_url}?protocol={protocol}")
+        connection.subscribe("a channel")
+
+        redis.publish("a channel", b"\xff 1")
+        redis.publish("a channel", b"2")
+
+        assert [list(connection.next_push()) for _ in range(2)] == [
+            [b"message", b"a channel", b"\xff 1"],
+            [b"message", b"a channel", b"2"],
+        ]
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_the_least_acl_suffices(redis: Redis, redis_url: str, protocol: int) -> None:
+    """client.security.least-acl, server.security.least-acl: with all that redis-py asks for, too."""
+    text = SPEC.read_text("utf-8")
+    for party in ("client", "server"):
+        block = text.partition(f"```acl {party}\n")[2].partition("```")[0]
+        redis.execute_command(*shlex.split(block))  # type: ignore[no-untyped-call]
+    urls = [
+        redis_url.replace("//", f"//jobqueue-{party}:secret@") + f"?protocol={protocol}"
+        for party in ("client", "server")
+    ]
+    server = Server(urls[1], processor="least", block_timeout=0.2)
+    server.on("echo", lambda parameters: parameters)
+    running = Running(server)
+
+    redis.lpush("job-queue", "junk")
+    with Client(urls[0]) as client:
+        assert client.run("echo", 1, timeout=DEADLINE_S).result() == 1
+    running.stop()
+
+    assert redis.lrange("job-queue:dead", 0, -1) == [b"junk"]
