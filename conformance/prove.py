@@ -39,18 +39,6 @@ Tests: TypeAlias = dict[str, list[SuiteTest]]  # by program
 BUILD = ROOT / "build" / "proof"
 KILLS = CONFORMANCE / "KILLS.md"
 PARTS = ("gates", "matrix", "panels", "model")
-# Tests that most mutants pass, tried in turn to show that one starts.
-CLEAN = {
-    "server": (
-        "test_smoke.py::test_server_answers_one_job",
-        "test_server_stop.py::test_an_idle_server_exits",
-        "test_server_dead.py::test_dead_messages_leave_the_list",
-    ),
-    "client": (
-        "test_smoke.py::test_client_settles_one_job",
-        "test_client_push.py::test_a_job_is_pushed_once",
-    ),
-}
 
 
 @dataclass
@@ -251,9 +239,7 @@ def _discover(proof: Proof, tests: Tests) -> int:
         proof.order(
             each.label,
             matrix.manifest(each.program, each.name),
-            tuple(
-                dict.fromkeys((*matrix.candidates(each, tests[each.program]), *CLEAN[each.program]))
-            ),
+            matrix.candidates(each, tests[each.program]),
             limit_s=240.0,
         )
         for each in chosen

@@ -35,7 +35,7 @@ class Connection:
             if parts.password is not None:
                 names = [unquote(parts.username)] if parts.username else []
                 self.call("AUTH", *names, unquote(parts.password))
-            if parts.path.strip("/"):
+            if parts.path.strip("/0"):
                 self.call("SELECT", parts.path.strip("/"))
         except BaseException:
             self.close()

@@ -27,6 +27,8 @@ FEATURES = {
     "client": ("concurrent-client",),
 }
 BASE = "base"
+# What most mutants satisfy: their tests show that one starts.
+CLEAN = ("server.stop.exit", "server.dead.removed", "client.job.id", "client.timeout.settles")
 HEADER = """\
 # The mutants: correct programs with one seeded bug each, the requirement that it breaks, the tests that notice, and
 # tests that it still passes. An equivalent mutant gives its reason in place of both. `prove.py --discover` fills in
@@ -36,7 +38,7 @@ HEADER = """\
 
 @dataclass(frozen=True)
 class Mutant:
-    """One entry of mutants.toml; `program` is `server` or `client`."""
+    """One entry of mutants.toml; `program` is `server` or `client`, and `hangs` says that the bug is a hang."""
 
     program: str
     name: str
@@ -45,6 +47,7 @@ class Mutant:
     killed_by: tuple[str, ...] = ()
     clean: tuple[str, ...] = ()
     equivalent: str | None = None
+    hangs: bool = False
 
     @property
     def label(self) -> str:
@@ -69,6 +72,7 @@ def read(path: Path = TABLE) -> list[Mutant]:
             killed_by=tuple(each.get("killed-by", ())),
             clean=tuple(each.get("clean", ())),
             equivalent=each.get("equivalent"),
+            hangs=each.get("hangs", False),
         )
         for program in FEATURES
         for each in written[program]
@@ -81,6 +85,7 @@ def write(mutants: Iterable[Mutant], path: Path = TABLE) -> None:
     for each in mutants:
         lines = [f"[[{each.program}]]", f"name = {_string(each.name)}"]
         lines += [f"requirement = {_string(each.requirement)}", f"bug = {_string(each.bug)}"]
+        lines += ["hangs = true"] if each.hangs else []
         if each.equivalent is not None:
             lines.append(f"equivalent = {_string(each.equivalent)}")
         else:
@@ -144,11 +149,15 @@ def judge(mutant: Mutant, session: Session) -> list[str]:
                 found.append(f"not clean: {test} fails, too ({_said(end)})")
         elif end.how == "passed":
             found.append(f"survives {test}")
-        elif end.how != "failed":
+        elif not _kills(end, mutant):
             found.append(f"broken: {test} ends by no assertion of the suite ({_said(end)})")
-        elif end.blamed != mutant.requirement:
-            found.append(f"killed by an assertion about {end.blamed} in {test}")
+        elif mutant.requirement not in end.blamed:
+            found.append(f"killed by an assertion about {', '.join(end.blamed)} in {test}")
     return found
+
+
+def _kills(end: Ended, mutant: Mutant) -> bool:
+    return end.how == "failed" or (end.how == "hung" and mutant.hangs)
 
 
 def judge_base(session: Session) -> list[str]:
@@ -163,15 +172,18 @@ def _said(end: Ended) -> str:
 
 
 def candidates(mutant: Mutant, tests: Iterable[SuiteTest]) -> tuple[str, ...]:
-    """The tests that might kill a mutant: those of its requirement."""
-    return tuple(each.id for each in tests if mutant.requirement in each.requirements)
+    """The tests that might kill a mutant, and some that most pass, which show that it starts."""
+    named = {mutant.requirement, *CLEAN}
+    return tuple(
+        each.id for each in tests if named & {*each.requirements} or each.file == "test_smoke.py"
+    )
 
 
 def discovered(mutant: Mutant, session: Session, most: int = 2) -> Mutant:
     """The mutant with the quickest of the tests that killed it, and those that it passed."""
     by_time = sorted(session.ended, key=lambda end: (round(end.took_s, 1), end.test))
     killers = [
-        end.test for end in by_time if end.how == "failed" and end.blamed == mutant.requirement
+        end.test for end in by_time if _kills(end, mutant) and mutant.requirement in end.blamed
     ]
     passed = [end.test for end in by_time if end.how == "passed"]
     return replace(mutant, killed_by=tuple(killers[:most]), clean=tuple(passed[:most]))

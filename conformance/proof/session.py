@@ -24,6 +24,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from jobqueue_conformance import data
+from jobqueue_conformance.bell import Hung
+from jobqueue_conformance.run import requirements_of
 from jobqueue_conformance.verdicts import Failure
 
 if TYPE_CHECKING:
@@ -38,11 +40,15 @@ FIXTURE_LABELS = {"id", "why", "outcome", "requirements"}
 
 @dataclass(frozen=True)
 class Ended:
-    """How one test ended: `passed`, `failed` by an assertion about a requirement, or `error`."""
+    """How one test ended.
+
+    `how` is `passed`, `failed` by an assertion, `hung` where nothing came before a deadline, `skipped`
+    or `error`; `blamed` are the requirements that the assertion is about.
+    """
 
     test: str
     how: str
-    blamed: str | None = None
+    blamed: tuple[str, ...] = ()
     message: str = ""
     took_s: float = 0.0
 
@@ -106,9 +112,7 @@ class Recorder:
         self.session.tests = [
             SuiteTest(
                 id=short(item.nodeid),
-                requirements=tuple(
-                    each for marker in item.iter_markers("requirement") for each in marker.args
-                ),
+                requirements=requirements_of(item),
                 docstring=getattr(getattr(item, "function", None), "__doc__", None) or "",
                 file=item.path.name,
             )
@@ -121,17 +125,24 @@ class Recorder:
         error = call.excinfo.value if call.excinfo is not None else None
         if error is None and call.when != "call":
             return
-        how, blamed = "passed", None
-        if isinstance(error, Failure):
-            how, blamed = "failed", error.requirement
-        elif error is not None:
-            how = "skipped" if isinstance(error, pytest.skip.Exception) else "error"
-        ended = Ended(short(item.nodeid), how, blamed, str(error or ""), call.duration)
+        ids = requirements_of(item)
+        blamed = (error.requirement,) if isinstance(error, Failure) else ids
+        ended = Ended(short(item.nodeid), _how(error), blamed, str(error or ""), call.duration)
         earlier = self.session.ended[-1] if self.session.ended else None
         if earlier is not None and earlier.test == ended.test:
             self.session.ended.pop()  # a teardown that fails after the call is the test's end
             ended = earlier if earlier.how != "passed" else ended
         self.session.ended.append(ended)
+
+
+def _how(error: BaseException | None) -> str:
+    if error is None:
+        return "passed"
+    if isinstance(error, pytest.skip.Exception):
+        return "skipped"
+    if isinstance(error, Hung):
+        return "hung"
+    return "failed" if isinstance(error, AssertionError) else "error"
 
 
 class Watched(dict[str, Any]):
@@ -256,7 +267,7 @@ def _result(order: Order, *, late: bool) -> Session:
             SuiteTest(**{**each, "requirements": tuple(each["requirements"])})
             for each in written["tests"]
         ],
-        ended=[Ended(**each) for each in written["ended"]],
+        ended=[Ended(**{**each, "blamed": tuple(each["blamed"])}) for each in written["ended"]],
         fixtures_read=set(written["fixtures_read"]),
         problem=written["problem"],
         took_s=written["took_s"],

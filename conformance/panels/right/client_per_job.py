@@ -22,7 +22,7 @@ class Line:
         self.reader = hiredis.Reader()
         if url.password:
             self.ask("AUTH", *filter(None, [unquote(url.username or "")]), unquote(url.password))
-        if url.path[1:]:
+        if url.path[1:] not in {"", "0"}:
             self.ask("SELECT", url.path[1:])
 
     def send(self, *command: str | bytes) -> None:
@@ -92,6 +92,13 @@ def run(call: dict[str, Any]) -> dict[str, Any]:
 def settle(channel: str, results: Line, pushes: Line, until: float | None) -> dict[str, Any]:
     unanswered = [pushes]
     while True:
+        for line in (results, *unanswered):
+            while (reply := line.reader.gets()) is not False:
+                outcome = judge(reply)
+                if outcome is not None:
+                    return outcome
+                if line is pushes:
+                    unanswered = []
         for line in wait([results, *unanswered], until):
             try:
                 line.receive()
@@ -102,13 +109,6 @@ def settle(channel: str, results: Line, pushes: Line, until: float | None) -> di
                     unanswered = []
                 else:
                     results = again(channel, until)
-                break
-            while (reply := line.reader.gets()) is not False:
-                outcome = judge(reply)
-                if outcome is not None:
-                    return outcome
-                if line is pushes:
-                    unanswered = []
 
 
 def again(channel: str, until: float) -> Line:

@@ -80,6 +80,8 @@ class Driver:
             self.reader = hiredis.Reader()
             user = [unquote(URL.username or "default"), unquote(URL.password or "")]
             self.send("HELLO", "3", *(["AUTH", *user] if URL.password else []))
+            if URL.path.strip("/0"):
+                self.send("SELECT", URL.path[1:])
             self.send("SUBSCRIBE", CHANNEL)
         except OSError as problem:
             self.lose(problem)

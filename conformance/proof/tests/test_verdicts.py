@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 ID = "server.remove.finished"
 MUTANT = Mutant("server", "remove-never", ID, "nothing is removed", ("t.py::kills",), ("t.py::ok",))
 SPEC = {ID: Requirement(ID, "MUST", "server", None, "The server MUST …", None)}
-KILL = Ended("t.py::kills", "failed", ID, "server.remove.finished: …")
+KILL = Ended("t.py::kills", "failed", (ID,), "server.remove.finished: …")
 CLEAN = Ended("t.py::ok", "passed")
 
 
@@ -28,23 +28,33 @@ def test_a_kill_is_an_assertion_about_the_requirement() -> None:
     assert matrix.judge(MUTANT, Session(ended=[KILL, CLEAN])) == []
 
 
+def test_a_hang_is_killed_by_a_deadline() -> None:
+    """A mutant whose bug is a hang is killed by a test that waits in vain."""
+    hangs = replace(MUTANT, hangs=True)
+    assert matrix.judge(hangs, Session(ended=[replace(KILL, how="hung"), CLEAN])) == []
+
+
 @pytest.mark.parametrize(
     "session, complaint",
     [
         (Session(ended=[Ended("t.py::kills", "passed"), CLEAN]), "survives t.py::kills"),
         (
-            Session(ended=[replace(KILL, blamed="server.run.goes-on"), CLEAN]),
+            Session(ended=[replace(KILL, blamed=("server.run.goes-on",)), CLEAN]),
             "killed by an assertion",
         ),
         (
             Session(ended=[replace(KILL, how="error"), CLEAN]),
             "broken: t.py::kills ends by no assertion",
         ),
+        (
+            Session(ended=[replace(KILL, how="hung"), CLEAN]),
+            "broken: t.py::kills ends by no assertion",
+        ),
         (Session(ended=[KILL, replace(KILL, test="t.py::ok")]), "not clean: t.py::ok"),
         (Session(ended=[KILL]), "broken: there is no test t.py::ok"),
         (Session(problem="hung: no end within 60 s"), "broken: hung"),
     ],
-    ids=["survivor", "other requirement", "error", "not clean", "no such test", "hang"],
+    ids=["survivor", "other requirement", "error", "timeout", "not clean", "no such test", "hang"],
 )
 def test_anything_else_is_no_kill(session: Session, complaint: str) -> None:
     """A survivor, a kill for another reason, and a program that doesn't start are told apart."""
@@ -72,7 +82,12 @@ def test_the_table_is_complete(mutants: list[Mutant], complaint: str) -> None:
 def test_the_table_reads_as_it_was_written(tmp_path: Path) -> None:
     """Writing the table and reading it again changes nothing."""
     odd = replace(MUTANT, program="client", bug='says "no"\\', killed_by=("t.py::x[\\n]",))
-    mutants = [MUTANT, replace(MUTANT, equivalent="same effect", killed_by=(), clean=()), odd]
+    mutants = [
+        MUTANT,
+        replace(MUTANT, hangs=True),
+        replace(MUTANT, equivalent="same effect", killed_by=(), clean=()),
+        odd,
+    ]
     matrix.write(mutants, tmp_path / "mutants.toml")
     assert matrix.read(tmp_path / "mutants.toml") == mutants
 
