@@ -10,7 +10,6 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from unittest.mock import patch
 
@@ -18,12 +17,14 @@ import pytest
 from jobqueue.cli.target import load
 from jobqueue.cli.terminal import Fault
 
+from tests.cli.conftest import PACKAGES
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from redis import Redis
 
-PACKAGES = Path(__file__).parents[1]
 PATIENCE_S = 60  # only bounds what hangs
 
 APPLICATION = """
