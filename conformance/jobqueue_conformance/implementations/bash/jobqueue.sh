@@ -15,16 +15,16 @@ if [[ $1 == server ]]; then list=${JOBQUEUE_IN_PROCESS:-$queue:in-process:${JOBQ
     *) sha=$found; printf '%s\n' "${found[1]}" >&"${jq[1]}"; read -r seconds reply <&"${jq[0]}" || exit; [[ $seconds == 0 ]] || sleep "$seconds" ;;
   esac; done
 else channel=$queue:results:$(uuidgen 2>/dev/null || cat /proc/sys/kernel/random/uuid)
-  subscribe() { "${redis[@]}" --no-raw SUBSCRIBE "$channel" >&"$events" 2>&1 & subscriber=$!; }
-  while IFS= read -r line || [[ $line ]]; do id=$((id + 1)) pushed='' outcome='' pusher='' timer=''; exec {events}<> <(:); subscribe
+  trap 'kill $(jobs -rp) 2>/dev/null' EXIT
+  subscribe() { "${redis[@]}" --no-raw SUBSCRIBE "$channel" >&"$events" 2>&1 & }
+  while IFS= read -r line || [[ $line ]]; do id=$((id + 1)) pushed='' outcome=''; kill $(jobs -rp) 2>/dev/null; exec {events}<> <(:); subscribe
     mapfile -t call < <(jq -c --arg channel "$channel" --arg id "$id" '.seq, {method, parameters, $channel, $id}, (.timeout_ms | values / 1000)' <<<"$line")
-    [[ ! ${call[2]} ]] || { read -rt "${call[2]}" <> <(:); echo timeout; } >&"$events" & timer=$!
+    [[ ! ${call[2]} ]] || { read -rt "${call[2]}" <> <(:); echo timeout; } >&"$events" & # client.timeout.local
     while [[ ! $outcome ]] && read -r event <&"$events"; do case $pushed$event in
-      '3) (integer)'*) pushed=1; printf %s "${call[1]}" | "${redis[@]}" --no-raw -x LPUSH "$queue" >&"$events" 2>&1 & pusher=$! ;;
+      '3) (integer)'*) pushed=1; "${redis[@]}" --no-raw -x LPUSH "$queue" < <(printf %s "${call[1]}") >&"$events" 2>&1 & ;; # client.subscribe.before-push
       *'3) "'*) outcome=$(printf -- "$(sed 's/^3) "//; s/"$//; s/%/%%/g' <<<"$event")" | jq -Rsc -L . --arg id "$id" 'include "jobqueue"; outcome($id)') ;;
       *timeout) outcome='{"timeout":true}' ;;
       [CE]* | '(error)'* | '1(error)'*) outcome='{"error":{"code":"not-queued","message":"it was not pushed"}}' ;;
-      1[CE]* | 2[CE\(]*) pushed=2; kill "$subscriber" 2>/dev/null; sleep .1; subscribe # client.lost.waits, client.lost.settles
-        [[ ${call[2]} ]] || outcome='{"error":{"code":"connection-lost","message":"it may have run"}}' ;;
-    esac; done; kill "$subscriber" $pusher $timer 2>/dev/null; exec {events}>&-; printf '{"seq":%s,%s\n' "${call[0]}" "${outcome:1}"
+      1[CE]* | 2[CE\(]*) [[ ${call[2]} ]] || outcome='{"error":{"code":"connection-lost","message":"it may have run"}}'; pushed=2; sleep .1; subscribe ;;
+    esac; done; exec {events}>&-; printf '{"seq":%s,%s\n' "${call[0]}" "${outcome:1}"
   done; fi

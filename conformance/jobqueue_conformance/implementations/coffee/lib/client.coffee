@@ -34,7 +34,7 @@ class Client
         throw new RangeError "timeoutMs is a number from 0 to #{MAX_TIMEOUT_MS}"
       id = "#{@pushed += 1}" # client.job.id
       message = encodeJob {method, parameters, channel: @channel, id}
-      entry = {resolve, reject, exposed: no}
+      entry = {resolve, reject, mayRun: no}
       if timeoutMs?
         expire = => @settle id, error: new JobTimeout timeoutMs # client.timeout.settles
         entry.timer = setTimeout expire, 1 + Math.ceil timeoutMs # client.timeout.local: timers may be a fraction early
@@ -57,14 +57,14 @@ class Client
     catch error
       return @settle id, error: new JobError 'not-queued', "Redis can't be reached: #{reason error}"
     return unless entry = @pending.get id # its timeout was shorter than the way to Redis
-    entry.exposed = yes
+    entry.mayRun = yes
     try
       await redis.lPush @queue, message # client.push.left, client.push.once
     catch error
       if error instanceof ErrorReply # client.settle.not-queued
         @settle id, error: new JobError 'not-queued', error.message
       else
-        @expose id, error
+        @loseJob id, error
     return
 
   connected: ->
@@ -79,12 +79,12 @@ class Client
     catch error
       connection.close()
       throw error
-    connection.lost.then (error) => @lose error
+    connection.lost.then (error) => @loseConnection error
     connection
 
   receive: (message) =>
     result = decodeResult message
-    @settle result.id, result if result # client.ignore.malformed
+    @settle result.id, result if result # client.settle.result, client.ignore.malformed
     return
 
   settle: (id, {error, value}) ->
@@ -95,13 +95,14 @@ class Client
     return
 
   # A job whose push or result was on the lost connection waits for its timeout, or fails where it has none.
-  expose: (id, error) ->
-    return unless (entry = @pending.get id)?.exposed and not entry.timer # client.lost.waits
+  loseJob: (id, error) ->
+    return unless (entry = @pending.get id)?.mayRun and not entry.timer # client.lost.waits
     @settle id, error: new JobError 'connection-lost', "the job may have run: #{reason error}" # client.lost.settles
 
-  lose: (error) ->
+  # client.lost.resubscribes: here where jobs go on waiting, otherwise with the next job.
+  loseConnection: (error) ->
     @connection = null
-    @expose id, error for id from [@pending.keys()...]
+    @loseJob id, error for id from [@pending.keys()...]
     attempt = 0
     while @pending.size
       try return await @connected()
