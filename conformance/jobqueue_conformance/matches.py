@@ -24,6 +24,11 @@ def reply_naming(key: str) -> Callable[[Passage], bool]:
     return lambda passage: passage.kind == REPLY and key.encode() in passage.arguments
 
 
+def subscribed(passage: Passage) -> bool:
+    """The reply that a subscription stands."""
+    return passage.kind == REPLY and b"\r\nsubscribe\r\n" in passage.frame
+
+
 def message(*jobs: Job) -> Callable[[Passage], bool]:
     """A published message that carries the id of one of the jobs, on its way to a subscriber."""
     return lambda passage: _about(passage, MESSAGE, jobs)

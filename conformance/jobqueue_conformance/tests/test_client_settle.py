@@ -16,12 +16,19 @@ from jobqueue_conformance.pytest_fixtures import StartClient
 from jobqueue_conformance.redis_server import RedisServer
 from jobqueue_conformance.vectors import Vector, message, vectors
 from jobqueue_conformance.verdicts import Unsupported, require
-from jobqueue_conformance.wire import equal, written
+from jobqueue_conformance.wire import WIRE_CODES, equal, written
 
 SETTLING = vectors("results", "value", "error")
 IGNORED = vectors("results", "ignored")
 ODD = vectors("results", "either")
 SENTINEL = "the result that settles"
+ERROR = {"code": "a.b", "message": "c"}
+BOTH: list[dict[str, Any]] = [
+    {"result": 1, "error": None},
+    {"result": None, "error": ERROR},
+    {"error": ERROR, "result": 1},
+    {"error": False, "result": 1},
+]
 USER, PASSWORD = "somebody", "pass"
 # How Redis is made to refuse a push, and how it is healed.
 REFUSALS: dict[str, tuple[Callable[[Redis, str], object], Callable[[Redis, str], object]]] = {
@@ -108,6 +115,54 @@ def test_what_settles_nothing_is_ignored(
         )
 
 
+@pytest.mark.requirement("client.settle.error", "client.settle.result")
+@pytest.mark.parametrize("code", sorted(WIRE_CODES))
+def test_every_registered_code_settles(client: StartClient, peer: Peer, code: str) -> None:
+    """An error with a code of the registry settles its job, as the first result does."""
+    driver = client()
+    seq = driver.submit("echo", code, timeout_ms=GUARD_MS)
+    job = peer.claim()
+
+    peer.answer(job, error={"code": code, "message": "told"})
+    peer.publish(job.channel, written(id=job.id, result="too late"))
+    outcome = driver.outcome(seq)
+
+    require(
+        outcome.kind == "error",
+        "client.settle.result",
+        expected=f"the error {code}",
+        got=outcome,
+    )
+    require(
+        (outcome.code, outcome.message) == (code, "told"),
+        "client.settle.error",
+        expected=f"the error {code} as it came",
+        got=outcome,
+    )
+
+
+@pytest.mark.requirement("client.ignore.malformed")
+@pytest.mark.parametrize("members", BOTH, ids=str)
+def test_a_message_with_result_and_error_is_no_result(
+    client: StartClient, peer: Peer, members: dict[str, Any]
+) -> None:
+    """A message that has both members settles nothing, even where one of them is null."""
+    driver = client()
+    seq = driver.submit("echo", "both", timeout_ms=GUARD_MS)
+    job = peer.claim()
+
+    peer.publish(job.channel, written(id=job.id, **members))
+    peer.answer(job, result=SENTINEL)
+    outcome = driver.outcome(seq)
+
+    require(
+        outcome.value == SENTINEL,
+        "client.ignore.malformed",
+        expected="the result behind the message with both members",
+        got=outcome,
+    )
+
+
 @pytest.mark.requirement("client.ignore.malformed")
 def test_an_odd_message_for_nobody_is_survived(client: StartClient, peer: Peer) -> None:
     """A message outside the portable set that is for no job of the client's leaves it as it was."""
@@ -130,19 +185,12 @@ def test_an_odd_message_for_nobody_is_survived(client: StartClient, peer: Peer) 
 
 @pytest.mark.requirement("client.ignore.unknown")
 def test_an_id_is_matched_character_for_character(client: StartClient, peer: Peer) -> None:
-    """A result whose id differs from the job's in case, type or blanks alone isn't the job's."""
+    """A result whose id differs from the job's in case or blanks alone isn't the job's."""
     driver = client()
     seq = driver.submit("echo", "matched", timeout_ms=GUARD_MS)
     job = peer.claim()
-    alike: set[Any] = {
-        job.id.upper(),
-        job.id.lower(),
-        job.id.title(),
-        job.id.swapcase(),
-        f"{job.id}.0",
-    }
+    alike = {job.id.upper(), job.id.lower(), job.id.title(), job.id.swapcase(), f"{job.id}.0"}
     alike |= {job.id[:-1], job.id[1:], f"0{job.id}", f"+{job.id}", f"{job.id}\n", f"\ufeff{job.id}"}
-    alike |= {int(job.id)} if job.id.isdecimal() else set()
 
     for other in alike - {job.id, ""}:
         peer.publish(job.channel, written(id=other, result=f"of {other!r}"))
@@ -153,6 +201,27 @@ def test_an_id_is_matched_character_for_character(client: StartClient, peer: Pee
         outcome.value == SENTINEL,
         "client.ignore.unknown",
         expected=f"the result whose id is {job.id!r}",
+        got=outcome,
+    )
+
+
+@pytest.mark.requirement("client.ignore.malformed")
+def test_an_id_that_is_no_string_is_none(client: StartClient, peer: Peer) -> None:
+    """A message whose id is a number, an array or an object with the job's id in it settles nothing."""
+    driver = client()
+    seq = driver.submit("echo", "no string", timeout_ms=GUARD_MS)
+    job = peer.claim()
+
+    number = [int(job.id)] if job.id.isdecimal() else []
+    for other in (*number, [job.id], {"id": job.id}, {job.id: job.id}):
+        peer.publish(job.channel, written(id=other, result=f"of {other!r}"))
+    peer.answer(job, result=SENTINEL)
+    outcome = driver.outcome(seq)
+
+    require(
+        outcome.value == SENTINEL,
+        "client.ignore.malformed",
+        expected=f"the result whose id is the string {job.id!r}",
         got=outcome,
     )
 

@@ -4,15 +4,19 @@ import time
 
 import pytest
 
+from jobqueue_conformance import matches
 from jobqueue_conformance.bell import Bell
 from jobqueue_conformance.calls import let_time_out
+from jobqueue_conformance.keys import Keys
 from jobqueue_conformance.peer import Peer
-from jobqueue_conformance.pytest_fixtures import StartClient
+from jobqueue_conformance.pytest_fixtures import Pace, StartClient
+from jobqueue_conformance.tap import Tap
 from jobqueue_conformance.verdicts import require
 from jobqueue_conformance.wire import written
 
 ROUNDING_MS = 10  # timers fire early by a tick
 NOISE_EVERY_S, NOISE_S = 0.02, 6.0
+PATIENT_S = 1.5
 
 
 @pytest.mark.requirement("client.timeout.local", "client.timeout.settles")
@@ -54,6 +58,51 @@ def test_a_result_in_time_settles(client: StartClient, peer: Peer, bell: Bell) -
         "client.timeout.local",
         expected="the result",
         got=outcome,
+    )
+
+
+@pytest.mark.requirement("client.settle.result")
+def test_a_job_without_a_timeout_waits(client: StartClient, peer: Peer, bell: Bell) -> None:
+    """A job without a timeout is settled by a result that takes its time."""
+    driver = client()
+    seq = driver.submit("echo", "patient")
+    job = peer.claim()
+
+    bell.happens(lambda: driver.outcomes(seq), PATIENT_S)
+    peer.answer(job, result="at last")
+    outcome = driver.outcome(seq)
+
+    require(
+        outcome.value == "at last",
+        "client.settle.result",
+        expected=f"the result, after {PATIENT_S:g} s",
+        got=outcome,
+    )
+
+
+@pytest.mark.requirement("client.timeout.settles")
+def test_a_timeout_is_counted_from_the_call(
+    client: StartClient, keys: Keys, tap: Tap, pace: Pace
+) -> None:
+    """A job whose push is answered late is timed out sooner than its timeout after that answer."""
+    slowness = pace.deadline_s / Pace().deadline_s
+    timeout_s, held_s = 2.0 * slowness, 1.5 * slowness
+    driver = client()
+    hold = tap.hold(matches.reply_naming(keys.queue))
+    seq = driver.submit("echo", "from the call", timeout_ms=int(timeout_s * 1000))
+    hold.wait()
+
+    tap.bell.happens(lambda: driver.outcomes(seq), held_s)
+    hold.release()
+    answered_s = time.monotonic()
+    outcome = driver.outcome(seq)
+    after_s = time.monotonic() - answered_s
+
+    require(
+        outcome.kind == "timeout" and after_s < timeout_s - ROUNDING_MS / 1000,
+        "client.timeout.settles",
+        expected=f"a timeout about {timeout_s - held_s:g} s after the push was answered",
+        got=f"{outcome} after {after_s:.1f} s",
     )
 
 

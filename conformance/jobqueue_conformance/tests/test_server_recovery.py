@@ -115,6 +115,35 @@ def test_a_crash_during_recovery_loses_nothing(
     peer.wait_gone(*(job.message for job in jobs), requirement="server.recovery.first")
 
 
+@pytest.mark.requirement("server.recovery.first", "server.list.own")
+def test_two_servers_share_a_queue_of_which_one_is_killed(server: StartServer, peer: Peer) -> None:
+    """Of 200 jobs that two servers share, each has its result, though one is killed and comes back."""
+    jobs = [peer.push("echo", number) for number in range(200)]
+    lasting, victim = server("lasting"), server("victim")
+
+    peer.result(jobs[20])
+    victim.kill()
+    jobs += [peer.push("echo", number) for number in range(200, 220)]
+    peer.result(jobs[-1])
+    server("victim")
+
+    for job in jobs:
+        result = peer.result(job, "server.recovery.first")
+        require(
+            result.get("result") == job.parameters,
+            "server.recovery.first",
+            expected=f"the value {job.parameters}",
+            got=result,
+        )
+    peer.wait_gone(*(job.message for job in jobs), requirement="server.recovery.first")
+    require(
+        lasting.running,
+        "server.list.own",
+        expected="a server that the other one's death leaves alone",
+        got=lasting.explain_exit,
+    )
+
+
 @pytest.mark.requirement("server.recovery.reconnect")
 @pytest.mark.parametrize("how", ["fin", "rst"])
 def test_a_job_whose_claim_was_lost_is_recovered(
