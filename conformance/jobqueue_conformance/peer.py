@@ -42,7 +42,7 @@ class Peer:
         self._observer = observer
         self._bell = bell
         self._tap = tap
-        self._unfit: dict[str, str] = {}
+        self._unfit: dict[str, Unfit] = {}
         self._results: defaultdict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
         self._read = 0
         self._claims = f"{keys.queue}:in-process:the-suite"
@@ -220,11 +220,11 @@ class Peer:
             try:
                 result = wire.read_result(message.data)
             except Unfit as error:
-                self._unfit[message.channel] = str(error)
+                self._unfit[message.channel] = error
             else:
                 self._results[message.channel, result["id"]].append(result)
         if unfit := self._unfit.get(job.channel):
-            fail("server.result.form", expected="a result", got=f"a message that {unfit}")
+            fail(unfit.requirement, expected="a result", got=f"a message that {unfit}")
         return self._results[job.channel, job.id]
 
 

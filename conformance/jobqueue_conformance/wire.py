@@ -17,7 +17,17 @@ WIRE_CODES = frozenset(
 
 
 class Unfit(ValueError):
-    """The bytes aren't what they have to be; the message completes "it …"."""
+    """The bytes aren't what they have to be; the message completes "it …", and `member` is what is wrong in them."""
+
+    def __init__(self, sentence: str, member: str | None = None) -> None:
+        super().__init__(sentence)
+        self.member = member
+
+    @property
+    def requirement(self) -> str:
+        """What a server broke that published them."""
+        broken = {"id": "server.result.id", "error": "server.result.error"}
+        return broken.get(self.member or "", "server.result.form")
 
 
 @dataclass(frozen=True)
@@ -85,7 +95,8 @@ def _number(value: Any) -> bool:
 
 def _fits(schema: str, value: Any, message: bytes) -> None:
     for mistake in data.validator(schema).iter_errors(value):
-        raise Unfit(f"doesn't fit the schema of a {schema}: {mistake.message}: {message[:200]!r}")
+        sentence = f"doesn't fit the schema of a {schema}: {mistake.message}: {message[:200]!r}"
+        raise Unfit(sentence, next(iter(mistake.absolute_path), None))
 
 
 def _unique(message: bytes) -> None:
