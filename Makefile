@@ -5,6 +5,7 @@ PYTHON ?= python3
 IMPL   ?= python
 REDIS  ?= auto
 N      ?= 20
+BENCH  ?=
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/ready
@@ -15,7 +16,7 @@ READY  := $(VENV)/ready
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 	@echo
-	@echo 'Variables: IMPL=$(IMPL) (a name or a path), REDIS=$(REDIS) (auto, container, embedded, a path, redis://…), PYTHON=$(PYTHON), N=$(N)'
+	@echo 'Variables: IMPL=$(IMPL) (a name or a path), REDIS=$(REDIS) (auto, container, embedded, a path, redis://…), PYTHON=$(PYTHON), N=$(N), BENCH (its options)'
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "JobQueue needs Python 3.11 or newer; name one by PYTHON=…")'
@@ -53,8 +54,10 @@ model: $(READY) ## the checked model of the protocol (needs spin and gcc)
 soak: $(READY) ## the suite N times in random order under load, and its flake count
 	$(BIN)/python conformance/soak.py --runs $(N)
 
-bench: $(READY) ## the benchmarks beside the raw limit and the peers
-	$(BIN)/python python/benchmarks/run.py
+bench: $(READY) ## the benchmarks beside the raw limit and the peers; BENCH=--quick for a minute's worth
+	@if command -v uv >/dev/null; then VIRTUAL_ENV=$(VENV) uv pip install --quiet --group bench; \
+	else $(BIN)/python -m pip install --quiet --disable-pip-version-check --group bench; fi
+	$(BIN)/python python/benchmarks/run.py $(BENCH)
 
 wheel: $(READY) ## what is published: dist/*.whl and dist/*.tar.gz
 	$(BIN)/python -m hatchling build

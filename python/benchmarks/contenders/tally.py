@@ -1,0 +1,59 @@
+"""How many jobs a server's process has run, and when its first and its last one ran.
+
+It is a mapped file, so that whoever measures reads it while the process runs, at no cost to it.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_FORM = struct.Struct("=qqdd")
+
+
+class Count(NamedTuple):
+    """A tally at one moment; the times are those of the monotonic clock, in seconds."""
+
+    jobs: int
+    pid: int
+    first: float
+    last: float
+
+
+class Tally:
+    """Counts the runs of one process. `hit()` is the whole of a trivial handler."""
+
+    def __init__(self, mapped: mmap.mmap) -> None:
+        self._mapped = mapped
+        self._pid = os.getpid()
+        self._jobs = 0
+        self._first = 0.0
+
+    @classmethod
+    def create(cls, path: Path) -> Tally:
+        """Make a tally in a file of this process, beside `path` and named after it and the pid."""
+        file = path.with_name(f"{path.name}.{os.getpid()}")
+        file.write_bytes(bytes(_FORM.size))
+        with file.open("r+b") as opened:
+            return cls(mmap.mmap(opened.fileno(), _FORM.size))
+
+    def hit(self) -> None:
+        """Count one run."""
+        now = time.monotonic()
+        if not self._jobs:
+            self._first = now
+        self._jobs += 1
+        _FORM.pack_into(self._mapped, 0, self._jobs, self._pid, self._first, now)
+
+
+def read(path: Path) -> list[Count]:
+    """Return the counts of all processes that share `path` and have run a job."""
+    found = (file.read_bytes() for file in path.parent.glob(f"{path.name}.*"))
+    counts = [Count(*_FORM.unpack(form)) for form in found if len(form) == _FORM.size]
+    return [count for count in counts if count.jobs]

@@ -1,0 +1,140 @@
+"""What is measured of whom, in which order.
+
+The order interleaves: every contender is measured once before any is measured again, so that a
+machine that slows down slows all of them, and a median is a median over the whole run.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from measures import FEWEST, Shape
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from contender import Contender
+
+Asked = tuple[str, Shape]  # a measure and how
+
+PLAIN = Shape()
+TEN_CLAIMED = Shape(prefetch=10)
+HUNDRED_AT_ONCE = Shape(concurrency=100)
+CALLS = Shape(in_flight=32, concurrency=32)
+BATCHES = Shape(batch=1_000)
+WAITING = [Shape(waiting=waiting) for waiting in (1_000, 10_000, 100_000, 1_000_000)]
+PAYLOADS = [Shape(payload_bytes=size) for size in (100, 1_000, 10_000, 100_000, 1_000_000)]
+BLOCKED = [Shape(servers=servers) for servers in (1, 10, 50, 200)]
+
+TABLES: dict[str, list[Asked]] = {
+    "drain": [
+        ("drain", PLAIN),
+        ("drain", TEN_CLAIMED),
+        ("drain", Shape(prefetch=100)),
+        ("drain", Shape(concurrency=10)),
+        ("drain", HUNDRED_AT_ONCE),
+        ("drain", Shape(processes=2)),
+        ("drain", Shape(processes=2, prefetch=10)),
+        ("drain", Shape(processes=2, concurrency=100)),
+    ],
+    "round-trip": [
+        ("round-trip", PLAIN),
+        ("round-trip", Shape(in_flight=10, concurrency=10)),
+        ("round-trip", CALLS),
+        ("round-trip", Shape(in_flight=100, concurrency=100)),
+        ("loss", CALLS),
+    ],
+    "enqueue": [("enqueue", PLAIN), ("enqueue", BATCHES)],
+    "cost": [("drain", PLAIN)],
+    "growth": [
+        *(("drain", shape) for shape in [*WAITING, *PAYLOADS]),
+        *(("round-trip", shape) for shape in BLOCKED),
+    ],
+    "idle": [("idle", PLAIN), ("endurance", TEN_CLAIMED)],
+}
+QUICK: list[Asked] = [
+    ("drain", PLAIN),
+    ("drain", TEN_CLAIMED),
+    ("drain", HUNDRED_AT_ONCE),
+    ("round-trip", PLAIN),
+    ("round-trip", CALLS),
+    ("enqueue", PLAIN),
+    ("enqueue", BATCHES),
+    ("drain", WAITING[0]),
+    ("drain", WAITING[2]),
+    ("idle", PLAIN),
+]
+
+
+class Step(NamedTuple):
+    """One measurement: the name of its measure, whom, and how."""
+
+    measure: str
+    contender: Contender
+    shape: Shape
+
+
+def steps(
+    contenders: Iterable[Contender], tables: Iterable[str], *, quick: bool, seconds: float
+) -> list[Step]:
+    """List the steps of one repetition, none of them twice."""
+    contenders = list(contenders)
+    asked = list(dict.fromkeys(pair for table in tables for pair in TABLES[table]))
+    if quick:
+        asked = [pair for pair in QUICK if pair in asked]
+    return [
+        Step(measure, contender, _sized(contender, measure, shape, seconds))
+        for measure, shape in asked
+        for contender in contenders
+        if _able(contender, measure, shape)
+        and not (quick and _dispensable(contender, measure, shape))
+    ]
+
+
+def _able(contender: Contender, measure: str, shape: Shape) -> bool:
+    """Tell whether the contender has what the shape asks for."""
+    peer = contender.kind == "peer"
+    lacks = (
+        shape.concurrency > 1 and not (contender.concurrent or measure == "round-trip"),
+        shape.prefetch > 1 and peer,
+        shape.waiting > 10_000 and peer,  # it would take them minutes to queue so many
+        shape.servers > 1 and contender.name not in ("raw", "jobqueue"),
+        shape.in_flight > 1 and contender.name == "raw",
+        shape.batch > 1 and not contender.batches,
+        measure in ("round-trip", "loss") and not contender.calls,
+        measure == "enqueue" and contender.name == "raw_unsafe",
+        measure == "endurance" and contender.kind != "reference",
+        measure == "loss" and contender.name != "jobqueue_aio",
+    )
+    return not any(lacks)
+
+
+def _dispensable(contender: Contender, measure: str, shape: Shape) -> bool:
+    """Tell whether a quick run does without, for no promise is held against it."""
+    if contender.name == "raw_unsafe":
+        return shape != PLAIN
+    if contender.kind == "peer":
+        return (
+            measure in ("enqueue", "idle")
+            or shape.waiting > 0
+            or (shape == HUNDRED_AT_ONCE and not contender.asynchronous)
+        )
+    return contender.name != "jobqueue" and (shape.waiting > 0 or measure == "idle")
+
+
+def _sized(contender: Contender, measure: str, shape: Shape, seconds: float) -> Shape:
+    """Give the shape as many jobs as take the contender about so many seconds."""
+    if measure in _LARGE:
+        return shape._replace(jobs=_LARGE[measure], seconds=300.0)
+    jobs = contender.jobs_per_s * shape.processes * seconds
+    if shape.prefetch > 1:
+        jobs *= 3
+    if shape.batch > 1:
+        jobs *= 5
+    if shape.payload_bytes > 1_000:
+        jobs = min(jobs, _PAYLOAD_BYTES_PER_S * seconds / shape.payload_bytes)
+    return shape._replace(jobs=max(int(jobs), 2 * FEWEST), seconds=seconds)
+
+
+_LARGE = {"endurance": 1_000_000, "loss": 100_000}
+_PAYLOAD_BYTES_PER_S = 100_000_000

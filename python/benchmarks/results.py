@@ -1,0 +1,116 @@
+"""What was measured: every value of every repetition, and what one asks of them.
+
+It is what stands in the JSON; tables, chart and judgement are made of it and of nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from contender import CONTENDERS, Contender
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from measures import Shape, Values
+
+
+@dataclass(slots=True)
+class Measurement:
+    """One measure of one contender in one shape: the values of each repetition, or why not."""
+
+    measure: str
+    contender: str
+    shape: dict[str, int]
+    values: list[Values] = field(default_factory=list)
+    failure: str | None = None
+
+    def median(self, name: str) -> float | None:
+        """The median over the repetitions; None where none succeeded."""
+        found = [values[name] for values in self.values]
+        return median(found) if found else None
+
+
+class Results:
+    """The measurements of one run."""
+
+    def __init__(self, redis: str, settings: dict[str, Any]) -> None:
+        self.redis = redis
+        self.settings = settings
+        self.date = datetime.now(UTC).isoformat(timespec="seconds")
+        self.versions: dict[str, str] = {}
+        self.failures: dict[str, str] = {}
+        self._measurements: dict[Any, Measurement] = {}
+
+    def of(self, measure: str, contender: str, shape: Shape) -> Measurement:
+        """The measurement, a new one where there is none yet."""
+        title = shape.title()
+        key = (measure, contender, *title.items())
+        return self._measurements.setdefault(key, Measurement(measure, contender, title))
+
+    def value(self, measure: str, contender: str, shape: Shape, name: str) -> float | None:
+        """The median of a value; None where it wasn't measured."""
+        key = (measure, contender, *shape.title().items())
+        found = self._measurements.get(key)
+        return found.median(name) if found else None
+
+    def of_measure(self, measure: str) -> Iterator[Measurement]:
+        """All measurements of one measure."""
+        return (found for found in self._measurements.values() if found.measure == measure)
+
+    def document(self, judgement: list[dict[str, Any]]) -> dict[str, Any]:
+        """The whole as JSON has it."""
+        return {
+            "date": self.date,
+            "machine": machine(),
+            "redis": self.redis,
+            "settings": self.settings,
+            "versions": self.versions,
+            "failures": self.failures,
+            "measurements": [
+                {
+                    "measure": found.measure,
+                    "contender": found.contender,
+                    "shape": found.shape,
+                    "medians": {name: found.median(name) for name in (found.values or [{}])[0]},
+                    "values": found.values,
+                    "failure": found.failure,
+                }
+                for found in self._measurements.values()
+            ],
+            "judgement": judgement,
+        }
+
+
+def peers(*, asynchronous: bool = False, node: bool = False) -> list[Contender]:
+    """List the peers of one kind."""
+    return [
+        contender
+        for contender in CONTENDERS.values()
+        if contender.kind == "peer"
+        and contender.node == node
+        and (contender.asynchronous or not asynchronous)
+    ]
+
+
+def machine() -> dict[str, Any]:
+    """Describe the machine, without its name."""
+    cpu = platform.processor() or platform.machine()
+    information = Path("/proc/cpuinfo")
+    if information.is_file():
+        for line in information.read_text().splitlines():
+            if line.startswith("model name"):
+                cpu = line.partition(":")[2].strip()
+                break
+    return {
+        "cpu": cpu,
+        "cores": len(os.sched_getaffinity(0)),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+    }

@@ -1,0 +1,166 @@
+"""The benchmarks: the reference beside the limit of its protocol and beside its peers, in one run.
+
+`python run.py` measures everything, which takes about half an hour; `--quick` what fits in a
+minute. It needs Linux. README.md says what is measured, how, and what can't be compared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+import environments
+import judgement
+import tables
+from contender import CONTENDERS, HERE, Contender
+from environments import EnvironmentFailed
+from measures import MEASURES
+from plan import TABLES, Step, steps
+from private_redis import PrivateRedis, private_redis
+from processes import ProcessFailed
+from results import Results
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+QUICK_S = 55.0  # leaves time to write the answers within the minute
+LATEST = HERE / "results" / "latest.json"
+
+EXAMPLES = """\
+examples:
+  python run.py --quick                              what fits in a minute
+  python run.py --only drain,cost                    two of the tables
+  python run.py --contenders raw,jobqueue,huey       the reference, its limit and one peer
+  python run.py --chart ../../chart.svg              and draw the chart (needs matplotlib)
+
+A promise is kept or broken by the ratios of one run; what wasn't measured is neither. Results that
+are written without --quick become results/latest.json, unless --json names another place.
+"""
+
+
+def main() -> int:
+    """Measure, print the tables, and write what was asked for."""
+    options = _options()
+    console = Console(width=options.width)
+    with private_redis() as redis:
+        results = Results(redis.version(), {"quick": options.quick, "repeats": options.repeats})
+        results.settings["seconds"] = options.seconds
+        interrupted = False
+        try:
+            contenders = _ready(options.contenders, results, console)
+            _measure(contenders, options, redis, results, console)
+        except KeyboardInterrupt:
+            interrupted = True
+            console.print("interrupted: what follows is what was measured until now")
+    judged = judgement.judge(results)
+    for table in tables.tables(results, options.only):
+        console.print(table, "")
+    if (missing := tables.failures(results)).row_count:
+        console.print(missing, "")
+    console.print(tables.verdicts(judged))
+    path = options.json or (None if options.quick or interrupted else LATEST)
+    if path:
+        document = results.document([verdict.document() for verdict in judged])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+        console.print(f"written: {path}")
+    if options.chart:
+        from chart import draw  # noqa: PLC0415 - matplotlib only where a chart is asked for
+
+        draw(results, options.chart)
+        console.print(f"written: {options.chart}")
+    return 130 if interrupted else 0
+
+
+def _ready(asked: list[Contender], results: Results, console: Console) -> list[Contender]:
+    """Make the environments, which isn't measured, and return who can run."""
+    ready = []
+    with console.status("environments") as status:
+        for contender in asked:
+            status.update(f"environment of {contender.name}")
+            try:
+                environments.make(contender)
+                results.versions[contender.name] = environments.version(contender)
+                ready.append(contender)
+            except EnvironmentFailed as error:
+                results.failures[contender.name] = str(error)
+    return ready
+
+
+def _measure(
+    contenders: list[Contender],
+    options: argparse.Namespace,
+    redis: PrivateRedis,
+    results: Results,
+    console: Console,
+) -> None:
+    planned = steps(contenders, options.only, quick=options.quick, seconds=options.seconds)
+    deadline = time.monotonic() + (QUICK_S if options.quick else float("inf"))
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as progress:
+        bar = progress.add_task("", total=len(planned) * options.repeats)
+        for repeat in range(options.repeats):
+            for step in planned:
+                if not (repeat and step.measure in ("loss", "endurance")):  # long enough once
+                    progress.update(bar, description=_words(step))
+                    _take(step, redis, results, deadline)
+                progress.advance(bar)
+
+
+def _take(step: Step, redis: PrivateRedis, results: Results, deadline: float) -> None:
+    measure, contender, shape = step
+    found = results.of(measure, contender.name, shape)
+    if time.monotonic() > deadline - 2 * shape.seconds - 1:
+        found.failure = "no time was left"
+        return
+    try:
+        found.values.append(MEASURES[measure](contender, shape, redis))
+    except ProcessFailed as error:
+        found.failure = str(error)
+
+
+def _words(step: Step) -> str:
+    shape = " ".join(f"{name}={value:,}" for name, value in step.shape.title().items())
+    return f"{step.measure} {step.contender.name} {shape}"
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--quick", action="store_true", help="end within a minute: one repetition, the fastest")
+    add("--only", type=_tables, default=list(TABLES), help=f"of {','.join(TABLES)}")
+    add("--contenders", type=_contenders, help=f"of {','.join(CONTENDERS)}")
+    add("--repeats", type=int, help="how often each is measured; the median counts (3)")
+    add("--seconds", type=float, help="how long a measurement aims to take (1.5)")
+    add("--json", type=Path, metavar="PATH", help="write every value")
+    add("--chart", type=Path, metavar="PATH", help="draw an SVG")
+    add("--width", type=int, help="of the tables, where the terminal's isn't right")
+    options = parser.parse_args()
+    options.repeats = options.repeats or (1 if options.quick else 3)
+    options.seconds = options.seconds or (0.4 if options.quick else 1.5)
+    if options.contenders is None:
+        everybody = CONTENDERS.values()
+        options.contenders = [one for one in everybody if one.quick or not options.quick]
+    return options
+
+
+def _tables(text: str) -> list[str]:
+    return [_known(name, list(TABLES)) for name in text.split(",")]
+
+
+def _contenders(text: str) -> list[Contender]:
+    return [CONTENDERS[_known(name, list(CONTENDERS))] for name in text.split(",")]
+
+
+def _known(name: str, names: list[str]) -> str:
+    if name not in names:
+        raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(names)}")
+    return name
+
+
+if __name__ == "__main__":
+    sys.exit(main())

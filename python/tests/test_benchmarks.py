@@ -1,0 +1,93 @@
+"""The benchmarks run, and write what the README and whoever compares machines can read."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+RUN = Path(__file__).parents[1] / "benchmarks" / "run.py"
+LONGEST_S = 120
+
+
+@pytest.fixture(scope="module")
+def document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The JSON of a run over the limit and the reference, as small as a run can be."""
+    path = tmp_path_factory.mktemp("benchmarks") / "results.json"
+    command = [
+        *(sys.executable, str(RUN), "--contenders", "raw,jobqueue", "--quick"),
+        *("--only", "drain,round-trip,enqueue,cost", "--seconds", "0.1", "--json", str(path)),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST_S, check=False)
+    assert done.returncode == 0, f"a run ends well, and ended so: {done.stderr}"
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found
+
+
+def test_says_where_and_with_what_it_was_measured(document: dict[str, Any]) -> None:
+    """A run names its date, machine, Redis and versions, so that two can be told apart."""
+    assert set(document["machine"]) == {"cpu", "cores", "system", "python"}
+    assert document["date"]
+    assert document["redis"].startswith(("redis ", "valkey "))
+    assert set(document["versions"]) == {"raw", "jobqueue"}
+    assert document["failures"] == {}
+
+
+@pytest.mark.parametrize(
+    "measure,names",
+    [
+        ("drain", {"jobs_per_s", "server_cpu_s_per_100k", "redis_commands_per_job"}),
+        ("round-trip", {"p50_ms", "p99_ms", "p99_9_ms", "replies_per_s", "lost"}),
+        ("enqueue", {"jobs_per_s"}),
+    ],
+)
+@pytest.mark.parametrize("contender", ["raw", "jobqueue"])
+def test_holds_each_measure(
+    document: dict[str, Any], contender: str, measure: str, names: set[str]
+) -> None:
+    """Every measure of every contender has its values, and a median for each of them."""
+    (found,) = (
+        found
+        for found in document["measurements"]
+        if (found["measure"], found["contender"], found["shape"]) == (measure, contender, {})
+    )
+
+    assert found["failure"] is None, f"{contender} could be measured: {found['failure']}"
+    assert names <= set(found["medians"]) == set(found["values"][0])
+
+
+def test_loses_no_result(document: dict[str, Any]) -> None:
+    """Each call of the reference has its result."""
+    lost = [
+        found["medians"]["lost"]
+        for found in document["measurements"]
+        if found["measure"] == "round-trip" and found["contender"] == "jobqueue"
+    ]
+
+    assert lost == [0, 0], f"of two shapes, none loses a result, got {lost}"
+
+
+def test_keeps_a_promise_open_that_nobody_measured(document: dict[str, Any]) -> None:
+    """A promise against peers that weren't there is neither kept nor broken."""
+    kept = {verdict["promise"]: verdict["kept"] for verdict in document["judgement"]}
+
+    assert kept["drain, one at a time: of the raw limit"] is not None
+    assert kept["drain, one at a time: times the fastest peer"] is None
+
+
+def test_names_the_contenders_that_it_has() -> None:
+    """A contender that nobody knows ends the run at once, with the names that are known."""
+    done = subprocess.run(
+        [sys.executable, str(RUN), "--contenders", "sidekiq"],
+        capture_output=True,
+        text=True,
+        timeout=LONGEST_S,
+        check=False,
+    )
+
+    assert done.returncode == 2
+    assert "'sidekiq' is none of raw, raw_unsafe, jobqueue" in done.stderr
