@@ -26,4 +26,4 @@ jobs.on 'wait', (parameters) ->
 # A second signal ends the process at once.
 process.once signal, (-> jobs.stop()) for signal in ['SIGTERM', 'SIGINT']
 
-jobs.run()
+jobs.run() # server.stop.exit: nothing is left to do once it resolves

@@ -34,7 +34,8 @@ class Connection
     @redis.destroy() if @redis.isOpen
     return
 
-# Throws, without naming the password, where the URL can't be one of a Redis.
+# Throws where the URL can't be one of a Redis, without naming the password (server.security.password,
+# client.security.password).
 checkUrl = (url) ->
   protocol = try new URL(url).protocol
   throw new TypeError 'a Redis URL begins with redis:// or rediss://' unless protocol in ['redis:', 'rediss:']
