@@ -45,6 +45,10 @@ class Bell:
         if self._broken is not None:
             raise RuntimeError(f"the kit itself failed: {self._broken!r}") from self._broken
 
+    def mend(self) -> None:
+        """Forget what broke the bell, which the test has seen."""
+        self._broken = None
+
     def pause(self, pause_s: float) -> None:
         """Let what is under test come as far as it can, where nothing tells when that is."""
         self.check()

@@ -83,11 +83,21 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(pytest_fixtures, "jobqueue-fixtures")
 
 
-def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Collect the suite where something is under test, and only there."""
-    if not _something(config.option):
-        if SUITE in collection_path.parents:
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection(session: pytest.Session) -> None:
+    """Refuse to collect the suite where nothing is under test."""
+    config = session.config
+    if _something(config.option):
+        return
+    for arg in config.args:
+        path = Path(config.invocation_params.dir, arg.partition("::")[0]).resolve()
+        if path in (SUITE, *SUITE.parents) or SUITE in path.parents:
             raise pytest.UsageError(TEACH)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Where something is under test, collect the suite, and nothing else."""
+    if not _something(config.option):
         return None
     on_the_way = collection_path in (SUITE, *SUITE.parents) or SUITE in collection_path.parents
     return None if on_the_way else True

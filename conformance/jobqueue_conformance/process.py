@@ -48,7 +48,6 @@ class Process:
         self.name = name
         self.command = command
         self.started_s = time.monotonic()
-        self.signalled_s: float | None = None
         self._bell = bell
         self._stdout, self._stderr = output / f"{name}.stdout", output / f"{name}.stderr"
         inherited = {key: value for key, value in os.environ.items() if not key.startswith(OURS)}
@@ -93,7 +92,6 @@ class Process:
 
     def terminate(self) -> None:
         """Send SIGTERM to the process that was started, and to no other."""
-        self.signalled_s = time.monotonic()
         self.popen.send_signal(signal.SIGTERM)
 
     def wait_signal_delivered(self) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from jobqueue_conformance import data, prepare, redis_server, transcript
 from jobqueue_conformance.peer import Peer
-from jobqueue_conformance.subjects import REDIS_VERSION, SUBJECTS, Subjects
+from jobqueue_conformance.subjects import REDIS_VERSION, SUBJECTS, WANTED_REDIS, Subjects
 from jobqueue_conformance.sweep import Sweep
 from jobqueue_conformance.tap import Tap
 from jobqueue_conformance.verdicts import Failure, Record, judge, stale
@@ -31,6 +31,7 @@ class Run:
         self.collected: dict[str, tuple[str, ...]] = {}
         self.smoke_failed = False
         config.stash[SUBJECTS] = self.subjects
+        config.stash[WANTED_REDIS] = config.option.redis
         self.reports = not hasattr(config, "workerinput")
         if self.reports:
             prepare.redis(config)
@@ -39,6 +40,7 @@ class Run:
             self.smoke_failed = not prepare.smoke(config)
             if self.smoke_failed:
                 config.args[:] = [str(prepare.SMOKE)]
+                config.option.dist, config.option.tx = "no", []  # one process is enough for that
         else:
             # A process that runs tests parses the command line again, and knows nothing else.
             config.option.redis, config.args[:] = config.workerinput["jobqueue"]
@@ -71,6 +73,7 @@ class Run:
             for each in ids:
                 if each not in data.requirements():
                     raise pytest.UsageError(f"{item.nodeid}: the spec has no {each}")
+            item.extra_keyword_matches.update(ids)  # -k server.remove
             (kept if self.subjects.apply(ids) else left_out).append(item)
         kept.sort(key=lambda item: item.path != prepare.SMOKE)
         items[:] = kept
@@ -101,10 +104,9 @@ class Run:
             took_s=call.duration,
             replay=prepare.replay(item),
         )
-        report.user_properties = [
-            *(("requirement", each) for each in ids),
-            ("verdict", record.verdict),
-        ]
+        # junit.xml takes them from the report of the teardown, which is made from the item's.
+        item.user_properties += [("requirement", each) for each in ids]
+        item.user_properties.append(("verdict", record.verdict))
         report.jobqueue = asdict(record)
         if record.verdict in {"known-failure", "warning"}:
             report.outcome = "skipped"

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import redis
 
-from jobqueue_conformance.bell import Bell
+from jobqueue_conformance.bell import Bell, Hung
 from jobqueue_conformance.keys import Keys
-from jobqueue_conformance.process import Exited, Process
+from jobqueue_conformance.process import Exited, Process, SetupError
 from jobqueue_conformance.tap import Door, Tap
 
 State = tuple[object, ...]
@@ -55,7 +55,10 @@ class ServerProcess(Process):
             self.check_can_run()
             return False
 
-        self._bell.wait(ready, f"the {self.name} to name the queue")
+        try:
+            self._bell.wait(ready, f"the {self.name} to name the queue")
+        except Hung as hung:
+            raise SetupError(self.door.silence) from hung
         # How long a start takes here bounds every wait that follows.
         self._bell.deadline_s = max(self._bell.deadline_s, 20 * (time.monotonic() - self.started_s))
 

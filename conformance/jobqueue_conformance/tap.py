@@ -31,11 +31,19 @@ class Door:
         self.listener.settimeout(0)
         self.port: int = self.listener.getsockname()[1]
         self.queue = queue
-        self.named_queue = False
-        self.exchanges = 0
+        self.begin()
+
+    @property
+    def silence(self) -> str:
+        """One sentence on a program that runs, and does nothing that it was started for."""
+        if not self.connected:
+            return f"the {self.who} never connected to Redis: it has to use REDIS_URL"
+        queue = self.queue.decode()
+        return f"the {self.who} never named the queue, {queue}: it has to use JOBQUEUE_QUEUE"
 
     def begin(self) -> None:
         """A new life of what is under test."""
+        self.connected = False
         self.named_queue = False
         self.exchanges = 0
 
@@ -151,7 +159,7 @@ class Tap:
     def wait_all_closed(self, who: str) -> None:
         """Wait until no connection of this name is left, on either side."""
         self.bell.wait(
-            lambda: all(each.who != who for each in self.connections),
+            lambda: not self.connected(who),
             f"Redis to close every connection of the {who}",
         )
 
@@ -159,6 +167,10 @@ class Tap:
         """The commands of this name that Redis hasn't answered, or whose reply is held."""
         found = [each.in_flight for each in self.connections if each.who == who and not each.dead]
         return [each for each in found if each is not None]
+
+    def connected(self, who: str) -> bool:
+        """Whether this name has a connection."""
+        return any(each.who == who for each in self.connections)
 
     def under_way(self, text: str) -> bool:
         """Whether something that carries this text is between what is under test and Redis."""
@@ -258,6 +270,7 @@ class Tap:
             near.close()  # Redis is away: what is under test sees a lost connection
             return
         self.opened += 1
+        door.connected = True
         connection = Connection(self, door.who, self.opened, near, far)
         self.connections = [*self.connections, connection]
         self._record(OPENED, door.who, self.opened)

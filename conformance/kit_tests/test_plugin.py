@@ -1,0 +1,86 @@
+"""The suite under pytest: what is collected, what is refused, what comes first."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from jobqueue_conformance import data
+
+ROOT = data.PACKAGE.parents[1]
+BROKEN = """
+name = "broken"
+spec = "1.0"
+
+[server]
+command = ["{python}", "-c", "raise SystemExit('no configuration')"]
+"""
+
+
+def run_pytest(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run pytest at the root of the repository."""
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def test_the_suite_teaches_what_it_needs() -> None:
+    """Without an implementation, collecting the suite is a usage error of one sentence."""
+    ran = run_pytest("conformance")
+
+    assert ran.returncode == pytest.ExitCode.USAGE_ERROR
+    assert ran.stderr.startswith("ERROR: the conformance suite tests an implementation: name one")
+
+
+@pytest.mark.parametrize(
+    "manifest, sentence",
+    [
+        ("nobody", "'nobody' is no manifest, no folder of one, and none of those that ship"),
+        ('name = "x"\nspec = "1.0"', "'server' is a required property"),
+        (
+            'name = "x"\nspec = "2.0"\n[server]\ncommand = ["x"]',
+            "at spec: '2.0' is not one of ['1.0']",
+        ),
+        ("name =", "is no TOML"),
+    ],
+)
+def test_a_manifest_with_a_mistake_is_one_sentence(
+    tmp_path: Path, manifest: str, sentence: str
+) -> None:
+    """A manifest that can't be used is a usage error that says why, without a traceback."""
+    path = tmp_path / "impl.toml"
+    path.write_text(manifest)
+
+    ran = run_pytest("conformance", f"--impl={path if ' ' in manifest else manifest}")
+
+    assert ran.returncode == pytest.ExitCode.USAGE_ERROR
+    assert sentence in ran.stderr
+    assert "Traceback" not in ran.stdout + ran.stderr
+
+
+def test_the_suite_is_the_suite_and_nothing_else(tmp_path: Path) -> None:
+    """With an implementation, the kit's own tests aren't collected, nor what doesn't apply to it."""
+    (tmp_path / "impl.toml").write_text(BROKEN)
+
+    ran = run_pytest("conformance", f"--impl={tmp_path}", "--collect-only", "-q", "-p", "no:xdist")
+    collected = {line.partition("::")[0] for line in ran.stdout.splitlines() if "::" in line}
+
+    assert any("test_server" in each for each in collected)
+    assert not any("kit_tests" in each or "test_client" in each for each in collected)
+
+
+def test_nothing_is_run_behind_a_smoke_test_that_fails(tmp_path: Path) -> None:
+    """A program that can't be tested fails once, and the failure says what is wrong with it."""
+    (tmp_path / "impl.toml").write_text(BROKEN)
+
+    ran = run_pytest("conformance", f"--impl={tmp_path}", "--redis=embedded")
+
+    assert ran.returncode == pytest.ExitCode.TESTS_FAILED
+    assert "1 failed" in ran.stdout.splitlines()[-1]
+    assert "passed" not in ran.stdout.splitlines()[-1]
+    assert "the server exited with 1; its stderr: no configuration" in ran.stdout
