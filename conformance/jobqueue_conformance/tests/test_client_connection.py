@@ -18,13 +18,13 @@ from jobqueue_conformance.tap import How, Tap
 from jobqueue_conformance.verdicts import require
 from jobqueue_conformance.wire import Job
 
+HOWS: tuple[How, ...] = ("fin", "rst", "fin", "rst")
 PATIENCE_S = 0.4
 
 
 @pytest.mark.requirement("client.lost.settles")
-@pytest.mark.parametrize("how", ["fin", "rst"])
 def test_a_job_without_a_timeout_is_settled_as_lost(
-    client: StartClient, peer: Peer, tap: Tap, how: How
+    client: StartClient, peer: Peer, tap: Tap
 ) -> None:
     """A job without a timeout is settled as connection-lost when the connections end while it waits."""
     driver = client()
@@ -32,7 +32,7 @@ def test_a_job_without_a_timeout_is_settled_as_lost(
     job = peer.claim()
     tap.bell.wait(lambda: not tap.under_way(job.id), "the reply to the push")
 
-    tap.drop(how=how)
+    tap.drop()
     outcome = driver.outcome(seq)
 
     require(
@@ -65,9 +65,8 @@ def test_a_lost_push_without_a_timeout_is_settled(
 
 
 @pytest.mark.requirement("client.lost.waits")
-@pytest.mark.parametrize("how", ["fin", "rst"])
 def test_a_job_with_a_timeout_goes_on_waiting(
-    client: StartClient, peer: Peer, redis: Redis, tap: Tap, how: How
+    client: StartClient, peer: Peer, redis: Redis, tap: Tap
 ) -> None:
     """A job with a timeout is settled by a result that comes after the client has subscribed again."""
     driver = client()
@@ -75,7 +74,7 @@ def test_a_job_with_a_timeout_goes_on_waiting(
     job = peer.claim()
     tap.bell.wait(lambda: not tap.under_way(job.id), "the reply to the push")
 
-    tap.drop(how=how)
+    tap.drop()
     tap.bell.wait(
         lambda: redis.pubsub_numsub(job.channel)[0][1] or driver.outcomes(seq),
         "a new subscription",
@@ -144,15 +143,14 @@ def test_a_job_whose_result_was_missed_is_timed_out(
 
 
 @pytest.mark.requirement("client.lost.resubscribes")
-@pytest.mark.parametrize("how", ["fin", "rst"])
-def test_new_jobs_run_after_a_loss(client: StartClient, peer: Peer, tap: Tap, how: How) -> None:
+def test_new_jobs_run_after_a_loss(client: StartClient, peer: Peer, tap: Tap) -> None:
     """A client whose connections end, three times over, runs new jobs in the same process."""
     driver = client()
 
-    for life in range(4):
-        outcome, _ = run_after_a_loss(driver, peer, tap.bell, life)
+    for how in HOWS:
+        outcome, _ = run_after_a_loss(driver, peer, tap.bell, how)
         require(
-            outcome.value == life,
+            outcome.value == how,
             "client.lost.resubscribes",
             expected=f"a new job's result within {AFTER_A_LOSS_S:g} s",
             got=outcome,

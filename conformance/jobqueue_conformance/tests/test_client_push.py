@@ -7,11 +7,9 @@ from collections import Counter
 import pytest
 from redis import Redis
 
-from jobqueue_conformance import matches
 from jobqueue_conformance.bell import Bell
 from jobqueue_conformance.calls import GUARD_MS, let_time_out
 from jobqueue_conformance.keys import Keys
-from jobqueue_conformance.passage import MESSAGE
 from jobqueue_conformance.peer import Peer
 from jobqueue_conformance.pytest_fixtures import StartClient
 from jobqueue_conformance.tap import Tap
@@ -33,7 +31,6 @@ METHODS = [
 ]
 LONG_LIFE, SHORT_LIFE = (40, 1030), (5, 30)  # at least, and as many more as come within a time
 LIFE_S = 2.0
-PATIENCE_S = 0.4  # in which a client that doesn't wait for its subscription pushes
 
 
 @pytest.mark.requirement("client.job.form")
@@ -170,54 +167,3 @@ def test_a_job_is_pushed_once(
             expected="each job once",
             got=f"{answered.message!r}, {timed_out.message!r}, and then {waiting}",
         )
-
-
-@pytest.mark.requirement("client.subscribe.before-push")
-def test_nothing_is_pushed_before_the_subscription_stands(
-    client: StartClient, peer: Peer, redis: Redis, keys: Keys, tap: Tap
-) -> None:
-    """While the reply to SUBSCRIBE is held, the job isn't pushed."""
-    hold = tap.hold(matches.subscribed)
-    driver = client()
-    seq = driver.submit("echo", "early")
-    hold.wait()
-
-    tap.bell.happens(lambda: redis.exists(keys.queue), PATIENCE_S)
-    early = redis.lrange(keys.queue, 0, -1)
-    hold.release()
-
-    require(
-        not early,
-        "client.subscribe.before-push",
-        expected="nothing on the queue while the reply to SUBSCRIBE is held",
-        got=early,
-    )
-    peer.answer(peer.claim(), result="early")
-    driver.outcome(seq)
-
-
-@pytest.mark.requirement("client.register.before-push")
-def test_a_result_that_overtakes_the_reply_to_the_push_settles(
-    client: StartClient, peer: Peer, keys: Keys, tap: Tap
-) -> None:
-    """A result that arrives while the reply to the push is held settles the job."""
-    driver = client()
-    hold = tap.hold(matches.reply_naming(keys.queue))
-    seq = driver.submit("echo", "overtaken", timeout_ms=GUARD_MS)
-    job = peer.claim()
-    hold.wait()
-
-    peer.answer(job, result="overtaken")
-    tap.bell.happens(  # on two connections; on one, nothing overtakes
-        lambda: any(each.kind == MESSAGE and each.carries(job.id) for each in tap.passages),
-        PATIENCE_S,
-    )
-    hold.release()
-    outcome = driver.outcome(seq)
-
-    require(
-        outcome.value == "overtaken",
-        "client.register.before-push",
-        expected="the result",
-        got=outcome,
-    )

@@ -14,9 +14,15 @@ from jobqueue_conformance.tap import Tap
 from jobqueue_conformance.vectors import vectors
 from jobqueue_conformance.verdicts import Unsupported, require
 
-NAMES = [pytest.param(vector, id=vector["id"]) for vector in vectors("keys")]
-ONE_OF_EACH_QUEUE = {vector["queue"]: vector for vector in vectors("keys")}
-QUEUES = [pytest.param(vector, id=vector["id"]) for vector in ONE_OF_EACH_QUEUE.values()]
+ODD = {"cluster", "space", "glob", "unicode", "backslash"}  # where careless names break
+NAMES = [
+    pytest.param(vector, id=vector["id"])
+    for vector in vectors("keys")
+    if vector["id"] in ODD or "configured" in vector or ":" in vector.get("processor", "")
+]
+QUEUES = [
+    pytest.param(vector, id=vector["id"]) for vector in vectors("keys") if vector["id"] in ODD
+]
 
 
 @pytest.fixture

@@ -81,47 +81,6 @@ def test_a_claimed_job_is_on_a_list_before_the_server_knows_it(
     )
 
 
-@pytest.mark.requirement("server.list.name")
-def test_a_list_is_named_after_its_processor(
-    server: StartServer, peer: Peer, redis: Redis, keys: Keys, tap: Tap
-) -> None:
-    """A server that is told its processor's name alone uses `<queue>:in-process:<processor>`."""
-    job = peer.push("echo", "named")
-    hold = tap.hold(matches.command(job))
-    server("web-1.example:8080", in_process="")
-
-    hold.wait()
-    listed = redis.lrange(keys.in_process("web-1.example:8080"), 0, -1)
-
-    require(
-        listed == [job.message],
-        "server.list.name",
-        expected=f"the claimed job on {keys.in_process('web-1.example:8080')}",
-        got=f"{listed} there; the keys are {sorted(redis.scan_iter())}",
-    )
-
-
-@pytest.mark.requirement("server.list.name")
-def test_a_whole_key_wins_over_the_processors_name(
-    server: StartServer, peer: Peer, redis: Redis, keys: Keys, tap: Tap
-) -> None:
-    """A server that is told its list's whole key uses that, whatever its processor is called."""
-    job = peer.push("echo", "named")
-    hold = tap.hold(matches.command(job))
-    whole_key = f"{keys.queue}:in-process"
-    server("web-2", in_process=whole_key)
-
-    hold.wait()
-    listed = redis.lrange(whole_key, 0, -1)
-
-    require(
-        listed == [job.message],
-        "server.list.name",
-        expected=f"the claimed job on {whole_key}",
-        got=f"{listed} there; the keys are {sorted(redis.scan_iter())}",
-    )
-
-
 @pytest.mark.requirement("server.list.own")
 def test_other_lists_are_left_alone(
     server: StartServer, peer: Peer, redis: Redis, keys: Keys

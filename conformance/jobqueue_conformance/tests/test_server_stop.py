@@ -31,7 +31,7 @@ def test_an_idle_server_exits(server: StartServer) -> None:
 
 
 @pytest.mark.requirement("server.stop.drains", "server.stop.exit")
-@pytest.mark.parametrize("method", ["echo", "fail", "unknown", ""])
+@pytest.mark.parametrize("method", ["echo", ""])
 def test_a_running_job_is_finished(
     server: StartServer, peer: Peer, redis: Redis, tap: Tap, method: str
 ) -> None:

@@ -32,7 +32,7 @@ portable = st.recursive(
 )
 
 
-@pytest.mark.requirement("server.result.value", "server.run.parameters")
+@pytest.mark.requirement("server.result.value", "server.result.form", "server.run.parameters")
 def test_values_come_back_from_a_server(server: StartServer, peer: Peer) -> None:
     """Every value of the fixtures, and one of almost 1 MiB, comes back from echo as it went in."""
     server()
