@@ -13,7 +13,7 @@ import contextlib
 import socket
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from hiredis import pack_command
+from hiredis import Reader, pack_command
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
@@ -84,14 +84,15 @@ class Connection:
     def receive(self, count: int) -> list[Reply]:
         """Read the replies to so many commands."""
         read = self._redis.read_response
-        replies = []
-        for _ in range(count):
+        replies: list[Reply] = []
+        while len(replies) < count:
             try:
                 replies.append(reply(read(disable_decoding=True)))
             except ResponseError as error:
                 replies.append(refusal(error))
             except (RedisError, OSError) as error:
                 raise ConnectionLost(f"the connection to Redis is lost: {error}") from error
+            replies += read_along(self._redis, count - len(replies))
         return replies
 
     def subscribe(self, channel: str) -> None:
@@ -157,6 +158,27 @@ class Connection:
 def packed(commands: Iterable[Command]) -> bytes:
     """Write commands as Redis reads them."""
     return b"".join([_pack(command) for command in commands])
+
+
+def read_along(redis: Any, limit: int) -> list[Reply]:
+    """Take the replies, up to a limit, that redis-py has read together with the last one.
+
+    Asking redis-py for each of them costs more than reading it. It is asked where things are not
+    as usual: another parser than hiredis's, or RESP3, where other things lie between the replies.
+    """
+    reader = getattr(redis._parser, "_reader", None)  # noqa: SLF001 - the parser has no public one
+    if limit == 0 or redis.protocol != 2 or not isinstance(reader, Reader):
+        return []
+    gets = reader.gets
+    replies: list[Reply] = []
+    while len(replies) < limit:
+        value = gets(False)  # noqa: FBT003 - hiredis takes it by position: don't decode
+        if type(value) is object:  # redis-py's mark for a reply that isn't whole yet
+            break
+        if isinstance(value, RedisError) and not isinstance(value, ResponseError):
+            raise ConnectionLost(f"the connection to Redis is lost: {value}")
+        replies.append(refusal(value) if isinstance(value, ResponseError) else reply(value))
+    return replies
 
 
 def reply(value: Any) -> Reply:

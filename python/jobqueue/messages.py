@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 from jobqueue.errors import InvalidMessage, JobError, publishable
 
 if TYPE_CHECKING:
-    from collections.abc import Container
+    from collections.abc import Callable, Container, Iterable
 
 LIMIT_BYTES = 1_048_576
 DEPTH_LIMIT = 32
@@ -180,13 +180,19 @@ def decode_result(message: bytes) -> Result:
 # Numbers that may be beyond INTEGER_LIMIT have at least this many digits in a row.
 _LONG_NUMBER = re.compile(rb"\d{16}")
 
-_to_text = json.JSONEncoder(
+_encoder = json.JSONEncoder(
     ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":")
-).encode
+)
+# JSONEncoder makes its encoder in C anew for each value, which takes longer than the encoding.
+_make: Any = getattr(json.encoder, "c_make_encoder", None)  # PyPy has none
+_quote = json.encoder.encode_basestring
+_settings = (None, _encoder.default, _quote, None, ":", ",", False, False, False)
+_chunks: Callable[[Any, Any], Iterable[str]]
+_chunks = _make(*_settings) if _make else _encoder.iterencode
 
 
 def _encode(value: object) -> bytes:
-    return _to_text(value).encode()
+    return "".join(_chunks(value, 0)).encode()
 
 
 def _constant(name: str) -> NoReturn:

@@ -33,9 +33,10 @@ class Send(NamedTuple):
     commands: list[Command]
 
 
-class Receive(NamedTuple):
-    """Send back the replies to the oldest commands that have none yet, so many of them."""
+class Exchange(NamedTuple):
+    """Write the commands, and send back all replies that are due, to those and to earlier ones."""
 
+    commands: list[Command]
     replies: int
 
 
@@ -51,7 +52,7 @@ class Sleep(NamedTuple):
     seconds: float
 
 
-Step: TypeAlias = Send | Receive | Handle | Sleep
+Step: TypeAlias = Send | Exchange | Handle | Sleep
 Steps: TypeAlias = "Generator[Step, Any, Returned]"
 Work: TypeAlias = "bytes | Answer | Dead"
 
@@ -133,53 +134,52 @@ class Serial:
         self, second_look: SecondLook, batch: list[Work], *, last: bool
     ) -> Steps[list[bytes]]:
         """Answer a batch, claim what comes after it, and return that."""
-        answers: list[tuple[Flow[str | None], int]] = []
+        transactions = self._transactions
+        finishing: list[tuple[Flow[str | None], int]] = []  # and how many replies each waits for
         commands: list[Command] = []
+        due = 0
         for work in batch:
             if commands:  # no result waits for the next handler
                 yield Send(commands)
             outcome = (yield Handle(work)) if isinstance(work, bytes) else work
             self._finished.append(outcome)
-            flow = flows.finish(self._keys, outcome, transactions=self._transactions)
+            flow = flows.finish(self._keys, outcome, transactions=transactions)
             commands = next(flow)
-            answers.append((flow, len(commands)))
-            last &= flows.one_write(outcome, transactions=self._transactions)
-        claim, claims = None, 0
+            finishing.append((flow, len(commands)))
+            due += len(commands)
+            last = last and flows.one_write(outcome, transactions=transactions)
+        claim = None
         # server.stop.no-claim, server.recovery.quiet
         if last and not self._stop.requested and not second_look.due(now := self._clock()):
             block = None if batch else second_look.block_seconds(now)
             claim = flows.claim(self._keys, self._prefetch, block)
-            claims = len(moves := next(claim))
-            commands = commands + moves
-        yield Send(commands)
-        replies: list[list[Reply]] = []
-        for _, count in answers:
-            replies.append((yield Receive(count)))
-        claimed = (yield Receive(claims)) if claim else []
-        for (flow, _), first in zip(answers, replies, strict=True):
-            odd = yield from _proceed(flow, first)
+            commands = commands + next(claim)
+            due += self._prefetch
+        replies = yield Exchange(commands, due)
+        read = 0
+        for flow, count in finishing:
+            odd = yield from _proceed(flow, replies[read : read + count])
+            read += count
             outcome = self._finished.popleft()
             if odd:
                 log.warning("%s: %.200r", odd, outcome.message)
         if claim is None:
             return []
-        jobs = yield from _proceed(claim, claimed)
+        jobs = yield from _proceed(claim, replies[read:])
         self._works()
         return jobs
 
 
 def _run(flow: Flow[Returned]) -> Steps[Returned]:
     commands = next(flow)
-    yield Send(commands)
-    return (yield from _proceed(flow, (yield Receive(len(commands)))))
+    return (yield from _proceed(flow, (yield Exchange(commands, len(commands)))))
 
 
 def _proceed(flow: Flow[Returned], replies: list[Reply]) -> Steps[Returned]:
     try:
         while True:
             commands = flow.send(replies)
-            yield Send(commands)
-            replies = yield Receive(len(commands))
+            replies = yield Exchange(commands, len(commands))
     except StopIteration as end:
         returned: Returned = end.value
         return returned

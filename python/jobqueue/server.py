@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from jobqueue import keys, pools
 from jobqueue.connections import Connections
 from jobqueue.lock import ProcessorLock
-from jobqueue.serial import Handle, Receive, Send, Serial
+from jobqueue.serial import Exchange, Handle, Send, Serial
 from jobqueue.serving import Serving
 from jobqueue.stop import Stop
 from jobqueue.threaded import Threaded
@@ -133,12 +133,13 @@ class Server(Serving):
             while True:
                 step = steps.send(came)
                 came = None
-                if isinstance(step, Send):
-                    connection.send(step.commands)
-                elif isinstance(step, Receive):
-                    came = connection.receive(step.replies)
-                elif isinstance(step, Handle):
+                if isinstance(step, Handle):
                     came = self._handlers.outcome(step.message)
+                elif isinstance(step, Exchange):
+                    connection.send(step.commands)
+                    came = connection.receive(step.replies)
+                elif isinstance(step, Send):
+                    connection.send(step.commands)
                 else:
                     time.sleep(step.seconds)
         except StopIteration:

@@ -77,7 +77,7 @@ def connect(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Half]]:
 
 @pytest.fixture
 def says() -> Iterator[Callable[[bytes], str]]:
-    """Makes servers that answer each write with the same bytes, and hang up where there are none."""
+    """Makes servers that answer each command with the same bytes, and hang up without any."""
     listeners: list[socket.socket] = []
 
     def make(reply: bytes) -> str:
@@ -91,8 +91,8 @@ def says() -> Iterator[Callable[[bytes], str]]:
                 except OSError:
                     return
                 with connection:
-                    while connection.recv(4096) and reply:
-                        connection.sendall(reply)
+                    while reply and (data := connection.recv(4096)):
+                        connection.sendall(reply * data.count(b"*"))
 
         threading.Thread(target=serve, daemon=True).start()
         return f"redis://127.0.0.1:{listener.getsockname()[1]}"

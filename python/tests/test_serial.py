@@ -7,7 +7,7 @@ import pytest
 from jobqueue.flows import Refusal, Refused
 from jobqueue.keys import Keys
 from jobqueue.messages import Answer, Dead
-from jobqueue.serial import Handle, Receive, Send, Serial, Sleep
+from jobqueue.serial import Exchange, Handle, Send, Serial, Sleep
 
 CLAIM = ["LMOVE"]
 BLOCK = ["BLMOVE"]
@@ -62,15 +62,15 @@ class Play:
                 return
             came = None
             match step:
-                case Send(commands):
+                case Send(commands) | Exchange(commands):
                     self.writes.append([command[0].decode() for command in commands])
                     replies += [self._execute(*command) for command in commands]
                     self.loses -= 1
                     if not self.loses:
                         return
-                case Receive(count):
-                    came, replies = replies[:count], replies[count:]
-                    assert len(came) == count, "expected every reply that is read to be there"
+                    if isinstance(step, Exchange):
+                        assert len(replies) == step.replies, "expected all replies to be read"
+                        came, replies = replies, []
                 case Handle(message):
                     self.handled.append(message)
                     self.now += self.takes

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 
-from jobqueue.connection import not_connected, packed, refusal, reply
+from jobqueue.connection import not_connected, packed, read_along, refusal, reply
 from jobqueue.errors import ConnectionLost
 from jobqueue.flows import Refusal, Refused
 
@@ -88,14 +88,15 @@ class Connection:
     async def receive(self, count: int) -> list[Reply]:
         """Read the replies to so many commands."""
         read = self._redis.read_response
-        replies = []
+        replies: list[Reply] = []
         try:
             async with asyncio.timeout(self._patience):
-                for _ in range(count):
+                while len(replies) < count:
                     try:
                         replies.append(reply(await read(disable_decoding=True, timeout=math.inf)))
                     except ResponseError as error:
                         replies.append(refusal(error))
+                    replies += read_along(self._redis, count - len(replies))
         except TimeoutError as error:
             raise ConnectionLost("the connection to Redis is lost: no answer in time") from error
         except (RedisError, OSError) as error:

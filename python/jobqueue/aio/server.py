@@ -19,7 +19,7 @@ from jobqueue.aio.concurrent import Concurrent
 from jobqueue.aio.connections import Connections
 from jobqueue.aio.stop import Stop
 from jobqueue.lock import ProcessorLock
-from jobqueue.serial import Handle, Receive, Send, Serial
+from jobqueue.serial import Exchange, Handle, Send, Serial
 from jobqueue.serving import Serving
 
 if TYPE_CHECKING:
@@ -121,12 +121,13 @@ class Server(Serving):
             while True:
                 step = steps.send(came)
                 came = None
-                if isinstance(step, Send):
-                    await connection.send(step.commands)
-                elif isinstance(step, Receive):
-                    came = await connection.receive(step.replies)
-                elif isinstance(step, Handle):
+                if isinstance(step, Handle):
                     came = await handlers.outcome(self._handlers, step.message)
+                elif isinstance(step, Exchange):
+                    await connection.send(step.commands)
+                    came = await connection.receive(step.replies)
+                elif isinstance(step, Send):
+                    await connection.send(step.commands)
                 else:
                     await asyncio.sleep(step.seconds)
         except StopIteration:
