@@ -7,6 +7,7 @@ from jobqueue_conformance import matches
 from jobqueue_conformance.acl import EVERYTHING, set_user
 from jobqueue_conformance.keys import Keys
 from jobqueue_conformance.manifest import Implementation
+from jobqueue_conformance.observer import Observer
 from jobqueue_conformance.peer import Peer
 from jobqueue_conformance.pytest_fixtures import StartServer
 from jobqueue_conformance.steps import steps
@@ -23,7 +24,8 @@ def test_each_result_goes_to_its_own_jobs_channel(
     server: StartServer, peer: Peer, keys: Keys
 ) -> None:
     """Jobs of several clients are answered on the channel that each names, and nothing is published elsewhere."""
-    channels = [keys.channel(), keys.channel(), "x", "elsewhere:é😀 *[a-z]?\\", "0", keys.queue]
+    odd = ["x", "elsewhere:é😀 *[a-z]?\\", "0", "UPPER:Case", " padded\t", "padded", keys.queue]
+    channels = [keys.channel(), keys.channel(), *odd]
     server()
 
     jobs = [peer.push("echo", channel, channel=channel) for channel in channels * 2]
@@ -39,13 +41,15 @@ def test_each_result_goes_to_its_own_jobs_channel(
     )
 
 
-@pytest.mark.requirement("server.publish.channel")
+@pytest.mark.requirement("server.publish.channel", "server.publish.once")
 def test_two_clients_may_use_the_same_id(server: StartServer, peer: Peer, keys: Keys) -> None:
     """Jobs of two clients that share an id are two jobs, and each channel gets the result of its own."""
     channels = [keys.channel(), keys.channel()]
     server()
 
     jobs = [peer.push("echo", channel, channel=channel, id="the-same") for channel in channels]
+    for job in jobs:
+        peer.result(job, "server.publish.once")
     peer.wait_settled(*jobs)
     got = {job.channel: [each.get("result") for each in peer.results(job)] for job in jobs}
 
@@ -58,12 +62,16 @@ def test_two_clients_may_use_the_same_id(server: StartServer, peer: Peer, keys: 
 
 
 @pytest.mark.requirement("server.publish.once")
-def test_a_run_has_one_result(server: StartServer, peer: Peer) -> None:
+def test_a_run_has_one_result(
+    server: StartServer, peer: Peer, implementation: Implementation
+) -> None:
     """Whether a job succeeds, fails or can't be run, one result is published for it."""
     server()
     unrun = [job_of(vector) for vector in vectors("jobs", "invalid-job", "method-not-found")]
+    takes_time = {"recovery", "concurrency"} & implementation.features
 
     jobs = [peer.push(method, {"message": "no"}) for method in ("echo", "fail", "unknown") * 3]
+    jobs += [peer.push("echo", None), *(peer.push("wait", {"ms": 30}) for _ in takes_time)]
     peer.push_job(*unrun)
     peer.wait_settled(*jobs, *unrun)
     counts = {job.id: len(peer.results(job)) for job in (*jobs, *unrun)}
@@ -73,6 +81,27 @@ def test_a_run_has_one_result(server: StartServer, peer: Peer) -> None:
         "server.publish.once",
         expected="one result for each job",
         got={name: count for name, count in counts.items() if count != 1},
+    )
+
+
+@pytest.mark.requirement("server.publish.once")
+def test_a_result_that_nobody_hears_is_published_once(
+    server: StartServer, peer: Peer, observer: Observer, redis: Redis
+) -> None:
+    """However few are subscribed to a job's channel, one PUBLISH is executed for it."""
+    server()
+    observer.close()
+    redis.config_resetstat()
+
+    job = peer.push("echo", "nobody listens")
+    peer.wait_gone(job.message, requirement="server.remove.finished")
+    executed = redis.info("commandstats").get("cmdstat_publish", {}).get("calls", 0)
+
+    require(
+        executed == 1,
+        "server.publish.once",
+        expected="one PUBLISH, in whatever script or transaction",
+        got=f"{executed}",
     )
 
 
@@ -171,24 +200,36 @@ def test_a_refused_publish_leaves_the_job_where_it_is(
     )
 
 
+@pytest.mark.requirement("server.publish.noperm", "server.dead-list.keeps")
+def test_a_job_on_a_forbidden_channel_is_kept(
+    server: StartServer, peer: Peer, redis: Redis, keys: Keys
+) -> None:
+    """A job on whose channel Redis forbids to publish lies on the dead list, byte for byte."""
+    set_user(redis, USER, PASSWORD, *EVERYTHING, "resetchannels", "&allowed:*")
+    server(user=USER, password=PASSWORD)
+
+    forbidden = peer.push("echo", "kept", channel="forbidden:1")
+    peer.wait_gone(forbidden.message, requirement="server.publish.noperm")
+    dead = redis.lrange(keys.dead, 0, -1)
+
+    require(
+        dead == [forbidden.message],
+        "server.dead-list.keeps",
+        expected=f"{[forbidden.message]} on the dead list",
+        got=dead,
+    )
+
+
 @pytest.mark.requirement("server.publish.noperm")
 def test_a_job_on_a_forbidden_channel_is_dead(
-    server: StartServer, peer: Peer, redis: Redis, keys: Keys, implementation: Implementation
+    server: StartServer, peer: Peer, redis: Redis
 ) -> None:
-    """A job on whose channel Redis forbids to publish is buried, and the next one is run."""
+    """A job on whose channel Redis forbids to publish leaves the list, and the next one is run."""
     set_user(redis, USER, PASSWORD, *EVERYTHING, "resetchannels", "&allowed:*")
     server(user=USER, password=PASSWORD)
 
     forbidden = [peer.push("echo", n, channel="forbidden:1") for n in range(3)]
     behind = peer.push("echo", "behind", channel="allowed:1")
+
     peer.result(behind, "server.publish.noperm")
     peer.wait_gone(*(job.message for job in forbidden), requirement="server.publish.noperm")
-    dead = set(redis.lrange(keys.dead, 0, -1))
-
-    kept = {job.message for job in forbidden} if "dead-list" in implementation.features else dead
-    require(
-        dead == kept,
-        "server.publish.noperm",
-        expected=f"{kept} on the dead list",
-        got=dead,
-    )

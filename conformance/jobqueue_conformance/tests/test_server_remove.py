@@ -16,27 +16,20 @@ from jobqueue_conformance.wire import Job
 
 
 @pytest.mark.requirement("server.remove.exact-bytes")
-def test_oddly_spelled_jobs_leave_the_list(server: StartServer, peer: Peer, redis: Redis) -> None:
+def test_oddly_spelled_jobs_leave_the_list(server: StartServer, peer: Peer) -> None:
     """However a job is spelled, it is removed when it has been answered."""
-    started = server()
+    server()
     jobs = [job_of(vector) for vector in vectors("jobs", "run", "invalid-job", "method-not-found")]
 
     peer.push_job(*jobs)
     for job in jobs:
         peer.result(job)
-    peer.wait(
-        lambda: not redis.exists(started.in_process) or started.idle(),
-        "server.remove.exact-bytes",
-        "an empty in-process list",
-    )
-    left = redis.lrange(started.in_process, 0, -1)
-
-    require(
-        not left,
-        "server.remove.exact-bytes",
-        expected="an empty in-process list",
-        got=[job.id for job in jobs if job.message in left],
-    )
+    for job in jobs:
+        peer.wait(
+            lambda each=job: each.message not in peer.waiting(),  # type: ignore[misc]
+            "server.remove.exact-bytes",
+            f"the job {job.id} off the in-process list",
+        )
 
 
 @pytest.mark.requirement("server.remove.finished")
@@ -69,10 +62,11 @@ def test_a_result_needs_no_listener(server: StartServer, peer: Peer, observer: O
 
 
 @pytest.mark.requirement("server.remove.only")
+@pytest.mark.parametrize("end", ["left", "right"])
 def test_neighbours_on_the_list_stay(
-    server: StartServer, peer: Peer, redis: Redis, tap: Tap
+    server: StartServer, peer: Peer, redis: Redis, tap: Tap, end: str
 ) -> None:
-    """Entries to the left and to the right of a job stay on the list when it is removed, or are answered themselves."""
+    """Entries on either side of a job stay on the list when it is removed, or are answered themselves."""
     started = server()
     job = peer.job("echo", "the job")
     # Each differs from the job in one point that a careless removal overlooks.
@@ -87,9 +81,9 @@ def test_neighbours_on_the_list_stay(
     hold = tap.hold(matches.command(job))
     peer.push_job(job)
     hold.wait()
+    add = redis.lpush if end == "left" else redis.rpush
     for each in (spaced, *beside.values()):
-        redis.lpush(started.in_process, each.message)
-        redis.rpush(started.in_process, each.message)
+        add(started.in_process, each.message)
 
     hold.release()
     peer.wait_settled(job)
@@ -106,6 +100,27 @@ def test_neighbours_on_the_list_stay(
         "server.remove.only",
         expected="every other entry on the list, or answered",
         got=f"lost: {lost or 'the same job with another white space'}",
+    )
+
+
+@pytest.mark.requirement("server.remove.only")
+def test_identical_jobs_in_the_queue_are_answered_one_by_one(
+    server: StartServer, peer: Peer
+) -> None:
+    """The removal of a job leaves an identical one in the queue, which is answered in its turn."""
+    job = peer.job("echo", "twice")
+    peer.push_job(job, job)
+
+    server()
+    peer.wait_settled(job)
+    peer.wait_settled(peer.push("echo", "behind"))
+    results = peer.results(job)
+
+    require(
+        len(results) == 2,
+        "server.remove.only",
+        expected="two results of a job that was pushed twice",
+        got=f"{len(results)}",
     )
 
 

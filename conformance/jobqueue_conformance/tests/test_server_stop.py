@@ -33,7 +33,7 @@ def test_an_idle_server_exits(server: StartServer) -> None:
 @pytest.mark.requirement("server.stop.drains", "server.stop.exit")
 @pytest.mark.parametrize("method", ["echo", ""])
 def test_a_running_job_is_finished(
-    server: StartServer, peer: Peer, redis: Redis, tap: Tap, method: str
+    server: StartServer, peer: Peer, redis: Redis, keys: Keys, tap: Tap, method: str
 ) -> None:
     """A job that is about to be answered when SIGTERM arrives is answered and removed before the exit."""
     started = server()
@@ -46,6 +46,12 @@ def test_a_running_job_is_finished(
     hold.release()
 
     require_status_0(started)
+    require(
+        not redis.exists(keys.queue),
+        "server.stop.drains",
+        expected="a job that has been started answered, and not returned to the queue",
+        got=redis.lrange(keys.queue, 0, -1),
+    )
     require_drained(peer, redis, started, [job])
 
 
