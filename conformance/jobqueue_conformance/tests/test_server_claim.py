@@ -7,6 +7,7 @@ from jobqueue_conformance import matches
 from jobqueue_conformance.keys import Keys
 from jobqueue_conformance.peer import Peer
 from jobqueue_conformance.pytest_fixtures import StartServer
+from jobqueue_conformance.steps import steps
 from jobqueue_conformance.tap import Tap
 from jobqueue_conformance.verdicts import require
 
@@ -19,20 +20,22 @@ def test_the_oldest_job_leaves_the_queue_first(
     jobs = [peer.push("echo", number) for number in range(6)]
     pushed = [job.message for job in jobs]
 
-    hold = tap.hold(matches.command(*jobs))
+    walk = steps(
+        tap,
+        peer,
+        matches.command(*jobs),
+        lambda: all(peer.results(job) for job in jobs),
+        "server.publish.once",
+    )
     server()
-    while jobs:
-        passage = hold.wait()
+    for passage in walk:
         waiting = redis.lrange(keys.queue, 0, -1)[::-1]
         require(
             waiting == pushed[len(pushed) - len(waiting) :],
             "server.claim.order",
             expected=f"the jobs pushed last, the oldest first: a tail of {pushed}",
-            got=f"{waiting} while {passage.arguments[0]!r} is about to answer",
+            got=f"{waiting}, before {passage.arguments[0]!r}",
         )
-        jobs = [job for job in jobs if not passage.carries(job.id)]
-        held, hold = hold, tap.hold(matches.command(*jobs))
-        held.release()
 
 
 @pytest.mark.requirement("server.claim.atomic")
@@ -149,7 +152,8 @@ def test_the_list_is_the_same_after_a_restart(
         used.append(lists - {keys.queue.encode()})
         started.kill()
         hold.release()
-        redis.delete(*lists)
+        for key in lists:
+            redis.delete(key)
 
     require(
         len(set(map(frozenset, used))) == 1,

@@ -19,24 +19,22 @@ ODD = {vector["id"]: message(vector) for vector in vectors("jobs", "either")}
 
 
 @pytest.mark.requirement("server.dead.silent")
-def test_a_dead_message_is_not_answered(server: StartServer, peer: Peer) -> None:
-    """Nothing is published for a message without a usable channel or id, on any channel."""
+def test_dead_messages_are_not_answered(server: StartServer, peer: Peer) -> None:
+    """Nothing is published for messages without a usable channel or id, on any channel."""
     server()
-    for name, dead in DEAD.items():
-        heard = len(peer.messages())
 
-        peer.push_message(dead)
-        peer.wait_gone(dead, requirement="server.dead.removed")
-        peer.wait_settled(peer.push("echo", "behind"))
-        answers = [each for each in peer.messages()[heard:] if each.channel != peer.channel]
-        others = [each for each in peer.messages()[heard:] if each.channel == peer.channel][1:]
+    peer.push_message(*DEAD.values())
+    behind = peer.push("echo", "behind")
+    peer.wait_gone(*DEAD.values(), requirement="server.dead.removed")
+    peer.wait_settled(behind)
+    answers = [each for each in peer.messages() if behind.id.encode() not in each.data]
 
-        require(
-            not answers and not others,
-            "server.dead.silent",
-            expected=f"nothing published for {name}: {dead!r:.200}",
-            got=answers + others,
-        )
+    require(
+        not answers,
+        "server.dead.silent",
+        expected=f"nothing published for {len(DEAD)} dead messages",
+        got=f"{answers!r:.600}",
+    )
 
 
 @pytest.mark.requirement("server.dead.removed")
@@ -45,8 +43,9 @@ def test_dead_messages_leave_the_list(server: StartServer, peer: Peer, redis: Re
     started = server()
 
     peer.push_message(*DEAD.values())
-    peer.result(peer.push("echo", "behind"), "server.run.goes-on")
-    peer.wait_gone(*DEAD.values(), requirement="server.dead.removed")
+    behind = peer.push("echo", "behind")
+    peer.result(behind, "server.run.goes-on")
+    peer.wait_gone(*DEAD.values(), behind.message, requirement="server.dead.removed")
 
     require(
         not redis.exists(started.in_process),
@@ -62,27 +61,27 @@ def test_an_odd_message_leaves_the_list_in_one_of_three_ways(
 ) -> None:
     """A message outside the portable set is run, answered or dead, and what is published is strict JSON."""
     server()
-    for name, odd in ODD.items():
-        heard = len(peer.messages())
 
-        peer.push_message(odd)
-        peer.wait_gone(odd, requirement="server.dead.odd-bytes")
-        peer.wait_settled(peer.push("echo", "behind"))
-        answers = [each for each in peer.messages()[heard:] if each.channel != peer.channel]
-        for answer in answers:
-            try:
-                read_result(answer.data)
-            except Unfit as error:
-                fail("server.result.form", expected=f"a result for {name}", got=str(error))
-        buried = redis.lrange(keys.dead, 0, -1).count(odd)
+    peer.push_message(*ODD.values())
+    behind = peer.push("echo", "behind")
+    peer.wait_gone(*ODD.values(), requirement="server.dead.odd-bytes")
+    peer.wait_settled(behind)
+    answers = [each.data for each in peer.messages() if behind.id.encode() not in each.data]
+    for answer in answers:
+        try:
+            read_result(answer)
+        except Unfit as error:
+            fail("server.result.form", expected="a result", got=str(error))
+    kept = redis.lrange(keys.dead, 0, -1)
+    buried = [name for name, odd in ODD.items() if odd in kept]
 
-        ways = len(answers) + buried
-        require(
-            ways == 1 if "dead-list" in implementation.features else ways < 2,
-            "server.dead.odd-bytes",
-            expected=f"one result for {name}, or the message on the dead list",
-            got=f"{answers!r:.300}, and {buried} copies on the dead list",
-        )
+    ways = len(answers) + len(kept)
+    require(
+        ways == len(ODD) if "dead-list" in implementation.features else ways <= len(ODD),
+        "server.dead.odd-bytes",
+        expected=f"for each of {len(ODD)} messages one result, or the message on the dead list",
+        got=f"{len(answers)} results, and {len(kept)} dead messages, among them {buried!r:.600}",
+    )
 
 
 @pytest.mark.requirement("server.dead-list.keeps")
