@@ -31,6 +31,7 @@ class Door:
         self.listener.settimeout(0)
         self.port: int = self.listener.getsockname()[1]
         self.queue = queue
+        self.open = False
         self.begin()
 
     @property
@@ -145,12 +146,15 @@ class Tap:
     def close_door(self, who: str | None = None) -> None:
         """Let nobody in: who connects waits until the door is open."""
         for door in self._doors(who):
-            self.run(self.selector.unregister, door.listener)
+            if door.open:
+                door.open = False
+                self.run(self.selector.unregister, door.listener)
 
     def open_door(self, who: str | None = None) -> None:
         """Let everybody in again."""
         for door in self._doors(who):
-            self.run(self._listen, door)
+            if not door.open:
+                self.run(self._listen, door)
 
     def wait_closed(self, connection: Connection) -> None:
         """Wait until both ends of the connection are closed."""
@@ -258,6 +262,7 @@ class Tap:
             self._orders.popleft()()
 
     def _listen(self, door: Door) -> None:
+        door.open = True
         self.selector.register(
             door.listener, selectors.EVENT_READ, lambda _events: self._accept(door)
         )
