@@ -29,7 +29,8 @@ def test_each_result_goes_to_its_own_jobs_channel(
     server()
 
     jobs = [peer.push("echo", channel, channel=channel) for channel in channels * 2]
-    peer.result(jobs[-1], "server.publish.channel")
+    for job in jobs:
+        peer.result(job, "server.publish.channel")
     peer.wait_settled(*jobs)
     got = sorted(message.channel for message in peer.messages())
 

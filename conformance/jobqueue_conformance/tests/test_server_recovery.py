@@ -243,14 +243,50 @@ def test_a_running_job_is_not_started_again(
             break  # the machine was fast enough: the handler ran while the connections were lost
         answer.release()
 
-    peer.result(job, "server.connection.survives")
-    peer.wait_settled(job, peer.push("wait", {"ms": 0}))
+    require_answered_once(peer, job, "server.recovery.running")
+
+
+@pytest.mark.requirement("server.recovery.running")
+def test_a_job_that_ends_while_the_list_is_looked_at_is_not_started_again(
+    server: StartServer, peer: Peer, redis: Redis, keys: Keys, tap: Tap
+) -> None:
+    """A job that is answered and removed after the list was read, and before that was told, is answered once."""
+    server(concurrency=2)
+    job = peer.push("wait", {"ms": 400})
+    wait_claimed(peer, redis, keys, tap, job)
+
+    hold = tap.hold(lambda passage: passage.kind == REPLY and job.id.encode() in passage.frame)
+    tap.drop()
+    tap.bell.happens(lambda: hold.passage and peer.results(job), TWICE_T_S)
+    tap.forget(hold)
+    hold.release()
+    require_answered_once(peer, job, "server.recovery.running")
+
+
+@pytest.mark.requirement("server.recovery.running", "server.publish.again")
+def test_a_job_whose_removal_is_not_confirmed_is_not_started_again(
+    server: StartServer, peer: Peer, tap: Tap
+) -> None:
+    """A job that was answered as its connection died is answered again at most once, however long that takes."""
+    server(concurrency=2)
+    job = peer.job("echo", "unconfirmed")
+    hold = tap.hold(lambda passage: passage.answers is not None and passage.answers.carries(job.id))
+    peer.push_job(job)
+    hold.wait()
+
+    again = tap.hold(matches.command(job))
+    tap.drop()
+    tap.bell.happens(lambda: len(peer.results(job)) > 2, TWICE_T_S)
+    tap.forget(again)
+    again.release()
+    peer.wait_gone(job.message, requirement="server.publish.again")
+    peer.wait_settled(peer.push("echo", "behind"))
     results = peer.results(job)
 
     require(
-        len(results) == 1,
+        len(results) <= 2,
         "server.recovery.running",
-        expected="one result",
+        expected="the result that went before the loss, and one more",
         got=f"{len(results)} results",
     )
 
