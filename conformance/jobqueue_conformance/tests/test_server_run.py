@@ -1,5 +1,6 @@
 """What becomes of a job: run by the handler that it names, or answered with an error."""
 
+from itertools import cycle
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ REFUSED_REQUIREMENTS: list[str] = sorted(
     {"server.run.handler", *(vector["requirements"][0] for vector in REFUSED)}
 )
 HOSTILE = vectors("jobs", "dead", "either")
+LONG_BYTES = 10_000
 ODD_FAILURES: list[Any] = [
     {"message": "no such user"},
     {"message": ""},
@@ -169,20 +171,16 @@ def test_a_thousand_jobs_have_their_results_among_hostile_neighbours(
 ) -> None:
     """Of 1,000 jobs in a row, with hostile messages between them, each has its own result."""
     server()
-    messages = [message(vector) for vector in HOSTILE if len(message(vector)) < 10_000]
+    hostile = cycle(each for each in map(message, HOSTILE) if len(each) < LONG_BYTES)
+    jobs = [peer.job("echo", {"number": number}) for number in range(1000)]
 
-    jobs = []
-    for number in range(1000):
-        jobs.append(peer.job("echo", {"number": number}))
-        peer.push_message(jobs[-1].message)
-        if number % 10 == 0:
-            peer.push_message(messages[number // 10 % len(messages)])
+    for tenth in range(0, len(jobs), 10):
+        neighbours = [job.message for job in jobs[tenth : tenth + 10]]
+        peer.push_message(*neighbours, next(hostile))
     peer.wait_settled(*jobs)
-    wrong = {
-        job.id: results
-        for job in jobs
-        if (results := peer.results(job)) != [{"id": job.id, "result": job.parameters}]
-    }
+    peer.messages()  # hears all that has been published
+    values = {job.id: [each.get("result") for each in peer.heard(job)] for job in jobs}
+    wrong = [(job.parameters, values[job.id]) for job in jobs if values[job.id] != [job.parameters]]
 
     require(
         not wrong,

@@ -102,9 +102,8 @@ class ServerStory(RuleBasedStateMachine):
     def no_job_is_lost(self) -> None:
         """Every job lies on a list, or is answered."""
         waiting = self.peer.waiting()
-        lost = [
-            job for job in self.jobs if job.message not in waiting and not self.peer.results(job)
-        ]
+        self.peer.messages()  # hears all that has been published
+        lost = [job for job in self.jobs if job.message not in waiting and not self.peer.heard(job)]
         require(
             not lost,
             "server.publish.before-remove",
@@ -118,7 +117,7 @@ class ServerStory(RuleBasedStateMachine):
             self.server = self.start_server()
         self.tap.hang_up()
         for job in self.jobs:
-            for result in [self.peer.result(job, UNANSWERED), *self.peer.results(job)]:
+            for result in [self.peer.result(job, UNANSWERED), *self.peer.heard(job)]:
                 code = {"fail": "handler-error", "unknown": "method-not-found"}.get(job.method)
                 require(
                     result.get("result") == (None if code else job.parameters)
