@@ -29,8 +29,8 @@ METHODS = [
     "0",
     "__proto__",
 ]
-LONG_LIFE, SHORT_LIFE = (40, 1030), (5, 30)  # at least, and as many more as come within a time
-LIFE_S = 2.0
+LONG_LIFE, SHORT_LIFE = (140, 1030), (5, 30)  # at least, and as many more as come within a time
+LIFE_S = 6.0
 
 
 @pytest.mark.requirement("client.job.form")
