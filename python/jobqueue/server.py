@@ -7,10 +7,7 @@ Everything of the protocol's section 7. What a server does that runs one handler
 from __future__ import annotations
 
 import logging
-import signal
-import threading
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from jobqueue import keys, pools
@@ -18,11 +15,12 @@ from jobqueue.connections import Connections
 from jobqueue.lock import ProcessorLock
 from jobqueue.serial import Exchange, Handle, Send, Serial
 from jobqueue.serving import Serving
+from jobqueue.signals import stopped_by_signals
 from jobqueue.stop import Stop
 from jobqueue.threaded import Threaded
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection
 
     from redis import Redis
 
@@ -94,7 +92,7 @@ class Server(Serving):
         """
         queue, in_process = keys.text(self._keys.queue), keys.text(self._keys.in_process)
         redis = pools.identity(self._pool)
-        with ProcessorLock(redis, in_process), self._stopped_by_signals():
+        with ProcessorLock(redis, in_process), stopped_by_signals(self.stop):
             log.info("serving queue=%s in_process=%s redis=%s", queue, in_process, redis)
             self._serve()
             log.info("stopped queue=%s in_process=%s redis=%s", queue, in_process, redis)
@@ -144,21 +142,3 @@ class Server(Serving):
                     time.sleep(step.seconds)
         except StopIteration:
             return
-
-    @contextmanager
-    def _stopped_by_signals(self) -> Iterator[None]:
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-
-        def stop(number: int, _: object) -> None:
-            if number == signal.SIGINT:
-                signal.signal(signal.SIGINT, signal.default_int_handler)
-            self.stop()
-
-        before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler or signal.SIG_DFL)

@@ -7,10 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
-import threading
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from jobqueue import keys
@@ -21,9 +18,10 @@ from jobqueue.aio.stop import Stop
 from jobqueue.lock import ProcessorLock
 from jobqueue.serial import Exchange, Handle, Send, Serial
 from jobqueue.serving import Serving
+from jobqueue.signals import stopped_by_signals
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection
 
     from redis.asyncio import Redis
 
@@ -81,7 +79,7 @@ class Server(Serving):
         queue, in_process = keys.text(self._keys.queue), keys.text(self._keys.in_process)
         redis = pools.identity(self._pool)
         self._stop.serve_here()
-        with ProcessorLock(redis, in_process), self._stopped_by_signals():
+        with ProcessorLock(redis, in_process), stopped_by_signals(self.stop):
             log.info("serving queue=%s in_process=%s redis=%s", queue, in_process, redis)
             await self._serve()
             log.info("stopped queue=%s in_process=%s redis=%s", queue, in_process, redis)
@@ -132,25 +130,3 @@ class Server(Serving):
                     await asyncio.sleep(step.seconds)
         except StopIteration:
             return
-
-    @contextmanager
-    def _stopped_by_signals(self) -> Iterator[None]:
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        loop = asyncio.get_running_loop()
-        before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-
-        def stop(number: signal.Signals) -> None:
-            if number == signal.SIGINT:
-                loop.remove_signal_handler(signal.SIGINT)  # the next one is a KeyboardInterrupt
-            self.stop()
-
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop, number)
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                loop.remove_signal_handler(number)
-                signal.signal(number, handler or signal.SIG_DFL)
