@@ -72,7 +72,8 @@ class Peer:
     def place(self, *jobs: Job, in_process: str | None = None) -> None:
         """Lay jobs on an in-process list, the first one claimed first."""
         target = in_process or self._keys.in_process()
-        self._redis.lpush(target, *(job.message for job in jobs))
+        for job in jobs:
+            self._redis.lpush(target, job.message)
 
     def result(self, job: Job, requirement: str = "server.publish.once") -> dict[str, Any]:
         """Wait for the first result of a job."""

@@ -116,13 +116,10 @@ class LostAnswersForGood(Server):
 
 
 class FailedReconnectionEndsServer(Server):
-    def connect(self) -> None:
-        try:
-            super().connect()
-        except OSError:
-            if self.was_lost:
-                os._exit(1)
-            raise
+    def back_off(self, failures: int) -> None:
+        if self.was_lost and failures > 1:
+            os._exit(1)
+        super().back_off(failures)
 
 
 # server.recovery
@@ -165,11 +162,6 @@ class RecoverByPop(Server):
             assert self.claims is not None
             self.claims.call("DEL", self.list)
         return entries
-
-
-class RecoverDistinct(Server):
-    def look(self) -> list[bytes]:
-        return list(dict.fromkeys(super().look()))
 
 
 class RecoverOnlyAtStart(Server):

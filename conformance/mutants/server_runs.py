@@ -18,6 +18,15 @@ if TYPE_CHECKING:
 # server.run
 
 
+class HandlerOfFirstJob(Server):
+    first = ""
+
+    def handler(self, method: str) -> Callable[[Json], Json] | None:
+        if method in self.handlers:
+            self.first = self.first or method
+        return super().handler(self.first if method in self.handlers else method)
+
+
 class MethodLowerCase(Server):
     def handler(self, method: str) -> Callable[[Json], Json] | None:
         return super().handler(method.lower())

@@ -122,6 +122,30 @@ def test_a_crash_during_recovery_loses_nothing(
     peer.wait_gone(*(job.message for job in jobs), requirement="server.recovery.first")
 
 
+@pytest.mark.requirement("server.remove.only", "server.recovery.first")
+def test_what_is_found_on_the_list_stays_there_until_it_is_answered(
+    server: StartServer, peer: Peer, redis: Redis, tap: Tap
+) -> None:
+    """A server that has read its list, and is about to answer the first entry, has left the others on it."""
+    jobs = [peer.job("echo", n) for n in range(4)]
+    peer.place(*jobs)
+    hold = tap.hold(matches.command(*jobs))
+    started = server()
+
+    hold.wait()
+    listed = redis.lrange(started.in_process, 0, -1)
+    gone = [job.parameters for job in jobs if job.message not in listed and not peer.results(job)]
+    hold.release()
+
+    require(
+        not gone,
+        "server.remove.only",
+        expected="every entry that isn't answered yet on the list",
+        got=f"{gone} are gone",
+    )
+    peer.wait_settled(*jobs)
+
+
 @pytest.mark.requirement("server.recovery.first", "server.list.own")
 def test_two_servers_share_a_queue_of_which_one_is_killed(server: StartServer, peer: Peer) -> None:
     """Of 200 jobs that two servers share, each has its result, though one is killed and comes back."""
