@@ -129,8 +129,16 @@ class Peer:
         requirement: str | Callable[[], str],
         expected: str,
         job: Job | None = None,
+        patience_s: float = 0.0,
     ) -> Any:
         """Wait for what the servers under test have to bring about.
+
+        Args:
+            look: gives it, once it is there.
+            requirement: what is broken without it, or what finds that out.
+            expected: what it is, for a reader.
+            job: one whose handler takes its time.
+            patience_s: how long an idle server can still bring it about, as by its second look.
 
         Raises:
             Failure: of the requirement, once no server can bring it about any more.
@@ -142,7 +150,7 @@ class Peer:
 
         for server in self.servers:
             server.look_anew()
-        patience_s = self.moment_s + _duration_s(job)
+        patience_s += max(self.moment_s, self._bell.deadline_s / 10) + _duration_s(job)
         idle_since_s: float | None = None
         asked_s = 0.0
 
@@ -163,7 +171,7 @@ class Peer:
             return give_up(f"nothing, and {hopeless}")
 
         try:
-            return self._bell.wait(look_or_give_up, expected)
+            return self._bell.wait(look_or_give_up, expected, self._bell.deadline_s + patience_s)
         except Hung as hung:
             give_up(f"nothing: {hung}")
 

@@ -20,7 +20,6 @@ from jobqueue_conformance.verdicts import Unsupported, require
 from jobqueue_conformance.wire import Job
 
 USER, PASSWORD = "under-test", "swept"
-LONGEST_BLOCK_S = 5.0  # server.recovery.block
 
 
 class Refusal(StrEnum):
@@ -99,7 +98,6 @@ class ServerFaults:
         self._tap.drop("server", ghost=True)
         if late:
             process.wait_idle()
-            peer.moment_s += LONGEST_BLOCK_S
         ghost, behind = peer.push("echo", "ghost"), peer.push("echo", "behind")
         if not late:
             self._tap.open_door()
@@ -140,10 +138,13 @@ class ServerFaults:
 
     # Refusals.
 
-    def allow_user(self) -> dict[str, str]:
-        """Make a user that may do everything, and give the settings that make the server be it."""
+    def start_for(self, refusal: Refusal) -> None:
+        """Start the server; where a permission is to be refused, as a user that has every one."""
         if not self._server.private:
             raise Unsupported("a Redis of the user's own isn't made to refuse commands")
+        if refusal is not Refusal.NO_PERMISSION:
+            self._sweep.start()
+            return
         self._redis.acl_setuser(
             USER,
             enabled=True,
@@ -152,7 +153,7 @@ class ServerFaults:
             channels=["*"],
             categories=["+@all"],
         )
-        return {"user": USER, "password": PASSWORD}
+        self._sweep.start(user=USER, password=PASSWORD)
 
     def refuse(self, attempt: Attempt, refusal: Refusal, job: Job) -> None:
         """Have Redis refuse commands from the boundary on, until it has refused one."""
@@ -187,9 +188,7 @@ class ServerFaults:
         """
 
         def otherwise() -> bool:
-            process = self._sweep.process
-            if not process.running and process.status:
-                self._sweep.start()
+            self._restart_if_exited()
             return refusal is Refusal.NO_PERMISSION and self._buried(job)
 
         self._sweep.settle(
@@ -198,6 +197,25 @@ class ServerFaults:
             lost="server.publish.refused",
             otherwise=otherwise,
         )
+
+        def idle() -> bool:
+            self._restart_if_exited()
+            return self._sweep.process.idle()
+
+        self._sweep.process.look_anew()
+        self._bell.wait(idle, "the server to be idle")
+
+    def _restart_if_exited(self) -> None:
+        process = self._sweep.process
+        if process.running:
+            return
+        require(
+            process.status != 0,
+            "server.connection.survives",
+            expected="a server that goes on, or exits with a status that has it started again",
+            got=process.explain_exit(),
+        )
+        self._sweep.start()
 
     def _buried(self, job: Job) -> bool:
         """Whether the job was treated as dead."""

@@ -131,7 +131,7 @@ def test_a_refusal_costs_no_job(
     server_sweep: ServerSweep, server_faults: ServerFaults, refusal: Refusal
 ) -> None:
     """The server answers the job when Redis takes commands again, whichever boundary they were refused from."""
-    server_sweep.start(**server_faults.allow_user())
+    server_faults.start_for(refusal)
     for attempt in server_sweep.attempts("server.claim.atomic"):
         job = server_sweep.push_while_idle(attempt)
 
