@@ -15,12 +15,14 @@ import pytest
 from jobqueue_conformance import redis_server
 from jobqueue_conformance.manifest import Implementation, ManifestError
 from jobqueue_conformance.plugin import PACKAGE, SUITE
+from jobqueue_conformance.process import CANNOT_RUN_HERE
 from jobqueue_conformance.redis_server import RedisUnavailable
+from jobqueue_conformance.subjects import WANTED_REDIS, Subjects
 from jobqueue_conformance.sweep import Sweep
-from jobqueue_conformance.subjects import Subjects
 
 SMOKE = SUITE / "test_smoke.py"
 NESTED = "JOBQUEUE_SMOKE_RUN"
+COMMAND_NOT_FOUND = 127  # a shell's status
 
 
 def subjects(config: pytest.Config) -> Subjects:
@@ -51,18 +53,21 @@ def origin(config: pytest.Config) -> str:
     return f"container {config.option.redis_image}" if chosen == "container" else Path(chosen).name
 
 
-def setup(implementation: Implementation) -> None:
-    """Run the manifest's setup command, in its folder."""
+def setup(implementation: Implementation) -> str | None:
+    """Run the manifest's setup command, in its folder; why it can't be run here, where a tool is missing."""
     if implementation.setup is None:
-        return
+        return None
     done = subprocess.run(  # noqa: S602 - it is a shell's command by definition
         implementation.setup, shell=True, cwd=implementation.folder, check=False
     )
+    if done.returncode in {CANNOT_RUN_HERE, COMMAND_NOT_FOUND}:
+        return f"the setup of {implementation.name} needs a tool that isn't here: {implementation.setup}"
     if done.returncode:
         raise pytest.UsageError(
             f"the setup of {implementation.name} failed with status {done.returncode}:"
             f" {implementation.setup}"
         )
+    return None
 
 
 def smoke(config: pytest.Config) -> bool:
@@ -102,7 +107,9 @@ def replay(item: pytest.Item) -> str:
     installed = config.inipath == PACKAGE / "pytest.ini"
     test = shlex.quote(item.nodeid)
     command = f"jobqueue-conformance {test}" if installed else f"pytest {test}"
-    options = [*subject_options(config), f"--redis={config.option.redis}"]
+    options = [*subject_options(config)]
+    if (wanted := config.stash[WANTED_REDIS]) != "auto":
+        options.append(f"--redis={wanted}")
     boundary = _boundary(item)
     if boundary:
         options.append(f"--boundary={boundary}")

@@ -14,7 +14,7 @@ from jobqueue_conformance.peer import Peer
 from jobqueue_conformance.subjects import REDIS_VERSION, SUBJECTS, WANTED_REDIS, Subjects
 from jobqueue_conformance.sweep import Sweep
 from jobqueue_conformance.tap import Tap
-from jobqueue_conformance.verdicts import Failure, Record, judge, stale
+from jobqueue_conformance.verdicts import Failure, Record, Unsupported, judge, stale
 
 SHOWN = 60  # passages of the transcript
 RAN = {"pass", "fail", "warning", "known-failure", "stale-known-failure"}
@@ -30,15 +30,16 @@ class Run:
         self.records: list[Record] = []
         self.collected: dict[str, tuple[str, ...]] = {}
         self.smoke_failed = False
+        self.cannot_run = ""
         config.stash[SUBJECTS] = self.subjects
         config.stash[WANTED_REDIS] = config.option.redis
         self.reports = not hasattr(config, "workerinput")
         if self.reports:
             prepare.redis(config)
-            for implementation in self.subjects.implementations:
-                prepare.setup(implementation)
-            self.smoke_failed = not prepare.smoke(config)
-            if self.smoke_failed:
+            missing = map(prepare.setup, self.subjects.implementations)
+            self.cannot_run = "; ".join(filter(None, missing))
+            self.smoke_failed = not (self.cannot_run or prepare.smoke(config))
+            if self.cannot_run or self.smoke_failed:
                 config.args[:] = [str(prepare.SMOKE)]
                 config.option.dist, config.option.tx = "no", []  # one process is enough for that
         else:
@@ -60,6 +61,8 @@ class Run:
                 lines.append(f"{role} under test: {implementation.label} ({features})")
         options = self.config.option
         lines.append(f"redis: {redis_server.describe(options.redis, options.redis_image)}")
+        if self.cannot_run:
+            lines.append(f"unsupported here: {self.cannot_run}")
         if self.smoke_failed:
             lines.append("the smoke test failed, so nothing else is run")
         return lines
@@ -83,6 +86,11 @@ class Run:
         ]
         if left_out:
             self.config.hook.pytest_deselected(items=left_out)
+
+    def pytest_runtest_setup(self) -> None:
+        """Say of each test that it can't be run where a tool is missing."""
+        if self.cannot_run:
+            raise Unsupported(self.cannot_run)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
