@@ -84,8 +84,11 @@ class ServerStory(RuleBasedStateMachine):
 
     @rule()
     def restart_redis(self) -> None:
-        """Kill Redis, and start it again with its data."""
+        """Kill Redis, and start it again with its data; results that it has published are heard before."""
         self.tap.close_door()
+        self.tap.drop()
+        self.tap.hang_up()
+        self.peer.messages()
         self.redis_server.restart()
         self.redis.connection_pool.disconnect()
         self.peer.listen_again()
@@ -116,9 +119,16 @@ class ServerStory(RuleBasedStateMachine):
         if self.server is None or not self.server.running:
             self.server = self.start_server()
         self.tap.hang_up()
+        try:
+            self.check_end()
+        finally:
+            self.server.kill()
+
+    def check_end(self) -> None:
+        """Every job has the right result, and nothing is left."""
         for job in self.jobs:
+            code = {"fail": "handler-error", "unknown": "method-not-found"}.get(job.method)
             for result in [self.peer.result(job, UNANSWERED), *self.peer.heard(job)]:
-                code = {"fail": "handler-error", "unknown": "method-not-found"}.get(job.method)
                 require(
                     result.get("result") == (None if code else job.parameters)
                     and result.get("error", {}).get("code") == code,
@@ -127,7 +137,6 @@ class ServerStory(RuleBasedStateMachine):
                     got=result,
                 )
         self.peer.wait(lambda: not self.peer.waiting(), "server.remove.finished", "empty lists")
-        self.server.kill()
 
 
 class ClientStory(RuleBasedStateMachine):
