@@ -115,13 +115,6 @@ class LostAnswersForGood(Server):
         return super().connect_answers()
 
 
-class FailedReconnectionEndsServer(Server):
-    def back_off(self, failures: int) -> None:
-        if self.was_lost and failures > 1:
-            os._exit(1)
-        super().back_off(failures)
-
-
 # server.recovery
 
 
@@ -194,6 +187,12 @@ class RecoverUnconfirmed(Server):
     def on_answer_lost(self, lost: Exception) -> None:
         super().on_answer_lost(lost)
         self.held.clear()
+
+    def recover(self) -> None:  # without waiting for an answer that is under way
+        for raw in self.look():
+            if self.held[raw] <= 0:
+                self.wait_for_slot()
+                self.start(raw)
 
 
 class LookWhileClaiming(Server):

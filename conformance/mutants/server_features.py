@@ -10,7 +10,8 @@ import os
 import signal
 from typing import TYPE_CHECKING
 
-from base_server import Job, Json, Server
+from base_server import SILENCE_S, Job, Json, Server
+from resp import Connection
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -79,11 +80,14 @@ class StopAbandonsRunning(Server):
 
 
 class StopReturnsRunning(Server):
-    def drain(self) -> None:
-        assert self.claims is not None
-        for raw in self.look():
-            self.claims.call("RPUSH", self.queue, raw)
-            self.claims.call("LREM", self.list, -1, raw)
+    def on_sigterm(self, _signal: int, _frame: object) -> None:
+        self.stopping = True
+        aside = Connection(self.url, SILENCE_S)
+        for raw in self.held.elements():
+            aside.call("RPUSH", self.queue, raw)
+            aside.call("LREM", self.list, -1, raw)
+        if self.running:
+            os._exit(0)
 
 
 class StopPublishesOnly(Server):

@@ -40,7 +40,8 @@ class ResultNan(Server):
 
 class ResultLatin1(Server):
     def dump(self, result: Json) -> bytes:
-        return super().dump(result).decode().encode("latin-1", "replace")
+        text = super().dump(result).decode()
+        return text.encode("latin-1") if max(text) <= "\xff" else text.encode()
 
 
 class ResultByteOrderMark(Server):

@@ -33,7 +33,7 @@ def test_a_server_works_under_the_least_rights(
     peer.place(*listed)
     dead = b"no JSON"
 
-    server(user="least", password="pass")
+    server(user="least", password="pass", wait=False)
     peer.push_message(dead)
     jobs = [peer.push(method, {"message": "x"}) for method in ("echo", "fail", "unknown")]
     for job in (*listed, *jobs):
