@@ -2,6 +2,9 @@
 
 So a push costs one write, however slow Redis is, and a job can be settled by its result before the
 reply to its push is there. A push is never sent twice.
+
+The thread rests between two looks: waking at each reply, it would take the interpreter from the
+threads that push and that settle jobs, in the middle of a round trip.
 """
 
 from __future__ import annotations
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
     from redis import ConnectionPool
 
     Push = tuple[Sequence[str], float]  # the ids of the jobs in one LPUSH, and when it was sent
+
+REST_SECONDS = 0.01  # how much later a refused push or a lost connection may be noticed
 
 
 class Pusher:
@@ -102,6 +107,7 @@ class Pusher:
             while True:
                 if connection.readable(PATIENCE_SECONDS):
                     self._answered(connection, unanswered)
+                    time.sleep(REST_SECONDS)
                 elif unanswered and time.monotonic() - unanswered[0][1] > PATIENCE_SECONDS:
                     raise ConnectionLost("Redis doesn't answer to a push")  # noqa: TRY301
         except ConnectionLost as error:
