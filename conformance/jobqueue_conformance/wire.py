@@ -4,6 +4,7 @@ Pure. `Unfit` says what is wrong with bytes that came from what is under test.
 """
 
 import json
+import sys
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -14,6 +15,10 @@ WIRE_CODES = frozenset(
     for each in data.load(data.folder("spec") / "errors.json")["errors"]
     if each["where"] == "wire"
 )
+
+# Results to odd jobs can be deeper, and their integers longer, than Python reads by default.
+DEEPEST = 12_000
+LONGEST_INTEGER = 4000
 
 
 class Unfit(ValueError):
@@ -54,10 +59,14 @@ def strict(message: bytes) -> Any:
         raise Unfit(f"is no UTF-8: {message[:200]!r}") from error
     if text.startswith("\ufeff"):
         raise Unfit("begins with a byte order mark")
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(DEEPEST)
     try:
-        return json.loads(text, parse_constant=_refuse)
+        return json.loads(text, parse_constant=_refuse, parse_int=_integer)
     except (ValueError, RecursionError) as error:
         raise Unfit(f"is no JSON: {message[:200]!r}: {error}") from error
+    finally:
+        sys.setrecursionlimit(limit)
 
 
 def read_job(message: bytes) -> Job:
@@ -107,6 +116,10 @@ def _unique(message: bytes) -> None:
         return found
 
     json.loads(message, object_pairs_hook=members)
+
+
+def _integer(literal: str) -> int | float:
+    return int(literal) if len(literal) <= LONGEST_INTEGER else float(literal)
 
 
 def _refuse(constant: str) -> NoReturn:

@@ -51,7 +51,7 @@ def test_errors_reach_the_caller(server: StartServer, client: StartClient) -> No
         )
 
 
-@pytest.mark.requirement("client.concurrent.in-flight")
+@pytest.mark.requirement("client.concurrent.in-flight", "server.publish.channel")
 def test_many_jobs_in_flight_have_their_own_results(
     server: StartServer, client: StartClient
 ) -> None:
