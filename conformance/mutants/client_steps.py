@@ -238,14 +238,15 @@ class TimeoutNeedsTraffic(Client):
 
 
 class TimeoutFromPushAnswered(Client):
+    pushed_at = 0.0
+
     def push(self, job: Job) -> None:
-        if job.settles_at is not None:
-            job.settles_at += 3600
+        self.pushed_at = time.monotonic()
         super().push(job)
 
     def on_push_answered(self, job: Job, reply: Json) -> None:
         if job.settles_at is not None:
-            job.settles_at -= 3600
+            job.settles_at += time.monotonic() - self.pushed_at
         super().on_push_answered(job, reply)
 
 

@@ -16,6 +16,8 @@ from jobqueue_conformance.vectors import job as job_of
 from jobqueue_conformance.vectors import vectors
 from jobqueue_conformance.verdicts import require
 
+TWICE_T_S = 2.0
+PATIENCE_S = 1.0  # in which a server that removes by a command of its own has sent it
 USER, PASSWORD = "confined", "pass-for-tests"
 
 
@@ -175,6 +177,30 @@ def test_a_job_whose_publish_was_never_confirmed_leaves_its_list(
         expected="the same value, however often",
         got=values,
     )
+
+
+@pytest.mark.requirement("server.remove.finished", "server.publish.again")
+def test_a_removal_that_never_reached_redis_is_made_good(
+    server: StartServer, peer: Peer, tap: Tap
+) -> None:
+    """A job whose removal was lost with its connection leaves the list, also long after the connection was made."""
+    server()
+    peer.wait_settled(peer.push("echo", "before"))
+    tap.bell.pause(TWICE_T_S)  # until no look is due any more
+    job = peer.job("echo", "removed late")
+    answer = tap.hold(matches.command(job))
+    peer.push_job(job)
+    answer.wait()
+
+    removal = tap.hold(matches.command(job))
+    answer.release()
+    if tap.bell.happens(lambda: removal.passage, PATIENCE_S):
+        removal.drop()
+    else:
+        tap.forget(removal)  # it answered and removed in one step
+
+    peer.result(job, "server.publish.again")
+    peer.wait_gone(job.message, requirement="server.remove.finished")
 
 
 @pytest.mark.requirement("server.publish.refused")

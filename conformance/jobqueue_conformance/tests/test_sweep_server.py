@@ -125,7 +125,10 @@ def test_a_stop_leaves_nothing_behind(
 
 @pytest.mark.parametrize("refusal", list(Refusal))
 @pytest.mark.requirement(
-    "server.publish.refused", "server.publish.again", "server.recovery.reconnect"
+    "server.publish.refused",
+    "server.publish.again",
+    "server.remove.finished",
+    "server.recovery.reconnect",
 )
 def test_a_refusal_costs_no_job(
     server_sweep: ServerSweep, server_faults: ServerFaults, refusal: Refusal
