@@ -228,6 +228,8 @@ class Peer:
             self._read += 1
             try:
                 result = wire.read_result(message.data)
+            except RecursionError:
+                continue  # the answer to a job that nobody has to answer
             except Unfit as error:
                 self._unfit[message.channel] = error
             else:

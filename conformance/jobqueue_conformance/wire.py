@@ -52,7 +52,12 @@ def written(**members: Any) -> bytes:
 
 
 def strict(message: bytes) -> Any:
-    """The value of a JSON text that is UTF-8 without a byte order mark, and has none of the usual extensions."""
+    """The value of a JSON text that is UTF-8 without a byte order mark, and has none of the usual extensions.
+
+    Raises:
+        Unfit: it is none.
+        RecursionError: it is nested deeper than anybody can tell here.
+    """
     try:
         text = message.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -63,7 +68,7 @@ def strict(message: bytes) -> Any:
     sys.setrecursionlimit(DEEPEST)
     try:
         return json.loads(text, parse_constant=_refuse, parse_int=_integer)
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise Unfit(f"is no JSON: {message[:200]!r}: {error}") from error
     finally:
         sys.setrecursionlimit(limit)
