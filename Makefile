@@ -40,6 +40,7 @@ lint: $(READY) ## ruff, mypy, and what is generated from the spec is fresh
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/mypy conformance/jobqueue_conformance/implementations/python-asyncio/*.py
 	$(BIN)/python spec/extract.py --check
 
 conformance: $(READY) ## the conformance suite against IMPL on REDIS

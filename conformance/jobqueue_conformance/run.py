@@ -44,7 +44,8 @@ class Run:
                 config.option.dist, config.option.tx = "no", []  # one process is enough for that
         else:
             # A process that runs tests parses the command line again, and knows nothing else.
-            config.option.redis, config.args[:] = config.workerinput["jobqueue"]
+            known = config.workerinput["jobqueue"]  # type: ignore[attr-defined]
+            config.option.redis, config.args[:] = known
 
     @property
     def redis(self) -> str:
@@ -70,7 +71,8 @@ class Run:
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Keep the tests that apply to what is under test, the smoke test first."""
-        kept, left_out = [], []
+        kept: list[pytest.Item] = []
+        left_out: list[pytest.Item] = []
         for item in items:
             ids = requirements_of(item)
             for each in ids:
@@ -115,7 +117,7 @@ class Run:
         # junit.xml takes them from the report of the teardown, which is made from the item's.
         item.user_properties += [("requirement", each) for each in ids]
         item.user_properties.append(("verdict", record.verdict))
-        report.jobqueue = asdict(record)
+        report.jobqueue = asdict(record)  # type: ignore[attr-defined]
         if record.verdict in {"known-failure", "warning"}:
             report.outcome = "skipped"
             report.wasxfail = record.reason

@@ -34,7 +34,8 @@ def summary(*records: Record, server: Implementation = SERVER) -> dict[str, Any]
 
 def verdict_of(made: dict[str, Any], requirement: str) -> str:
     """What the report says of one requirement."""
-    return next(each["verdict"] for each in made["requirements"] if each["id"] == requirement)
+    (said,) = (each for each in made["requirements"] if each["id"] == requirement)
+    return str(said["verdict"])
 
 
 @pytest.mark.parametrize(
