@@ -10,7 +10,9 @@ It never connects again by itself: whoever owns it has to look at what the loss 
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
+import ssl
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hiredis import Reader, pack_command
@@ -119,14 +121,25 @@ class Connection:
         except (RedisError, OSError) as error:
             raise ConnectionLost(f"the connection to Redis is lost: {error}") from error
 
-    def readable(self, timeout: float) -> bool:
-        """Wait until there is something to read; a connection that the peer closed is lost.
+    def wait(self, seconds: float) -> None:
+        """Wait until there may be something to read, at most so long; other threads may send.
 
-        Unlike the rest, it may be called while another thread sends.
+        redis-py's own way to wait changes the socket's timeout under those threads.
         """
+        sock = self._redis._sock  # noqa: SLF001 - which is None where a send has failed
         try:
-            return bool(self._redis.can_read(timeout))
-        except Exception as error:  # where a send fails, redis-py takes the socket away from here
+            if not (isinstance(sock, ssl.SSLSocket) and sock.pending()):
+                poll = select.poll()
+                poll.register(sock, select.POLLIN)
+                poll.poll(seconds * 1000)
+        except (OSError, TypeError, ValueError) as error:
+            raise ConnectionLost("the connection to Redis is lost: it is closed") from error
+
+    def readable(self) -> bool:
+        """Tell whether there is something to read, if only that the peer has closed."""
+        try:
+            return bool(self._redis.can_read(0))
+        except (RedisError, OSError) as error:
             raise ConnectionLost(f"the connection to Redis is lost: {error}") from error
 
     def interrupt(self) -> None:

@@ -85,12 +85,8 @@ class Pusher:
         if self._closed:
             raise ConnectionLost("the client is closed")
         connection = self._connection
-        if connection is not None and not self._unanswered:
-            # Idle connections are closed by peers; noticed in time, that costs no job.
-            try:
-                connection.readable(0)
-            except ConnectionLost:
-                connection = None
+        if connection is not None and not self._unanswered and _closed(connection):
+            connection = None
         if connection is None:
             self._connection = connection = Connection(self._pool)
             self._unanswered = deque()
@@ -105,10 +101,10 @@ class Pusher:
     def _read(self, connection: Connection, unanswered: deque[Push]) -> None:
         try:
             while True:
-                if connection.readable(PATIENCE_SECONDS):
-                    self._answered(connection, unanswered)
-                    time.sleep(REST_SECONDS)
-                elif unanswered and time.monotonic() - unanswered[0][1] > PATIENCE_SECONDS:
+                connection.wait(PATIENCE_SECONDS)
+                self._answered(connection, unanswered)
+                time.sleep(REST_SECONDS)
+                if unanswered and time.monotonic() - unanswered[0][1] > PATIENCE_SECONDS:
                     raise ConnectionLost("Redis doesn't answer to a push")  # noqa: TRY301
         except ConnectionLost as error:
             with self._lock:
@@ -122,7 +118,7 @@ class Pusher:
     def _answered(self, connection: Connection, unanswered: deque[Push]) -> None:
         refused = []
         with self._lock:  # TLS allows no read while another thread writes
-            while connection.readable(0):
+            while connection.readable():
                 reply = connection.next_push()
                 if not isinstance(reply, int | Refusal):
                     continue  # under RESP3 Redis may tell of other things, unasked
@@ -132,3 +128,14 @@ class Pusher:
         for job_ids, text in refused:
             # client.settle.not-queued
             self._refused(job_ids, text)
+
+
+def _closed(connection: Connection) -> bool:
+    """Tell whether an idle connection was closed by the peer; noticed in time, that costs no job."""
+    try:
+        if not connection.readable():
+            return False
+    except ConnectionLost:
+        return True
+    connection.interrupt()  # all that Redis could have to say now is that it is going
+    return True
