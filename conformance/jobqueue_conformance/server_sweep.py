@@ -6,12 +6,12 @@ read from the spec's crash table.
 
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import redis
 
-from jobqueue_conformance import data, wire
+from jobqueue_conformance import wire
+from jobqueue_conformance.crash import Held, crash_row
 from jobqueue_conformance.keys import Keys
 from jobqueue_conformance.peer import Peer
 from jobqueue_conformance.server_process import ServerProcess
@@ -24,27 +24,6 @@ if TYPE_CHECKING:
     from jobqueue_conformance.pytest_fixtures import StartServer
 
 LONGEST_BLOCK_S = 5.0  # server.recovery.block
-
-
-@dataclass(frozen=True)
-class Held:
-    """How many copies of a message lie where, and how many results it has."""
-
-    queue: int
-    in_process: int
-    dead: int
-    published: int
-
-    @property
-    def places(self) -> list[str]:
-        """In the crash table's words."""
-        found = {"queue": self.queue, "in-process": self.in_process, "dead": self.dead}
-        return sorted(place for place, copies in found.items() if copies)
-
-    @property
-    def lost(self) -> bool:
-        """Whether it is nowhere, and was never answered."""
-        return not self.places and not self.published
 
 
 class ServerSweep(Sweep):
@@ -70,6 +49,7 @@ class ServerSweep(Sweep):
         self._process: ServerProcess | None = None
         self._settings: dict[str, Any] = {}
         self._was_listed = False
+        self._laid = 1
         self._bystander = f"{keys.queue}:in-process:somebody-else"
         redis.lpush(self._bystander, b"an entry of somebody else")
 
@@ -117,6 +97,7 @@ class ServerSweep(Sweep):
         elif running:
             self.process.wait_idle()
         attempt.watch(job.id)
+        self._laid = max(copies, 1)
         if copies:
             self.peer.place(*[job] * copies)
         else:
@@ -238,7 +219,15 @@ class ServerSweep(Sweep):
             job: the job, or dead message, that was hit.
             crash: what Redis held when the server had died.
         """
-        row = self._crash_row(crash, "job" if job.channel else "dead")
+        row = crash_row(
+            crash, self._laid, dead=not job.channel, dead_list="dead-list" in self.features
+        )
+        if row is None:
+            fail(
+                self._lost_by() if crash.lost else "server.claim.atomic",
+                expected="a state that the crash table allows",
+                got=f"a message in {crash.places or 'no place'} with {crash.published} results",
+            )
         copies = max(crash.queue + crash.in_process, 1)
         wanted = row["results_after"]
         self.peer.wait(
@@ -272,23 +261,6 @@ class ServerSweep(Sweep):
                 expected=f"the result {job.parameters}",
                 got=result,
             )
-
-    def _crash_row(self, held: Held, message: str) -> dict[str, Any]:
-        """The row of the crash table, for a `job` or `dead` message, that a crash left behind."""
-        published = min(held.published, 1)
-        # A server may also recover by returning an entry to the queue.
-        places = ["in-process"] if held.places == ["queue"] and published else held.places
-        for row in data.crash_table():
-            same = sorted(row["state"]) == places and row["message"] == message
-            if same and row["published"] == published:
-                return row
-        if message == "dead" and not held.places and "dead-list" not in self.features:
-            return {**data.crash_table()[-1], "state": []}
-        return fail(
-            self._lost_by() if held.lost else "server.claim.atomic",
-            expected="a state that the crash table allows",
-            got=f"a message in {held.places or 'no place'} with {held.published} results",
-        )
 
     def _lost_by(self) -> str:
         """The requirement that a lost job breaks: none was ever on the list, or all were before."""

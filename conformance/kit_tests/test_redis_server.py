@@ -2,7 +2,9 @@
 
 import pytest
 from jobqueue_conformance import redis_server as redis_servers
-from jobqueue_conformance.redis_server import ForeignRedis, LocalRedis, RedisUnavailable
+from jobqueue_conformance.redis_foreign import ForeignRedis
+from jobqueue_conformance.redis_local import LocalRedis
+from jobqueue_conformance.redis_server import RedisUnavailable
 from jobqueue_conformance.verdicts import Unsupported
 
 
