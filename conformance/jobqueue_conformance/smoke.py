@@ -44,7 +44,11 @@ def _why_no_result(peer: Peer, job: Job, keys: Keys, redis: redis.Redis) -> str:
                 got=f"answered on the wrong channel, {message.channel}",
             )
         if message.channel == job.channel:
-            return f"the server published something without the job's id: {message.data[:200]!r}"
+            fail(
+                "server.result.id",
+                expected=f"a result with the job's id, {job.id}",
+                got=f"a message without it: {message.data[:200]!r}",
+            )
     for key in redis.keys(f"{keys.queue}*"):
         assert isinstance(key, bytes)
         name = key.decode(errors="replace")

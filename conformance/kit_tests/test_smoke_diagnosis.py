@@ -97,6 +97,23 @@ def test_an_answer_on_another_channel(
     assert failed.value.requirement == "server.publish.channel"
 
 
+def test_an_answer_without_the_id(
+    put_under_test: PutUnderTest,
+    request: pytest.FixtureRequest,
+    peer: Peer,
+    keys: Keys,
+    redis: redis_py.Redis,
+) -> None:
+    """An answer of another form breaks a requirement, so that a manifest can list it as known."""
+    bare = "job = json.loads(claim()); ask('PUBLISH', job['channel'], '[1]'); time.sleep(60)"
+    put_under_test(server_text=SERVER + bare)
+    request.getfixturevalue("server")()
+
+    with pytest.raises(Failure, match=r"a message without it: b'\[1\]'") as failed:
+        smoke.first_result(peer, peer.push(), keys, redis)
+    assert failed.value.requirement == "server.result.id"
+
+
 def test_a_wrapper_that_hides_the_server(
     put_under_test: PutUnderTest, request: pytest.FixtureRequest, tap: Tap, bell: Bell
 ) -> None:
