@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("jobqueue.server")
 
+LAST_ATTEMPTS = 8  # in a row before a stop gives up, which takes about 4 seconds
+
 
 class Connections:
     """The connections of one conversation that goes on until it comes to its end."""
@@ -36,7 +38,8 @@ class Connections:
             persist: Whether to try again even where no connection was ever made.
 
         Raises:
-            Unreachable: The first attempt found no Redis, or was refused.
+            Unreachable: The first attempt found no Redis, or was refused; or many did in a row, and
+                a stop is requested.
         """
         while True:
             try:
@@ -48,7 +51,8 @@ class Connections:
                 finally:
                     connection.close()
             except ConnectionLost as error:
-                if isinstance(error, Unreachable) and not persist:
+                hopeless = self._stop.requested and self._failures >= LAST_ATTEMPTS
+                if isinstance(error, Unreachable) and (hopeless or not persist):
                     raise
                 # server.connection.survives
                 self._failures += 1

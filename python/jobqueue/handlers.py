@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import threading
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from jobqueue import messages
@@ -71,13 +72,19 @@ class Handlers:
             # server.run.handler
             value = self._by_method[job.method](job.parameters)
         except BaseException as error:
-            if isinstance(error, KeyboardInterrupt):  # Control-C in the thread that serves
+            if interrupts(error):
                 raise
             return failed(job, error)
         return succeeded(job, value)
 
     def __getitem__(self, method: str) -> Handler:
         return self._by_method[method]
+
+
+def interrupts(error: BaseException) -> bool:
+    """Tell a Control-C, which only the main thread gets, from what a handler has raised."""
+    main = threading.current_thread() is threading.main_thread()
+    return main and isinstance(error, KeyboardInterrupt)
 
 
 def succeeded(job: Run, value: object) -> Answer:

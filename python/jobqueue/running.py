@@ -12,6 +12,7 @@ class Running:
     def __init__(self) -> None:
         self._messages: Counter[bytes] = Counter()
         self._total = 0
+        self._failure: BaseException | None = None
         self._changed = threading.Condition()
 
     def add(self, message: bytes) -> None:
@@ -29,6 +30,12 @@ class Running:
             self._total -= 1
             self._changed.notify_all()
 
+    def fail(self, failure: BaseException) -> None:
+        """Have it raised to whoever waits here: a thread has ended, and some messages never will."""
+        with self._changed:
+            self._failure = failure
+            self._changed.notify_all()
+
     def snapshot(self) -> list[bytes]:
         """Return what is in here now."""
         with self._changed:
@@ -37,10 +44,11 @@ class Running:
     def wait_for_room(self, limit: int) -> int:
         """Wait until fewer than `limit` messages are in here, and return how many fewer."""
         with self._changed:
-            self._changed.wait_for(lambda: self._total < limit)
+            self._changed.wait_for(lambda: self._total < limit or self._failure)
+            if self._failure is not None:
+                raise self._failure
             return limit - self._total
 
     def wait_until_empty(self) -> None:
         """Wait until everything is removed."""
-        with self._changed:
-            self._changed.wait_for(lambda: not self._total)
+        self.wait_for_room(1)

@@ -20,6 +20,8 @@ from jobqueue.recovery import SecondLook
 from jobqueue.running import Running
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from redis import ConnectionPool
 
     from jobqueue.connection import Connection
@@ -65,12 +67,13 @@ class Threaded:
         """Recover and serve until the stop is requested and everything claimed is answered.
 
         Raises:
-            Unreachable: The very first attempt found no Redis, or was refused.
+            Unreachable: The very first attempt found no Redis, or was refused; or Redis is away
+                while a stop is requested.
         """
         # server.concurrency.limit, server.concurrency.parallel
         threads = [
-            *(threading.Thread(target=self._run, daemon=True) for _ in range(self._concurrency)),
-            threading.Thread(target=self._acknowledge, daemon=True),
+            threading.Thread(target=self._guard, args=(work,), name="jobqueue server", daemon=True)
+            for work in (*[self._run] * self._concurrency, self._acknowledge)
         ]
         for thread in threads:
             thread.start()
@@ -123,6 +126,12 @@ class Threaded:
     def _start(self, message: bytes) -> None:
         self._running.add(message)
         self._waiting.put(message)
+
+    def _guard(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except BaseException as error:  # or the thread that serves would wait for ever
+            self._running.fail(error)
 
     def _run(self) -> None:
         while (message := self._waiting.get()) is not None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -246,6 +247,27 @@ def test_stops_that_race_with_pushes_strand_nothing(serve: Serve, redis: Redis) 
         assert redis.llen("job-queue:in-process:test") == 0
         assert len(ran) + redis.llen("job-queue") == 50
         redis.delete("job-queue")
+
+
+def test_a_stop_gives_up_where_redis_stays_away(
+    kind: str, redis_url: str, redis_process: RedisProcess, client: Client, gate: Gate
+) -> None:
+    """server.recovery.first: what can't be delivered is left to the next start, and that is told."""
+    make = aio.Server if kind.startswith("asyncio") else Server
+    server = make(redis_url, processor="test", concurrency=4 if kind.endswith("4") else 1)
+    server.on("gate", gate)
+    with ThreadPoolExecutor() as threads:
+        ended = threads.submit(run_here, server)
+        client.run("gate", 1)
+        gate.wait()
+
+        redis_process.kill()
+        server.stop()
+        gate.open()
+
+        error = ended.exception(DEADLINE_S)
+    redis_process.start()
+    assert isinstance(error, ConnectionLost)
 
 
 def test_an_unreachable_redis_is_told_at_the_start(kind: str) -> None:

@@ -156,6 +156,10 @@ class Client:
         except (ConnectionLost, NotQueued) as error:
             # client.settle.not-queued
             self._refused([job.id for job in jobs], str(error))
+        except asyncio.CancelledError:  # nobody has got these jobs
+            for job in jobs:
+                self._forget(job.id)
+            raise
 
     def _arrived(self, message: bytes) -> None:
         try:

@@ -21,6 +21,8 @@ from jobqueue.pools import PATIENCE_SECONDS
 from jobqueue.recovery import SecondLook
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from redis.asyncio import ConnectionPool
 
     from jobqueue.aio.connection import Connection
@@ -66,12 +68,13 @@ class Concurrent:
         """Recover and serve until the stop is requested and everything claimed is answered.
 
         Raises:
-            Unreachable: The very first attempt found no Redis, or was refused.
+            Unreachable: The very first attempt found no Redis, or was refused; or Redis is away
+                while a stop is requested.
         """
         # server.concurrency.limit, server.concurrency.parallel
         tasks = [
-            *(asyncio.create_task(self._run()) for _ in range(self._concurrency)),
-            asyncio.create_task(self._acknowledge()),
+            asyncio.create_task(self._guard(work), name="jobqueue server")
+            for work in (*[self._run] * self._concurrency, self._acknowledge)
         ]
         try:
             await self._claiming.converse(self._claim, persist=False)
@@ -120,6 +123,12 @@ class Concurrent:
     def _start(self, message: bytes) -> None:
         self._running.add(message)
         self._waiting.put_nowait(message)
+
+    async def _guard(self, work: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await work()
+        except Exception as error:  # or the task that serves would wait for ever
+            self._running.fail(error)
 
     async def _run(self) -> None:
         while True:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from jobqueue.aio.connection import Connection
 from jobqueue.backoff import delay_seconds
 from jobqueue.connection import Unreachable
+from jobqueue.connections import LAST_ATTEMPTS
 from jobqueue.errors import ConnectionLost
 
 if TYPE_CHECKING:
@@ -40,7 +41,8 @@ class Connections:
             persist: Whether to try again even where no connection was ever made.
 
         Raises:
-            Unreachable: The first attempt found no Redis, or was refused.
+            Unreachable: The first attempt found no Redis, or was refused; or many did in a row, and
+                a stop is requested.
         """
         while True:
             try:
@@ -52,7 +54,8 @@ class Connections:
                 finally:
                     await connection.close()
             except ConnectionLost as error:
-                if isinstance(error, Unreachable) and not persist:
+                hopeless = self._stop.requested and self._failures >= LAST_ATTEMPTS
+                if isinstance(error, Unreachable) and (hopeless or not persist):
                     raise
                 # server.connection.survives
                 self._failures += 1

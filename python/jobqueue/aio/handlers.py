@@ -9,7 +9,7 @@ import asyncio
 import inspect
 from typing import TYPE_CHECKING
 
-from jobqueue.handlers import failed, succeeded
+from jobqueue.handlers import failed, interrupts, succeeded
 from jobqueue.messages import Answer, Dead, Run
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ async def outcome(handlers: Handlers, message: bytes) -> Answer | Dead:
         if inspect.isawaitable(value):
             value = await value
     except BaseException as error:
-        if isinstance(error, KeyboardInterrupt) or _cancelled(error):
+        if interrupts(error) or _cancelled(error):
             raise
         return failed(job, error)
     return succeeded(job, value)

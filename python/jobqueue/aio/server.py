@@ -73,8 +73,8 @@ class Server(Serving):
 
         Raises:
             ProcessorInUse: Another server on this host uses the in-process list.
-            ConnectionLost: Redis can't be reached, or refuses us, at the first attempt. Once
-                connected, a server never gives up.
+            ConnectionLost: Redis can't be reached, or refuses us, at the first attempt, or for
+                seconds after a stop was requested. Else a server never gives up.
         """
         queue, in_process = keys.text(self._keys.queue), keys.text(self._keys.in_process)
         redis = pools.identity(self._pool)
