@@ -18,6 +18,9 @@ def let_time_out(
 ) -> tuple[int, Job, Outcome]:
     """Have a job pushed and not answered, with a timeout just long enough for the push."""
     for _ in range(TRIES):
+        run_after_a_loss(
+            driver, peer, bell, "before"
+        )  # so it is connected, and has pushed the rest
         seq = driver.submit("echo", parameters, timeout_ms=timeout_ms)
         job = bell.wait(pushed_or_settled(driver, peer, seq), f"job {seq} to be pushed or settled")
         if isinstance(job, Job):
