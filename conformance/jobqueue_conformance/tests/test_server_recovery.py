@@ -1,22 +1,16 @@
-"""What a server does about entries of its in-process list that nobody is running."""
+"""What a server that starts does about entries of its in-process list that nobody is running."""
 
 import pytest
 from redis import Redis
 
 from jobqueue_conformance import matches
-from jobqueue_conformance.bell import Hung
-from jobqueue_conformance.keys import Keys
 from jobqueue_conformance.passage import REPLY, Passage
 from jobqueue_conformance.peer import Peer
 from jobqueue_conformance.pytest_fixtures import StartServer
 from jobqueue_conformance.tap import Tap
-from jobqueue_conformance.verdicts import fail, require
+from jobqueue_conformance.verdicts import require
 from jobqueue_conformance.wire import Job
 
-LONGEST_T_S = 5.0
-SLACK_S = 2.0
-TWICE_T_S = 1.5
-NOTICED_S = 0.2  # in which a server has noticed the reply to its removal
 PATIENCE_S = 1.0  # in which a server that runs several jobs at once sends a second answer
 
 
@@ -176,191 +170,6 @@ def test_two_servers_share_a_queue_of_which_one_is_killed(server: StartServer, p
     )
 
 
-@pytest.mark.requirement("server.recovery.reconnect")
-def test_a_job_whose_claim_was_lost_is_recovered(server: StartServer, peer: Peer, tap: Tap) -> None:
-    """A job that was moved for a connection which died before the reply is run, and so is the next one."""
-    started = server()
-    lost = peer.job("echo", "lost")
-    hold = tap.hold(matches.reply(lost))
-    peer.push_job(lost)
-    hold.wait()
-
-    hold.drop()
-    behind = peer.push("echo", "behind")
-
-    peer.result(behind, "server.connection.survives")
-    peer.result(lost, "server.recovery.reconnect")
-    peer.wait_settled(lost, behind)
-    require(
-        started.running and len(peer.results(lost)) == 1,
-        "server.recovery.reconnect",
-        expected="one result, without a restart",
-        got=f"{len(peer.results(lost))} results, running: {started.running}",
-    )
-
-
-@pytest.mark.requirement("server.recovery.second-look")
-def test_a_claim_that_outlives_its_connection_strands_nothing(
-    server: StartServer, peer: Peer, tap: Tap
-) -> None:
-    """A job that a dead connection's claim takes after the reconnect is found when T has passed."""
-    started = server()
-    started.wait_idle()
-    tap.drop(ghost=True)
-    started.wait_idle()
-    peer.moment_s = LONGEST_T_S + SLACK_S
-
-    job = peer.push("echo", "taken by a ghost")
-    behind = peer.push("echo", "behind")
-    tap.hang_up()
-
-    peer.result(behind, "server.connection.survives")
-    peer.result(job, "server.recovery.second-look")
-    peer.wait_settled(job, behind)
-
-
-@pytest.mark.requirement("server.recovery.reconnect", "server.concurrency.parallel")
-@pytest.mark.parametrize("same", [False, True], ids=["another", "identical"])
-def test_a_job_is_recovered_while_another_runs(
-    server: StartServer, peer: Peer, redis: Redis, keys: Keys, tap: Tap, *, same: bool
-) -> None:
-    """A job that was moved for a dead connection is recovered, though another one, or its like, is running."""
-    started = server(concurrency=2)
-    running = peer.push("wait", {"ms": 2000})
-    wait_claimed(peer, redis, keys, tap, running)
-    stranded = running if same else peer.job("echo", "stranded")
-
-    tap.close_door()
-    tap.drop()
-    redis.lpush(started.in_process, stranded.message)
-    tap.open_door()
-
-    for job in (stranded, running):
-        peer.wait(
-            lambda each=job: peer.heard(each),  # type: ignore[misc]
-            "server.recovery.reconnect",
-            "a result of the running job, and of the one beside it",
-            running,
-        )
-    peer.wait_gone(stranded.message, running.message, requirement="server.recovery.reconnect")
-
-
-@pytest.mark.requirement("server.recovery.running")
-@pytest.mark.parametrize("concurrency", [1, 2])
-def test_a_running_job_is_not_started_again(
-    server: StartServer, peer: Peer, redis: Redis, keys: Keys, tap: Tap, concurrency: int
-) -> None:
-    """A job whose handler runs while the connections are lost is answered once."""
-    server(concurrency=concurrency)
-    for ms in (400, 1600, 6400):
-        job = peer.job("wait", {"ms": ms})
-        answer = tap.hold(matches.command(job))
-        peer.push_job(job)
-        peer.wait(
-            lambda: not redis.exists(keys.queue) and not tap.under_way(job.id),  # noqa: B023
-            "server.publish.once",
-            "the job's claim to be answered",
-            job,
-        )
-        tap.drop()
-        tap.forget(answer)
-        if answer.passage is None:
-            break  # the machine was fast enough: the handler ran while the connections were lost
-        answer.release()
-
-    require_answered_once(peer, job, "server.recovery.running")
-
-
-@pytest.mark.requirement("server.recovery.running")
-def test_a_job_that_ends_while_the_list_is_looked_at_is_not_started_again(
-    server: StartServer, peer: Peer, redis: Redis, keys: Keys, tap: Tap
-) -> None:
-    """A job that is answered and removed after the list was read, and before that was told, is answered once."""
-    server(concurrency=2)
-    job = peer.push("wait", {"ms": 400})
-    wait_claimed(peer, redis, keys, tap, job)
-
-    hold = tap.hold(lambda passage: passage.kind == REPLY and job.id.encode() in passage.frame)
-    tap.drop()
-    tap.bell.happens(lambda: hold.passage and job.message not in peer.waiting(), TWICE_T_S)
-    tap.bell.pause(NOTICED_S)
-    tap.forget(hold)
-    hold.release()
-    require_answered_once(peer, job, "server.recovery.running")
-
-
-@pytest.mark.requirement("server.recovery.running", "server.publish.again")
-def test_a_job_whose_removal_is_not_confirmed_is_not_started_again(
-    server: StartServer, peer: Peer, tap: Tap
-) -> None:
-    """A job that was answered as its connection died is answered again at most once, however long that takes."""
-    server(concurrency=2)
-    job = peer.job("echo", "unconfirmed")
-    hold = tap.hold(lambda passage: passage.answers is not None and passage.answers.carries(job.id))
-    peer.push_job(job)
-    hold.wait()
-
-    again = tap.hold(matches.command(job))
-    tap.drop()
-    tap.bell.happens(lambda: len(peer.results(job)) > 2, TWICE_T_S)
-    tap.forget(again)
-    again.release()
-    peer.wait_gone(job.message, requirement="server.publish.again")
-    peer.wait_settled(peer.push("echo", "behind"))
-    results = peer.results(job)
-
-    require(
-        len(results) <= 2,
-        "server.recovery.running",
-        expected="the result that went before the loss, and one more",
-        got=f"{len(results)} results",
-    )
-
-
-@pytest.mark.requirement("server.recovery.quiet")
-@pytest.mark.parametrize("lost", [False, True], ids=["", "after-a-loss"])
-def test_an_entry_whose_reply_is_under_way_is_not_lost(
-    server: StartServer, peer: Peer, tap: Tap, *, lost: bool
-) -> None:
-    """A job whose claim is answered late, after T has passed, is run once."""
-    server()
-    job = peer.job("echo", "under way")
-    hold = tap.hold(matches.reply(job))
-    if lost:
-        tap.close_door()
-        tap.drop()
-    peer.push_job(job)
-    if lost:
-        tap.open_door()
-    hold.wait()
-    tap.bell.happens(lambda: peer.results(job), TWICE_T_S)
-
-    hold.release()
-    require_answered_once(peer, job, "server.recovery.quiet")
-
-
-@pytest.mark.requirement("server.recovery.block")
-def test_a_claim_blocks_for_a_finite_time(server: StartServer, keys: Keys, tap: Tap) -> None:
-    """On an empty queue, each claim is answered within five seconds."""
-    hold = tap.hold(
-        lambda passage: passage.kind == REPLY and keys.queue.encode() in passage.arguments
-    )
-    server()
-    try:
-        reply = tap.bell.wait(lambda: hold.passage, "a claim's reply", LONGEST_T_S + SLACK_S)
-    except Hung as hung:
-        fail("server.recovery.block", expected="a reply to a claim", got=str(hung))
-    assert reply.answers is not None
-    blocked_s = reply.at_s - reply.answers.at_s
-
-    require(
-        blocked_s <= LONGEST_T_S + SLACK_S,
-        "server.recovery.block",
-        expected=f"a reply within {LONGEST_T_S:g} s",
-        got=f"one after {blocked_s:.1f} s",
-    )
-
-
 def another_answer_comes(tap: Tap, first: Passage, jobs: list[Job]) -> bool:
     """Whether the server answers another job while the first answer is held: then their order is open."""
     second = tap.hold(matches.command(*(job for job in jobs if not first.carries(job.id))))
@@ -368,27 +177,3 @@ def another_answer_comes(tap: Tap, first: Passage, jobs: list[Job]) -> bool:
     tap.forget(second)
     second.release()
     return came
-
-
-def wait_claimed(peer: Peer, redis: Redis, keys: Keys, tap: Tap, job: Job) -> None:
-    """Wait until the reply to the job's claim has been returned."""
-    peer.wait(
-        lambda: not redis.exists(keys.queue) and not tap.under_way(job.id),
-        "server.publish.once",
-        "the job's claim to be answered",
-        job,
-    )
-
-
-def require_answered_once(peer: Peer, job: Job, requirement: str) -> None:
-    """The job has one result, also when a second run of it would be over."""
-    peer.result(job, "server.connection.survives")
-    behind = job.parameters if job.method == "wait" else "behind"
-    peer.wait_settled(job, peer.push(job.method, behind))
-    results = peer.results(job)
-    require(
-        len(results) == 1,
-        requirement,
-        expected="one result",
-        got=f"{len(results)} results",
-    )
