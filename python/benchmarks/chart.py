@@ -59,7 +59,7 @@ def _throughput(results: Results) -> list[Bar]:
         rates = [
             rate
             for found in results.of_measure("drain")
-            if found.contender == name and set(found.shape) <= {"concurrency"}
+            if found.contender == name and set(found.shape) <= {"concurrency", "prefetch"}
             if (rate := found.median("jobs_per_s")) is not None
         ]
         if rates:

@@ -28,6 +28,8 @@ class Contender:
         requirements: The packages of its environment; empty where it runs in this one.
         concurrent: It runs several handlers at once within one process.
         asynchronous: It runs on an event loop of Python.
+        prefetches: It can claim many jobs at once.
+        mute: It can do without results, and has less to do then.
         batches: It can queue many jobs at once.
         calls: It can hand a result back to the caller.
         node: It runs in Node.js.
@@ -38,8 +40,10 @@ class Contender:
     kind: Kind
     jobs_per_s: int
     requirements: tuple[str, ...] = ()
-    concurrent: bool = True
+    concurrent: bool = False
     asynchronous: bool = False
+    prefetches: bool = False
+    mute: bool = False
     batches: bool = False
     calls: bool = True
     node: bool = False
@@ -61,43 +65,113 @@ class Contender:
 CONTENDERS = {
     contender.name: contender
     for contender in (
-        Contender("raw", "limit", 16_000, concurrent=False, batches=True, quick=True),
-        Contender("raw_unsafe", "limit", 18_000, concurrent=False, calls=False, quick=True),
-        Contender("jobqueue", "reference", 12_000, batches=True, quick=True),
-        Contender("jobqueue_aio", "reference", 8_000, asynchronous=True, batches=True, quick=True),
-        Contender("rq", "peer", 300, ("rq==3.0.0", "hiredis"), concurrent=False, batches=True),
-        Contender("arq", "peer", 1_000, ("arq==0.28.0", "hiredis", "uvloop"), asynchronous=True),
+        Contender("raw", "limit", 16_000, prefetches=True, batches=True, quick=True),
+        Contender("raw_unsafe", "limit", 18_000, prefetches=True, calls=False),
+        Contender(
+            "jobqueue",
+            "reference",
+            12_000,
+            concurrent=True,
+            prefetches=True,
+            batches=True,
+            quick=True,
+        ),
+        Contender(
+            "jobqueue_aio",
+            "reference",
+            8_000,
+            concurrent=True,
+            asynchronous=True,
+            prefetches=True,
+            batches=True,
+            quick=True,
+        ),
+        Contender("rq", "peer", 300, ("rq==3.0.0", "hiredis"), mute=True, batches=True),
+        Contender(
+            "arq",
+            "peer",
+            1_000,
+            ("arq==0.28.0", "hiredis", "uvloop"),
+            concurrent=True,
+            asynchronous=True,
+            mute=True,
+        ),
         Contender(
             "saq",
             "peer",
             1_200,
             ("saq[redis,hiredis]==0.26.4", "typing_extensions", "uvloop"),
+            concurrent=True,
             asynchronous=True,
+            mute=True,
             quick=True,
         ),
-        Contender("dramatiq", "peer", 2_000, ("dramatiq[redis]==2.2.1", "hiredis"), quick=True),
-        Contender("celery", "peer", 700, ("celery[redis]==5.7.0", "hiredis")),
-        Contender("huey", "peer", 2_500, ("huey==3.5.4", "redis[hiredis]"), quick=True),
+        Contender(
+            "dramatiq",
+            "peer",
+            2_000,
+            ("dramatiq[redis]==2.2.1", "hiredis"),
+            concurrent=True,
+            prefetches=True,
+            mute=True,
+            quick=True,
+        ),
+        Contender(
+            "celery",
+            "peer",
+            700,
+            ("celery[redis]==5.7.0", "hiredis"),
+            concurrent=True,
+            prefetches=True,
+            mute=True,
+        ),
+        Contender(
+            "huey",
+            "peer",
+            2_000,
+            ("huey==3.5.4", "redis[hiredis]"),
+            concurrent=True,
+            mute=True,
+            quick=True,
+        ),
         Contender(
             "taskiq",
             "peer",
             2_000,
             ("taskiq==0.13.0", "taskiq-redis==1.2.4", "hiredis", "uvloop"),
+            concurrent=True,
             asynchronous=True,
+            mute=True,
         ),
         Contender(
-            "streaq", "peer", 700, ("streaq==7.2.0", "uvloop"), asynchronous=True, batches=True
+            "streaq",
+            "peer",
+            700,
+            ("streaq==7.2.0", "uvloop"),
+            concurrent=True,
+            asynchronous=True,
+            batches=True,
         ),
         Contender(
             "bullmq",
             "peer",
             800,
             ("bullmq==3.4.4", "hiredis", "uvloop"),
+            concurrent=True,
             asynchronous=True,
             batches=True,
             calls=False,
         ),
-        Contender("bee_queue", "peer", 3_000, batches=True, node=True, quick=True),
-        Contender("bullmq_node", "peer", 3_000, batches=True, node=True),
+        Contender(
+            "bee_queue",
+            "peer",
+            3_000,
+            concurrent=True,
+            mute=True,
+            batches=True,
+            node=True,
+            quick=True,
+        ),
+        Contender("bullmq_node", "peer", 3_000, concurrent=True, batches=True, node=True),
     )
 }

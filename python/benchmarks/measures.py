@@ -42,6 +42,7 @@ class Shape(NamedTuple):
     processes: int = 1
     in_flight: int = 1
     servers: int = 1
+    results: int = 1
     waiting: int = 0
     payload_bytes: int = 10
     batch: int = 1
@@ -85,7 +86,7 @@ def round_trip(contender: Contender, shape: Shape, redis: PrivateRedis) -> Value
     """How long a caller waits for its results, with so many of its calls in flight."""
     redis.empty()
     options = _options(shape, redis, "--count", str(shape.jobs), "--seconds", str(shape.seconds))
-    with _serving(contender, shape, redis, "--results") as server:
+    with _serving(contender, shape, redis) as server:
         if shape.servers > 1:
             server.wait_until_blocked(shape.servers)
         got = processes.answer(
@@ -262,4 +263,5 @@ def _options(shape: Shape, redis: PrivateRedis, *more: str) -> list[str]:
     return [
         *("--url", redis.url, "--payload-bytes", str(shape.payload_bytes)),
         *("--in-flight", str(shape.in_flight), *more),
+        *([] if shape.results else ["--no-results"]),
     ]

@@ -20,6 +20,7 @@ Asked = tuple[str, Shape]  # a measure and how
 PLAIN = Shape()
 TEN_CLAIMED = Shape(prefetch=10)
 HUNDRED_AT_ONCE = Shape(concurrency=100)
+UNANSWERED = Shape(results=0)
 CALLS = Shape(in_flight=32, concurrency=32)
 BATCHES = Shape(batch=1_000)
 WAITING = [Shape(waiting=waiting) for waiting in (1_000, 10_000, 100_000, 1_000_000)]
@@ -29,6 +30,7 @@ BLOCKED = [Shape(servers=servers) for servers in (1, 10, 50, 200)]
 TABLES: dict[str, list[Asked]] = {
     "drain": [
         ("drain", PLAIN),
+        ("drain", UNANSWERED),
         ("drain", TEN_CLAIMED),
         ("drain", Shape(prefetch=100)),
         ("drain", Shape(concurrency=10)),
@@ -54,6 +56,7 @@ TABLES: dict[str, list[Asked]] = {
 }
 QUICK: list[Asked] = [
     ("drain", PLAIN),
+    ("drain", UNANSWERED),
     ("drain", TEN_CLAIMED),
     ("drain", HUNDRED_AT_ONCE),
     ("round-trip", PLAIN),
@@ -96,7 +99,8 @@ def _able(contender: Contender, measure: str, shape: Shape) -> bool:
     peer = contender.kind == "peer"
     lacks = (
         shape.concurrency > 1 and not (contender.concurrent or measure == "round-trip"),
-        shape.prefetch > 1 and peer,
+        shape.prefetch > 1 and not contender.prefetches,
+        not shape.results and not contender.mute,
         shape.waiting > 10_000 and peer,  # it would take them minutes to queue so many
         shape.servers > 1 and contender.name not in ("raw", "jobqueue"),
         shape.in_flight > 1 and contender.name == "raw",
@@ -111,19 +115,21 @@ def _able(contender: Contender, measure: str, shape: Shape) -> bool:
 
 def _dispensable(contender: Contender, measure: str, shape: Shape) -> bool:
     """Tell whether a quick run does without, for no promise is held against it."""
-    if contender.name == "raw_unsafe":
-        return shape != PLAIN
     if contender.kind == "peer":
         return (
             measure in ("enqueue", "idle")
+            or (shape == UNANSWERED and (contender.asynchronous or contender.node))
             or shape.waiting > 0
             or (shape == HUNDRED_AT_ONCE and not contender.asynchronous)
         )
-    return contender.name != "jobqueue" and (shape.waiting > 0 or measure == "idle")
+    spared = shape.waiting > 0 or measure == "idle" or shape == TEN_CLAIMED
+    return spared and contender.name == "jobqueue_aio"
 
 
 def _sized(contender: Contender, measure: str, shape: Shape, seconds: float) -> Shape:
     """Give the shape as many jobs as take the contender about so many seconds."""
+    if measure == "idle":
+        return shape._replace(seconds=3 * seconds)
     if measure in _LARGE:
         return shape._replace(jobs=_LARGE[measure], seconds=300.0)
     jobs = contender.jobs_per_s * shape.processes * seconds
@@ -131,6 +137,8 @@ def _sized(contender: Contender, measure: str, shape: Shape, seconds: float) -> 
         jobs *= 3
     if shape.batch > 1:
         jobs *= 5
+    if shape.waiting:  # a few percent matter here
+        jobs *= 2
     if shape.payload_bytes > 1_000:
         jobs = min(jobs, _PAYLOAD_BYTES_PER_S * seconds / shape.payload_bytes)
     return shape._replace(jobs=max(int(jobs), 2 * FEWEST), seconds=seconds)

@@ -141,7 +141,7 @@ def _options() -> argparse.Namespace:
     add("--width", type=int, help="of the tables, where the terminal's isn't right")
     options = parser.parse_args()
     options.repeats = options.repeats or (1 if options.quick else 3)
-    options.seconds = options.seconds or (0.4 if options.quick else 1.5)
+    options.seconds = options.seconds or (0.3 if options.quick else 1.5)
     if options.contenders is None:
         everybody = CONTENDERS.values()
         options.contenders = [one for one in everybody if one.quick or not options.quick]

@@ -161,10 +161,18 @@ def _cost() -> Titled:
 
 def _growth() -> Titled:
     shapes = _shapes("growth", "drain")
-    for varied, title in (("waiting", "more jobs waiting"), ("payload_bytes", "larger jobs")):
+    for varied, title in (
+        ("waiting", "so many waiting"),
+        ("payload_bytes", "payloads of so many bytes"),
+    ):
         columns = [
             Column(
-                f"{_heading(shape, '')}\n{who}", "drain", shape, value, ".2f", fewer_is_better=True
+                f"{shape.title()[varied]:,}\n{who}",
+                "drain",
+                shape,
+                value,
+                ".2f",
+                fewer_is_better=True,
             )
             for shape in shapes
             if varied in shape.title()
@@ -210,8 +218,7 @@ _SHORT = {
     "concurrency": "c",
     "prefetch": "p",
     "processes": "processes",
-    "waiting": "waiting",
-    "payload_bytes": "bytes",
+    "results": "results",
 }
 
 

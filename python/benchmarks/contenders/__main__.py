@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--prefetch", type=int, default=1)
     parser.add_argument("--processor", default="bench")
     parser.add_argument("--servers", type=int, default=1, help="how many in this process")
-    parser.add_argument("--results", action="store_true", help="the jobs ask for their results")
+    parser.add_argument("--no-results", dest="results", action="store_false", help="none is kept")
     options = parser.parse_args()
 
     if importlib.util.find_spec("uvloop"):
@@ -54,7 +54,7 @@ def main() -> None:
             role(options.url, Tally.create(options.tally), options)
             return
         case "push" | "push_many":
-            answer = {"seconds": role(options.url, options.count, payload)}
+            answer = {"seconds": role(options.url, options, payload)}
         case _:
             answer = timed_calls(role, options, payload)
     sys.stdout.write(json.dumps(answer) + "\n")

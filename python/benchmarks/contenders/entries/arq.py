@@ -26,7 +26,7 @@ def serve(url: str, tally: Any, options: Any) -> None:
         return parameters
 
     worker = Worker(
-        [func(echo, name="echo", keep_result=1)],
+        [func(echo, name="echo", keep_result=int(options.results))],
         redis_settings=RedisSettings.from_dsn(url),
         max_jobs=options.concurrency,
         poll_delay=0.005,
@@ -34,11 +34,11 @@ def serve(url: str, tally: Any, options: Any) -> None:
     worker.run()
 
 
-def push(url: str, count: int, payload: str) -> float:
+def push(url: str, options: Any, payload: str) -> float:
     async def run() -> float:
         pool = await create_pool(RedisSettings.from_dsn(url))
         started = time.perf_counter()
-        for _ in range(count):
+        for _ in range(options.count):
             await pool.enqueue_job("echo", payload)
         return time.perf_counter() - started
 

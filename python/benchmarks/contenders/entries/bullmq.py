@@ -33,11 +33,11 @@ def serve(url: str, tally: Any, options: Any) -> None:
     asyncio.run(run())
 
 
-def push(url: str, count: int, payload: str) -> float:
+def push(url: str, options: Any, payload: str) -> float:
     async def run() -> float:
         queue = Queue("bench", {"connection": url})
         started = time.perf_counter()
-        for _ in range(count):
+        for _ in range(options.count):
             await queue.add("echo", {"payload": payload}, _OPTIONS)
         seconds = time.perf_counter() - started
         await queue.close()
@@ -46,15 +46,15 @@ def push(url: str, count: int, payload: str) -> float:
     return asyncio.run(run())
 
 
-def push_many(url: str, count: int, payload: str) -> float:
+def push_many(url: str, options: Any, payload: str) -> float:
     async def run() -> float:
         queue = Queue("bench", {"connection": url})
         started = time.perf_counter()
-        for begin in range(0, count, 100):
+        for begin in range(0, options.count, 100):
             await queue.addBulk(
                 [
                     {"name": "echo", "data": {"payload": payload}, "opts": _OPTIONS}
-                    for _ in range(min(100, count - begin))
+                    for _ in range(min(100, options.count - begin))
                 ]
             )
         seconds = time.perf_counter() - started

@@ -22,7 +22,6 @@ def version() -> str:
 def _tasks(url: str) -> tuple[Any, Any, Any]:
     app = Celery("bench", broker=url, backend=url)
     app.conf.update(
-        worker_prefetch_multiplier=100,
         task_serializer="json",
         result_serializer="json",
         broker_connection_retry_on_startup=True,
@@ -35,6 +34,8 @@ def _tasks(url: str) -> tuple[Any, Any, Any]:
 
     @app.task(name="echo")
     def echo(parameters: Any) -> Any:
+        if _tally:
+            _tally.hit()
         return parameters
 
     return app, drain, echo
@@ -44,6 +45,8 @@ def serve(url: str, tally: Any, options: Any) -> None:
     global _tally
     _tally = tally
     app, _, _ = _tasks(url)
+    if options.prefetch > 1:
+        app.conf.worker_prefetch_multiplier = options.prefetch
     pool = "solo" if options.concurrency == 1 else "threads"
     app.worker_main(
         [
@@ -54,12 +57,13 @@ def serve(url: str, tally: Any, options: Any) -> None:
     )
 
 
-def push(url: str, count: int, payload: str) -> float:
-    _, drain, _ = _tasks(url)
-    drain.delay(payload)
+def push(url: str, options: Any, payload: str) -> float:
+    _, drain, echo = _tasks(url)
+    task = echo if options.results else drain
+    task.delay(payload)
     started = time.perf_counter()
-    for _ in range(count - 1):
-        drain.delay(payload)
+    for _ in range(options.count - 1):
+        task.delay(payload)
     return time.perf_counter() - started
 
 

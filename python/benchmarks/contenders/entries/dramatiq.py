@@ -1,4 +1,4 @@
-"""dramatiq: a long prefetch, no middleware that a trivial job doesn't use, results on demand.
+"""dramatiq: no middleware that a trivial job doesn't use; results on demand.
 
 Its broker polls an empty queue, the seldomer the longer it is empty, at least every
 `worker_timeout`; that is lowered as far as its documentation suggests for latency.
@@ -7,14 +7,11 @@ Its broker polls an empty queue, the seldomer the longer it is empty, at least e
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import threading
 import time
 from importlib.metadata import version as _version
 from typing import TYPE_CHECKING, Any
-
-os.environ["dramatiq_queue_prefetch"] = "1000"  # noqa: SIM112 - read when it is imported
 
 import dramatiq as library
 from dramatiq.brokers.redis import RedisBroker
@@ -38,6 +35,8 @@ def _actors(url: str, tally: Any = None) -> dict[str, Any]:
         tally.hit()
 
     def echo(parameters: Any) -> Any:
+        if tally:
+            tally.hit()
         return parameters
 
     return {
@@ -50,6 +49,8 @@ def _actors(url: str, tally: Any = None) -> dict[str, Any]:
 def serve(url: str, tally: Any, options: Any) -> None:
     broker = _actors(url, tally)["broker"]
     worker = library.Worker(broker, worker_threads=options.concurrency, worker_timeout=5)
+    if options.prefetch > 1:
+        worker.queue_prefetch = options.prefetch
     stopped = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopped.set())
     worker.start()
@@ -57,11 +58,11 @@ def serve(url: str, tally: Any, options: Any) -> None:
     worker.stop()
 
 
-def push(url: str, count: int, payload: str) -> float:
-    drain = _actors(url)["drain"]
+def push(url: str, options: Any, payload: str) -> float:
+    actor = _actors(url)["echo" if options.results else "drain"]
     started = time.perf_counter()
-    for _ in range(count):
-        drain.send(payload)
+    for _ in range(options.count):
+        actor.send(payload)
     return time.perf_counter() - started
 
 

@@ -36,15 +36,14 @@ def serve(url: str, tally: Any, options: Any) -> None:
     global _tally
     _tally = tally
     logging.getLogger("huey").setLevel(logging.ERROR)
-    # A server of one kind serves both measures: results are stored only where a job asks for one.
     huey, _ = _tasks(url, results=options.results)
     huey.create_consumer(workers=options.concurrency, periodic=False).run()
 
 
-def push(url: str, count: int, payload: str) -> float:
-    _, echo = _tasks(url, results=False)
+def push(url: str, options: Any, payload: str) -> float:
+    _, echo = _tasks(url, results=options.results)
     started = time.perf_counter()
-    for _ in range(count):
+    for _ in range(options.count):
         echo(payload)
     return time.perf_counter() - started
 

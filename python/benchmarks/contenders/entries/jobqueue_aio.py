@@ -34,25 +34,25 @@ def serve(url: str, tally: Any, options: Any) -> None:
     asyncio.run(server.run())
 
 
-def push(url: str, count: int, payload: str) -> float:
+def push(url: str, options: Any, payload: str) -> float:
     async def run() -> float:
         async with aio.Client(url) as jobs:
             await jobs.run("echo", payload)
             started = time.perf_counter()
-            for _ in range(count - 1):
+            for _ in range(options.count - 1):
                 await jobs.run("echo", payload)
             return time.perf_counter() - started
 
     return asyncio.run(run())
 
 
-def push_many(url: str, count: int, payload: str) -> float:
+def push_many(url: str, options: Any, payload: str) -> float:
     async def run() -> float:
         async with aio.Client(url) as jobs:
             await jobs.run("echo", payload)
             started = time.perf_counter()
-            for begin in range(1, count, 1000):
-                await jobs.run_many([("echo", payload)] * min(1000, count - begin))
+            for begin in range(1, options.count, 1000):
+                await jobs.run_many([("echo", payload)] * min(1000, options.count - begin))
             return time.perf_counter() - started
 
     return asyncio.run(run())

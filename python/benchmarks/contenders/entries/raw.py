@@ -119,20 +119,20 @@ def _job(number: int, parameters: Any) -> bytes:
     ).encode()
 
 
-def push(url: str, count: int, payload: str) -> float:
+def push(url: str, options: Any, payload: str) -> float:
     wire = Wire(url)
     started = time.perf_counter()
-    for number in range(count):
+    for number in range(options.count):
         wire.send(pack((b"LPUSH", QUEUE, _job(number, payload))))
         wire.reply()
     return time.perf_counter() - started
 
 
-def push_many(url: str, count: int, payload: str) -> float:
+def push_many(url: str, options: Any, payload: str) -> float:
     wire = Wire(url)
     started = time.perf_counter()
-    for begin in range(0, count, 1000):
-        jobs = [_job(number, payload) for number in range(begin, min(begin + 1000, count))]
+    for begin in range(0, options.count, 1000):
+        jobs = [_job(number, payload) for number in range(begin, min(begin + 1000, options.count))]
         wire.send(pack((b"LPUSH", QUEUE, *jobs)))
         wire.reply()
     return time.perf_counter() - started

@@ -33,22 +33,22 @@ def serve(url: str, tally: Any, options: Any) -> None:
     SimpleWorker([Queue(connection=connection)], connection=connection).work(logging_level="ERROR")
 
 
-def push(url: str, count: int, payload: str) -> float:
+def push(url: str, options: Any, payload: str) -> float:
     queue = Queue(connection=Redis.from_url(url))
     started = time.perf_counter()
-    for _ in range(count):
-        queue.enqueue(echo, payload, result_ttl=0)
+    for _ in range(options.count):
+        queue.enqueue(echo, payload, result_ttl=500 if options.results else 0)
     return time.perf_counter() - started
 
 
-def push_many(url: str, count: int, payload: str) -> float:
+def push_many(url: str, options: Any, payload: str) -> float:
     queue = Queue(connection=Redis.from_url(url))
     started = time.perf_counter()
-    for begin in range(0, count, 100):
+    for begin in range(0, options.count, 100):
         queue.enqueue_many(
             [
-                Queue.prepare_data(echo, (payload,), result_ttl=0)
-                for _ in range(min(100, count - begin))
+                Queue.prepare_data(echo, (payload,), result_ttl=500 if options.results else 0)
+                for _ in range(min(100, options.count - begin))
             ]
         )
     return time.perf_counter() - started

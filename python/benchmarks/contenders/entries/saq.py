@@ -33,13 +33,13 @@ def serve(url: str, tally: Any, options: Any) -> None:
     asyncio.run(run())
 
 
-def push(url: str, count: int, payload: str) -> float:
+def push(url: str, options: Any, payload: str) -> float:
     async def run() -> float:
         queue = Queue.from_url(url)
         await queue.connect()
         started = time.perf_counter()
-        for _ in range(count):
-            await queue.enqueue("echo", parameters=payload, ttl=-1)
+        for _ in range(options.count):
+            await queue.enqueue("echo", parameters=payload, ttl=600 if options.results else -1)
         return time.perf_counter() - started
 
     return asyncio.run(run())

@@ -38,26 +38,26 @@ def serve(url: str, tally: Any, options: Any) -> None:
     _worker(url, tally, options.concurrency)[0].run_sync()
 
 
-def push(url: str, count: int, payload: str) -> float:
+def push(url: str, options: Any, payload: str) -> float:
     async def run() -> float:
         worker, echo = _worker(url)
         async with worker:
             started = time.perf_counter()
-            for _ in range(count):
+            for _ in range(options.count):
                 await echo.enqueue(payload)
             return time.perf_counter() - started
 
     return anyio.run(run)
 
 
-def push_many(url: str, count: int, payload: str) -> float:
+def push_many(url: str, options: Any, payload: str) -> float:
     async def run() -> float:
         worker, echo = _worker(url)
         async with worker:
             started = time.perf_counter()
-            for begin in range(0, count, 100):
+            for begin in range(0, options.count, 100):
                 await worker.enqueue_many(
-                    [echo.enqueue(payload) for _ in range(min(100, count - begin))]
+                    [echo.enqueue(payload) for _ in range(min(100, options.count - begin))]
                 )
             return time.perf_counter() - started
 

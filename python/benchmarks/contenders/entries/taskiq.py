@@ -54,12 +54,12 @@ def serve(url: str, tally: Any, options: Any) -> None:
     asyncio.run(run())
 
 
-def push(url: str, count: int, payload: str) -> float:
+def push(url: str, options: Any, payload: str) -> float:
     async def run() -> float:
         broker, echo = _tasks(url, results=False)
         await broker.startup()
         started = time.perf_counter()
-        for _ in range(count):
+        for _ in range(options.count):
             await echo.kiq(payload)
         return time.perf_counter() - started
 

@@ -20,7 +20,7 @@ const { values: options, positionals: [name, role] } = parseArgs({
     prefetch: { type: 'string' },
     processor: { type: 'string' },
     servers: { type: 'string' },
-    results: { type: 'boolean' }
+    'no-results': { type: 'boolean' }
   }
 })
 const { hostname: host, port } = new URL(options.url)
@@ -51,7 +51,7 @@ const contenders = {
   bee_queue: {
     version: () => require('bee-queue/package.json').version,
     serve (hit) {
-      const queue = new BeeQueue('bench', { redis, removeOnSuccess: true })
+      const queue = new BeeQueue('bench', { redis, removeOnSuccess: true, sendEvents: !options['no-results'] })
       queue.process(Number(options.concurrency), async (job) => { hit(); return job.data })
       process.on('SIGTERM', () => queue.close().then(() => process.exit(0)))
     },
