@@ -227,37 +227,32 @@ def _prove_model(proof: Proof) -> None:
 
 
 def _discover(proof: Proof, tests: Tests) -> int:
-    """Fill in the tests of the mutants that are asked for, or of those that have none."""
+    """Fill in the tests of the mutants that are asked for, or of those that lack some."""
     mutants = {each.label: each for each in matrix.read()}
-    chosen = [
-        each
-        for each in mutants.values()
-        if each.equivalent is None
-        and (proof.chooses("none", each.label) if proof.options.only else not each.killed_by)
-    ]
-    orders = [
-        proof.order(
-            each.label,
-            matrix.manifest(each.program, each.name),
-            matrix.candidates(each, tests[each.program]),
-            limit_s=240.0,
-        )
-        for each in chosen
-    ]
-    survivors = []
-    for order, said in session.run(orders, proof.options.jobs):
-        found = matrix.discovered(mutants[order.name], said)
-        if found.killed_by:
-            mutants[order.name] = found
+    there = {program: {test.id for test in listed} for program, listed in tests.items()}
+    for label, each in mutants.items():
+        renamed = not there[each.program].issuperset(each.tests)
+        asked = proof.options.only and proof.chooses("none", label)
+        if each.equivalent is None and (renamed or asked):
+            mutants[label] = replace(each, killed_by=(), clean=())
+    for choose in (matrix.candidates, matrix.others):
+        orders = [
+            proof.order(
+                each.label,
+                matrix.manifest(each.program, each.name),
+                choose(each, tests[each.program]),
+                limit_s=240.0,
+            )
+            for each in mutants.values()
+            if each.equivalent is None and not (each.killed_by and each.clean)
+        ]
+        for order, said in proof.run("discovery", orders):
+            found = mutants[order.name] = matrix.discovered(mutants[order.name], said)
             matrix.write(mutants.values())
-            proof.say(f"{order.name}: killed by {', '.join(found.killed_by)}")
-        else:
-            survivors.append(order.name)
-            others = [
-                f"{end.test} ({end.blamed or end.how})" for end in said.ended if end.how != "passed"
-            ]
-            proof.say(f"{order.name}: SURVIVES {said.problem or ''} {', '.join(others)}")
-    return len(survivors) > 0
+            proof.say(
+                f"{order.name}: {', '.join(found.killed_by) or 'survives'} {said.problem or ''}"
+            )
+    return 0
 
 
 def _conclude(proof: Proof) -> int:

@@ -32,10 +32,12 @@ class BareValue(Server):
 
 class ResultNan(Server):
     def parse(self, raw: bytes) -> Json:
-        return json.loads(raw.decode())
+        value = json.loads(raw.decode())
+        self.dump(value)  # can it be answered?
+        return value
 
     def dump(self, result: Json) -> bytes:
-        return json.dumps(result).encode()
+        return json.dumps(result, ensure_ascii=False).encode()
 
 
 class ResultLatin1(Server):

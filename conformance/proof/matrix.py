@@ -27,8 +27,6 @@ FEATURES = {
     "client": ("concurrent-client",),
 }
 BASE = "base"
-# What most mutants satisfy: their tests show that one starts.
-CLEAN = ("server.stop.exit", "server.dead.removed", "client.job.id", "client.timeout.settles")
 HEADER = """\
 # The mutants: correct programs with one seeded bug each, the requirement that it breaks, the tests that notice, and
 # tests that it still passes. An equivalent mutant gives its reason in place of both. `prove.py --discover` fills in
@@ -171,19 +169,33 @@ def _said(end: Ended) -> str:
     return end.message.splitlines()[0] if end.message else end.how
 
 
-def candidates(mutant: Mutant, tests: Iterable[SuiteTest]) -> tuple[str, ...]:
-    """The tests that might kill a mutant, and some that most pass, which show that it starts."""
-    named = {mutant.requirement, *CLEAN}
+def candidates(mutant: Mutant, tests: Sequence[SuiteTest]) -> tuple[str, ...]:
+    """The tests that might kill a mutant, and the smoke test, which shows that it starts."""
     return tuple(
-        each.id for each in tests if named & {*each.requirements} or each.file == "test_smoke.py"
+        each.id
+        for each in tests
+        if mutant.requirement in each.requirements or each.file == "test_smoke.py"
+    )
+
+
+def others(mutant: Mutant, tests: Sequence[SuiteTest]) -> tuple[str, ...]:
+    """All other tests but for the longest, where those weren't enough."""
+    tried = candidates(mutant, tests)
+    long = ("test_sweep", "test_stories", "test_interop")
+    return tuple(
+        each.id for each in tests if each.id not in tried and not each.file.startswith(long)
     )
 
 
 def discovered(mutant: Mutant, session: Session, most: int = 2) -> Mutant:
-    """The mutant with the quickest of the tests that killed it, and those that it passed."""
+    """The mutant with the quickest of the tests that killed it, and of those that it passed."""
     by_time = sorted(session.ended, key=lambda end: (round(end.took_s, 1), end.test))
     killers = [
         end.test for end in by_time if _kills(end, mutant) and mutant.requirement in end.blamed
     ]
     passed = [end.test for end in by_time if end.how == "passed"]
-    return replace(mutant, killed_by=tuple(killers[:most]), clean=tuple(passed[:most]))
+    return replace(
+        mutant,
+        killed_by=mutant.killed_by or tuple(killers[:most]),
+        clean=mutant.clean or tuple(passed[:most]),
+    )

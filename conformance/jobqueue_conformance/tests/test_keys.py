@@ -14,7 +14,7 @@ from jobqueue_conformance.tap import Tap
 from jobqueue_conformance.vectors import vectors
 from jobqueue_conformance.verdicts import Unsupported, require
 
-ODD = {"cluster", "space", "glob", "unicode", "backslash"}  # where careless names break
+ODD = {"case", "cluster", "space", "glob", "unicode", "backslash"}  # where careless names break
 NAMES = [
     pytest.param(vector, id=vector["id"])
     for vector in vectors("keys")

@@ -84,9 +84,9 @@ def test_what_waits_is_left_in_the_queue(
 
 @pytest.mark.requirement("server.stop.drains", "server.stop.exit")
 def test_what_the_outstanding_claim_returns_is_finished(
-    server: StartServer, peer: Peer, redis: Redis, tap: Tap
+    server: StartServer, peer: Peer, redis: Redis, keys: Keys, tap: Tap
 ) -> None:
-    """A job whose claim was executed but not answered when SIGTERM arrives isn't left behind."""
+    """A job whose claim was executed but not answered when SIGTERM arrives is answered, or comes next again."""
     started = server()
     job = peer.job("echo", "claimed")
     hold = tap.hold(matches.reply(job))
@@ -94,10 +94,18 @@ def test_what_the_outstanding_claim_returns_is_finished(
     hold.wait()
 
     terminate(started)
+    behind = peer.push("echo", "behind")
     hold.release()
 
     require_status_0(started)
-    require_drained(peer, redis, started, [job])
+    require_drained(peer, redis, started, [job, behind])
+    waiting = redis.lrange(keys.queue, 0, -1)
+    require(
+        job.message not in waiting or waiting[-1] == job.message,
+        "server.stop.drains",
+        expected="a job that was returned at the right end of the queue",
+        got=waiting,
+    )
 
 
 @pytest.mark.requirement("server.stop.drains", "server.stop.exit")

@@ -95,7 +95,8 @@ def test_the_table_reads_as_it_was_written(tmp_path: Path) -> None:
 def test_discovery_takes_the_quickest_tests() -> None:
     """Of the tests that blame the requirement, and of those that pass, the quickest are taken."""
     slow = replace(KILL, test="t.py::slow", took_s=5.0)
-    found = matrix.discovered(MUTANT, Session(ended=[slow, KILL, CLEAN]), most=1)
+    unknown = replace(MUTANT, killed_by=(), clean=())
+    found = matrix.discovered(unknown, Session(ended=[slow, KILL, CLEAN]), most=1)
     assert (found.killed_by, found.clean) == (("t.py::kills",), ("t.py::ok",))
 
 
