@@ -4,6 +4,7 @@ Loaded by `-p` for every run in the repository, so it is cheap, and silent witho
 makes a failure of a SHOULD that isn't met.
 """
 
+import os
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,8 @@ def pytest_configure(config: pytest.Config) -> None:
         "requirement(*ids): the requirements of spec/protocol.md that this test proves",
     )
     if _something(config.option):
+        if os.name != "posix":
+            raise pytest.UsageError("the kit needs POSIX signals and processes: run it in WSL")
         from jobqueue_conformance import (  # noqa: PLC0415 - only where something is under test
             pytest_fixtures,
             reporter,

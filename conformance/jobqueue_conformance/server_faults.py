@@ -16,7 +16,7 @@ from jobqueue_conformance.passage import COMMAND, REPLY, Passage
 from jobqueue_conformance.redis_server import RedisServer
 from jobqueue_conformance.server_sweep import ServerSweep
 from jobqueue_conformance.sweep import Attempt
-from jobqueue_conformance.verdicts import Unsupported, require
+from jobqueue_conformance.verdicts import Unsupported, fail, require
 from jobqueue_conformance.wire import Job
 
 USER, PASSWORD = "under-test", "swept"
@@ -67,23 +67,29 @@ class ServerFaults:
 
     def handshakes(self) -> Iterator[Attempt]:
         """Lose all connections, again and again, and hold the next handshake one passage further each time."""
-        number = 1
-        while True:
+        number = only = self._sweep.only or 1
+        while number == only or not self._sweep.only:
             self._sweep.process.wait_idle()
             attempt = Attempt(self._tap, "server", number, deliver=False)
             attempt.fault = "connection lost in its handshake"
             self._sweep.current = attempt
             attempt.watch_for(boundary.NthOfHandshake(number, self._keys.queue, self._tap.opened))
             self._tap.drop("server")
-            self._sweep.process.look_anew()
-            self._bell.wait(
+            self._sweep.peer.wait(
                 lambda: attempt.at_boundary() or self._sweep.process.idle(),  # noqa: B023
-                "the server to connect again",
+                "server.connection.survives",
+                "a server that connects again",
             )
             if not attempt.held:
-                return
+                break
             yield attempt
             number += 1
+        if self._sweep.only and number == only:
+            fail(
+                "server.connection.survives",
+                expected=f"a handshake with {number} passages",
+                got="a shorter one",
+            )
 
     def pop_by_ghost(self, *, late: bool) -> tuple[Job, Job]:
         """Have Redis move a job to the list for a connection that is dead; gives it and a second one behind it.
