@@ -6,7 +6,7 @@ from redis import Redis
 from jobqueue_conformance import matches
 from jobqueue_conformance.bell import Hung
 from jobqueue_conformance.keys import Keys
-from jobqueue_conformance.passage import REPLY
+from jobqueue_conformance.passage import COMMAND, REPLY
 from jobqueue_conformance.peer import Peer
 from jobqueue_conformance.pytest_fixtures import StartServer
 from jobqueue_conformance.tap import Tap
@@ -16,6 +16,7 @@ from jobqueue_conformance.wire import Job
 LONGEST_T_S = 5.0
 SLACK_S = 2.0
 TWICE_T_S = 1.5
+RUNNING_MS = (400, 1600, 6400)  # one is long enough for a connection to be lost meanwhile
 NOTICED_S = 0.2  # in which a server has noticed the reply to its removal
 
 
@@ -95,20 +96,15 @@ def test_a_running_job_is_not_started_again(
 ) -> None:
     """A job whose handler runs while the connections are lost is answered once."""
     server(concurrency=concurrency)
-    for ms in (400, 1600, 6400):
+    for ms in RUNNING_MS:
         job = peer.job("wait", {"ms": ms})
         answer = tap.hold(matches.command(job))
         peer.push_job(job)
-        peer.wait(
-            lambda: not redis.exists(keys.queue) and not tap.under_way(job.id),  # noqa: B023
-            "server.publish.once",
-            "the job's claim to be answered",
-            job,
-        )
+        wait_claimed(peer, redis, keys, tap, job)
         tap.drop()
         tap.forget(answer)
         if answer.passage is None:
-            break  # the machine was fast enough: the handler ran while the connections were lost
+            break  # the machine was fast enough: the handler runs
         answer.release()
 
     require_answered_once(peer, job, "server.recovery.running")
@@ -120,11 +116,16 @@ def test_a_job_that_ends_while_the_list_is_looked_at_is_not_started_again(
 ) -> None:
     """A job that is answered and removed after the list was read, and before that was told, is answered once."""
     server(concurrency=2)
-    job = peer.push("wait", {"ms": 400})
-    wait_claimed(peer, redis, keys, tap, job)
+    for ms in RUNNING_MS:
+        job = peer.push("wait", {"ms": ms})
+        wait_claimed(peer, redis, keys, tap, job)
+        hold = tap.hold(lambda each: each.kind == REPLY and job.id.encode() in each.frame)  # noqa: B023
+        tap.drop()
+        if not any(each.kind == COMMAND and each.carries(job.id) for each in tap.passages):
+            break  # the machine was fast enough: the handler runs
+        tap.forget(hold)
+        hold.release()
 
-    hold = tap.hold(lambda passage: passage.kind == REPLY and job.id.encode() in passage.frame)
-    tap.drop()
     tap.bell.happens(lambda: hold.passage and job.message not in peer.waiting(), TWICE_T_S)
     tap.bell.pause(NOTICED_S)
     tap.forget(hold)
