@@ -105,7 +105,7 @@ def _drain_lead(
 ) -> Callable[[Results], float | None]:
     return lambda results: ratio(
         rate(contender, shape)(results),
-        fastest(results, peers(asynchronous=asynchronous), varied={"concurrency", *varied}),
+        fastest(results, peers(asynchronous=asynchronous), varied=set(varied)),
     )
 
 
@@ -159,16 +159,16 @@ PROMISES = [
         measured=_drain_ratio("jobqueue", PLAIN, PLAIN),
     ),
     Promise(
-        "drain, one at a time: times the fastest peer",
+        "drain, one at a time: times the fastest peer, one at a time",
         4,
         at_most=False,
         measured=_drain_lead("jobqueue", PLAIN),
     ),
     Promise(
-        "drain, one at a time: times the fastest peer, even without results",
+        "drain, one at a time: times the fastest peer in any setting, even without results",
         4,
         at_most=False,
-        measured=_drain_lead("jobqueue", PLAIN, "results"),
+        measured=_drain_lead("jobqueue", PLAIN, "concurrency", "prefetch", "results"),
     ),
     Promise(
         "drain, prefetch 10: of the raw limit of that shape",
@@ -180,13 +180,13 @@ PROMISES = [
         "drain, prefetch 10: times the fastest peer",
         10,
         at_most=False,
-        measured=_drain_lead("jobqueue", TEN_CLAIMED, "prefetch"),
+        measured=_drain_lead("jobqueue", TEN_CLAIMED, "concurrency", "prefetch"),
     ),
     Promise(
         "drain, asyncio at concurrency 100: times the fastest asyncio peer",
         8,
         at_most=False,
-        measured=_drain_lead("jobqueue_aio", HUNDRED_AT_ONCE, asynchronous=True),
+        measured=_drain_lead("jobqueue_aio", HUNDRED_AT_ONCE, "concurrency", asynchronous=True),
     ),
     Promise(
         "round trip p50, threads: of the raw limit",

@@ -26,17 +26,17 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 QUICK_S = 55.0  # leaves time to write the answers within the minute
-LATEST = HERE / "results" / "latest.json"
+LATEST, CHART = HERE / "results" / "latest.json", HERE / "results" / "chart.svg"
 
 EXAMPLES = """\
 examples:
   python run.py --quick                              what fits in a minute
   python run.py --only drain,cost                    two of the tables
   python run.py --contenders raw,jobqueue,huey       the reference, its limit and one peer
-  python run.py --chart ../../chart.svg              and draw the chart (needs matplotlib)
+  python run.py --quick --chart chart.svg            and draw the chart
 
-A promise is kept or broken by the ratios of one run; what wasn't measured is neither. Results that
-are written without --quick become results/latest.json, unless --json names another place.
+A promise is kept or broken by the ratios of one run; what wasn't measured is neither. A run of
+everything becomes results/latest.json and results/chart.svg, unless other places are named.
 """
 
 
@@ -60,17 +60,17 @@ def main() -> int:
     if (missing := tables.failures(results)).row_count:
         console.print(missing, "")
     console.print(tables.verdicts(judged))
-    path = options.json or (None if options.quick or interrupted else LATEST)
-    if path:
+    everything = options.everything and not interrupted
+    if path := options.json or (LATEST if everything else None):
         document = results.document([verdict.document() for verdict in judged])
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
         console.print(f"written: {path}")
-    if options.chart:
+    if path := options.chart or (CHART if everything else None):
         from chart import draw  # noqa: PLC0415 - matplotlib only where a chart is asked for
 
-        draw(results, options.chart)
-        console.print(f"written: {options.chart}")
+        draw(results, path)
+        console.print(f"written: {path}")
     return 130 if interrupted else 0
 
 
@@ -132,14 +132,22 @@ def _options() -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--quick", action="store_true", help="end within a minute: one repetition, the fastest")
-    add("--only", type=_tables, default=list(TABLES), help=f"of {','.join(TABLES)}")
-    add("--contenders", type=_contenders, help=f"of {','.join(CONTENDERS)}")
+    add(
+        "--only",
+        type=_tables,
+        default=list(TABLES),
+        metavar="TABLES",
+        help="of " + ", ".join(TABLES),
+    )
+    add("--contenders", type=_contenders, metavar="NAMES", help="of " + ", ".join(CONTENDERS))
     add("--repeats", type=int, help="how often each is measured; the median counts (3)")
     add("--seconds", type=float, help="how long a measurement aims to take (1.5)")
     add("--json", type=Path, metavar="PATH", help="write every value")
     add("--chart", type=Path, metavar="PATH", help="draw an SVG")
     add("--width", type=int, help="of the tables, where the terminal's isn't right")
     options = parser.parse_args()
+    restricted = options.quick or options.contenders or options.only != list(TABLES)
+    options.everything = not restricted
     options.repeats = options.repeats or (1 if options.quick else 3)
     options.seconds = options.seconds or (0.3 if options.quick else 1.5)
     if options.contenders is None:
