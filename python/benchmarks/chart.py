@@ -28,7 +28,7 @@ Bar = tuple[str, float, str]
 
 
 def draw(results: Results, path: Path) -> None:
-    """Draw what was measured; the longer half of each bar's truth stands in figures at its end."""
+    """Draw what was measured as two rows of bars, with the figure at the end of each."""
     throughput, latency = _throughput(results), _latency(results)
     mpl.rcParams["svg.fonttype"] = "none"
     mpl.rcParams["svg.hashsalt"] = "jobqueue"
