@@ -40,7 +40,7 @@ def test_one_jobs_fate_leaves_the_others_alone(client: StartClient, peer: Peer, 
     """An error, a second result and a timeout of some jobs in flight change nothing for the others."""
     driver = client()
     seqs = [driver.submit("echo", number) for number in range(12)]
-    jobs = [peer.claim() for _ in seqs]
+    jobs = sorted((peer.claim() for _ in seqs), key=lambda job: int(job.parameters))
 
     for job in jobs[::3]:
         peer.answer(job, error={"code": "a.b", "message": f"{job.parameters}"})
