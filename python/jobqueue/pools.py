@@ -58,7 +58,7 @@ def one_sentence() -> Iterator[None]:
         ) from None
 
 
-def options(url: str, socket_timeout: float, retry: object) -> dict[str, Any]:
+def options(url: str, socket_timeout: float | None, retry: object) -> dict[str, Any]:
     """Return redis-py's options for a URL's connections; what stands in the URL itself wins."""
     settings: dict[str, Any] = {
         "protocol": 2,  # nothing here needs RESP3, and its handshake takes more commands
@@ -70,12 +70,13 @@ def options(url: str, socket_timeout: float, retry: object) -> dict[str, Any]:
     return settings
 
 
-def require_usable(pool: Any, block_seconds: float) -> None:
+def require_usable(pool: Any, block_seconds: float, *, timed: bool = True) -> None:
     """Refuse a pool whose connections would break the protocol.
 
     Args:
         pool: A pool of redis-py, for threads or for asyncio.
         block_seconds: How long a claim blocks.
+        timed: Whether redis-py has to notice a dead peer.
 
     Raises:
         ValueError: One sentence that says why, and what to pass to redis-py instead.
@@ -96,7 +97,7 @@ def require_usable(pool: Any, block_seconds: float) -> None:
             "this client decodes replies, but jobs are bytes: create it without decode_responses"
         )
     timeout = connection.socket_timeout
-    if timeout is None or timeout <= block_seconds:
+    if timed if timeout is None else timeout <= block_seconds:
         raise ValueError(
             f"this client's socket_timeout is {timeout}: create it with above {block_seconds:g} "
             f"seconds, or a dead peer goes unnoticed and a claim is given up too soon"

@@ -60,6 +60,7 @@ def redis(redis_url: str) -> Iterator[Redis]:
     with Redis.from_url(redis_url, protocol=2) as client:
         client.flushall()
         yield client
+        client.client_unpause()
         client.config_set("maxmemory", 0)
         for user in client.acl_users():
             if keys.text(user) != "default":

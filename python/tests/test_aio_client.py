@@ -1,6 +1,7 @@
 """The client for asyncio on a real Redis; the tests play the servers with raw commands."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -80,13 +81,14 @@ def test_a_timeout_settles_a_job(play: Play) -> None:
     """client.timeout.settles: the shorter one first, whatever the order of the calls."""
 
     async def scenario(client: aio.Client) -> None:
-        long, short = await client.run("echo", timeout=0.3), await client.run("echo", timeout=0.1)
+        long = await client.run("echo", timeout=DEADLINE_S)
+        begun = time.monotonic()
+        short = await client.run("echo", timeout=0.1)
 
         with pytest.raises(JobTimeout):
             await short
+        assert time.monotonic() - begun >= 0.1
         assert not long.done()
-        with pytest.raises(JobTimeout):
-            await long
 
     play(scenario)
 
@@ -180,9 +182,9 @@ def test_a_dead_peer_is_noticed(
     async def scenario(client: aio.Client) -> None:
         job = await client.run("echo")
         await claim()
-        redis.client_pause(2_000)
+        redis.client_pause(30_000)
         with pytest.raises(ConnectionLost):
-            await asyncio.wait_for(job, 1.5)
+            await job
         redis.client_unpause()
 
     play(scenario)
@@ -197,10 +199,10 @@ def test_a_push_that_isnt_answered_is_lost(
     async def scenario(client: aio.Client) -> None:
         (await client.run("echo")).cancel()
         await claim()
-        redis.client_pause(2_000)
+        redis.client_pause(30_000)
         job = await client.run("echo")
         with pytest.raises(ConnectionLost, match="push"):
-            await asyncio.wait_for(job, 1.5)
+            await job
         redis.client_unpause()
 
     play(scenario)

@@ -139,26 +139,25 @@ def test_threads_share_a_client(client: Client, redis: Redis) -> None:
 def test_a_timeout_settles_a_job(client: Client, redis: Redis) -> None:
     """client.timeout.settles, client.timeout.local: not before, and the shorter one first."""
     begun = time.monotonic()
-    long, short = client.run("echo", timeout=0.3), client.run("echo", timeout=0.1)
+    long, short = client.run("echo", timeout=DEADLINE_S), client.run("echo", timeout=0.1)
 
     assert isinstance(short.exception(DEADLINE_S), JobTimeout)
+    assert time.monotonic() - begun >= 0.1
     assert not long.done()
-    assert isinstance(long.exception(DEADLINE_S), JobTimeout)
-    assert time.monotonic() - begun >= 0.3
-    assert redis.llen("job-queue") == 2
+    until(lambda: redis.llen("job-queue") == 2, "both jobs on the queue all the same")
 
 
 def test_a_call_returns_though_redis_stands_still(client: Client, redis: Redis) -> None:
     """client.timeout.settles: neither a push nor a timeout waits for Redis."""
     client.run("echo")
     claim(redis)
-    redis.client_pause(600)
+    redis.client_pause(30_000)
+    paused_since = time.monotonic()
 
-    begun = time.monotonic()
     job = client.run("echo", timeout=0.1)
-    assert isinstance(job.exception(DEADLINE_S), JobTimeout)
 
-    assert time.monotonic() - begun < 0.5
+    assert isinstance(job.exception(DEADLINE_S), JobTimeout)
+    assert paused_since + 30 > time.monotonic(), "expected the job not to wait for Redis"
     redis.client_unpause()
     assert claim(redis)["id"] == job.id
 
@@ -293,9 +292,9 @@ def test_a_dead_peer_is_noticed(
     job = client.run("echo")
     claim(redis)
 
-    redis.client_pause(3_000)
+    redis.client_pause(30_000)
 
-    assert isinstance(job.exception(2.5), ConnectionLost)
+    assert isinstance(job.exception(DEADLINE_S), ConnectionLost)
     redis.client_unpause()
 
 

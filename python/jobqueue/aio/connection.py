@@ -1,7 +1,8 @@
 """One connection to Redis: commands go out in one write, replies come back in order.
 
 As `jobqueue.connection`, over `redis.asyncio`. Timeouts are kept here, one for all the replies to a
-write: redis-py would set up a timer for each reply, which costs more than the reply.
+write: redis-py would set up a timer for each reply and a task for each write, which cost more than
+what they watch over.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ class Connection:
         try:
             async with asyncio.timeout(self._patience):
                 await self._redis.send_packed_command([packed(commands)], check_health=False)
-        except (RedisError, OSError) as error:
+        except Exception as error:  # redis-py may take its writer away before it comes to write
             raise ConnectionLost(f"the connection to Redis is lost: {error}") from error
 
     async def receive(self, count: int) -> list[Reply]:

@@ -33,7 +33,7 @@ def pool_of(source: str | Redis, block_seconds: float = 0.0) -> ConnectionPool:
         ValueError: The URL or the client can't be used.
     """
     if isinstance(source, str):
-        settings = options(source, block_seconds + PATIENCE_SECONDS, Retry(NoBackoff(), 0))
+        settings = options(source, None, Retry(NoBackoff(), 0))  # `connection` keeps the time
         with one_sentence():
             pool: ConnectionPool = ConnectionPool.from_url(source, **settings)
     elif isinstance(source, Redis):
@@ -42,5 +42,5 @@ def pool_of(source: str | Redis, block_seconds: float = 0.0) -> ConnectionPool:
         raise TypeError(
             f"Redis is given as a URL or a redis.asyncio.Redis, not {type(source).__name__}"
         )
-    require_usable(pool, block_seconds)
+    require_usable(pool, block_seconds, timed=not isinstance(source, str))
     return pool

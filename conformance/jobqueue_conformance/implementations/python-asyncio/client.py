@@ -29,16 +29,10 @@ def answer(seq: int, job: Job) -> None:
     print(json.dumps(line), flush=True)
 
 
-async def run(client: Client, request: dict[str, Any]) -> None:
-    """Run one job, and wait until its line is written."""
-    timeout_ms = request.get("timeout_ms")
-    job = await client.run(
-        request["method"],
-        request["parameters"],
-        timeout=None if timeout_ms is None else timeout_ms / 1000,
-    )
+async def settled(seq: int, job: Job) -> None:
+    """Write the job's line as soon as there is one."""
     await asyncio.wait([job])
-    answer(request["seq"], job)
+    answer(seq, job)
 
 
 async def main() -> None:
@@ -46,7 +40,14 @@ async def main() -> None:
     queue = os.environ.get("JOBQUEUE_QUEUE", "job-queue")
     async with Client(os.environ["REDIS_URL"], queue=queue) as client, asyncio.TaskGroup() as group:
         while line := await asyncio.to_thread(sys.stdin.readline):
-            group.create_task(run(client, json.loads(line)))
+            request = json.loads(line)
+            timeout_ms = request.get("timeout_ms")
+            job = await client.run(
+                request["method"],
+                request["parameters"],
+                timeout=None if timeout_ms is None else timeout_ms / 1000,
+            )
+            group.create_task(settled(request["seq"], job))
 
 
 if __name__ == "__main__":
