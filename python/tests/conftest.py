@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import threading
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -34,10 +37,21 @@ class RedisProcess:
         )
         self._server.start()
         self.port = self._server.port
+        with Redis(port=self.port or 0, protocol=2) as client:
+            self._pid: int = client.info("server")["process_id"]
 
     def kill(self) -> None:
         """End it as a power cut would."""
         self._server.terminate()
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Have it stand still, connected but silent, inside the `with` block."""
+        os.kill(self._pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self._pid, signal.SIGCONT)
 
 
 @pytest.fixture(scope="session")
@@ -60,7 +74,6 @@ def redis(redis_url: str) -> Iterator[Redis]:
     with Redis.from_url(redis_url, protocol=2) as client:
         client.flushall()
         yield client
-        client.client_unpause()
         client.config_set("maxmemory", 0)
         for user in client.acl_users():
             if keys.text(user) != "default":

@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-import time
+import threading
 from typing import Any
 
 from jobqueue import Server, aio
@@ -23,7 +23,7 @@ def echo(parameters: Any) -> Any:
 def hang(_: Any) -> None:
     """Say that it runs, and run until the process is killed."""
     print("running", flush=True)  # noqa: T201 - the test reads it
-    time.sleep(60)
+    threading.Event().wait()
 
 
 if isinstance(server, aio.Server):

@@ -18,7 +18,7 @@ from jobqueue.errors import ConnectionLost
 from jobqueue.flows import Refusal, Refused
 from redis import Redis
 
-from tests.conftest import DEADLINE_S, Running
+from tests.conftest import DEADLINE_S, RedisProcess, Running
 
 PING = [(b"PING",)]
 SPEC = Path(__file__).parents[2] / "spec" / "protocol.md"
@@ -146,20 +146,18 @@ def test_an_unblocked_claim_is_a_refusal(
 
 def test_no_answer_is_a_lost_connection(
     connect: Callable[[str], Half],
-    redis: Redis,
+    redis_process: RedisProcess,
     redis_url: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """server.recovery.block: a dead peer is noticed, and redis-py doesn't try again."""
     monkeypatch.setattr(pools, "PATIENCE_SECONDS", 0.2)
     connection = connect(redis_url)
-    redis.client_pause(1_000)
 
-    connection.send(PING)
-
-    with pytest.raises(ConnectionLost):
-        connection.receive(1)
-    redis.client_unpause()
+    with redis_process.frozen():
+        connection.send(PING)
+        with pytest.raises(ConnectionLost):
+            connection.receive(1)
 
 
 @pytest.mark.parametrize(
