@@ -1,12 +1,12 @@
 """By what a client settles a job, once and for all."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 from redis import Redis
 
-from jobqueue_conformance.acl import EVERYTHING, set_user
+from jobqueue_conformance.acl import EVERYTHING, order, set_user
 from jobqueue_conformance.bell import Bell
 from jobqueue_conformance.calls import GUARD_MS, let_time_out
 from jobqueue_conformance.client_process import ClientProcess, Outcome
@@ -15,25 +15,26 @@ from jobqueue_conformance.peer import Peer
 from jobqueue_conformance.pytest_fixtures import StartClient
 from jobqueue_conformance.redis_server import RedisServer
 from jobqueue_conformance.vectors import Vector, message, vectors
-from jobqueue_conformance.verdicts import Unsupported, require
+from jobqueue_conformance.verdicts import require
 from jobqueue_conformance.wire import WIRE_CODES, equal, written
 
 SETTLING = vectors("results", "value", "error")
 SENTINEL = "the result that settles"
 USER, PASSWORD = "somebody", "pass"
+Change: TypeAlias = Callable[[RedisServer, str], object]
 # How Redis is made to refuse a push, and how it is healed.
-REFUSALS: dict[str, tuple[Callable[[Redis, str], object], Callable[[Redis, str], object]]] = {
+REFUSALS: dict[str, tuple[Change, Change]] = {
     "WRONGTYPE": (
-        lambda redis, queue: redis.set(queue, "no list"),
-        lambda redis, queue: redis.delete(queue),
+        lambda server, queue: order(server, "SET", queue, "no list"),
+        lambda server, queue: order(server, "DEL", queue),
     ),
     "OOM": (
-        lambda redis, _: redis.config_set("maxmemory", 1),
-        lambda redis, _: redis.config_set("maxmemory", 0),
+        lambda server, _: order(server, "CONFIG", "SET", "maxmemory", "1"),
+        lambda server, _: order(server, "CONFIG", "SET", "maxmemory", "0"),
     ),
     "NOPERM": (
-        lambda redis, _: set_user(redis, USER, PASSWORD, "-lpush"),
-        lambda redis, _: set_user(redis, USER, PASSWORD, "+lpush"),
+        lambda server, _: set_user(server, USER, PASSWORD, "-lpush"),
+        lambda server, _: set_user(server, USER, PASSWORD, "+lpush"),
     ),
 }
 
@@ -173,18 +174,16 @@ def test_a_refused_push_is_not_queued(
     refusal: str,
 ) -> None:
     """A job whose push Redis refuses is settled as not-queued, and isn't pushed later."""
-    if not redis_server.private:
-        raise Unsupported("the user's own Redis isn't made to refuse")
     refuse, heal = REFUSALS[refusal]
-    set_user(redis, USER, PASSWORD, *EVERYTHING)
+    set_user(redis_server, USER, PASSWORD, *EVERYTHING)
     driver = client(user=USER, password=PASSWORD)
     seqs = [settle(driver, peer)]
 
     for timeout_ms in (None, GUARD_MS):
-        refuse(redis, keys.queue)
+        refuse(redis_server, keys.queue)
         seqs.append(driver.submit("echo", "refused", timeout_ms=timeout_ms))
         outcome = driver.outcome(seqs[-1])
-        heal(redis, keys.queue)
+        heal(redis_server, keys.queue)
 
         require(
             (outcome.kind, outcome.code) == ("error", "not-queued"),

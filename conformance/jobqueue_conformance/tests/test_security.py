@@ -11,6 +11,7 @@ from jobqueue_conformance.passage import OPENED
 from jobqueue_conformance.peer import Peer
 from jobqueue_conformance.process import Process
 from jobqueue_conformance.pytest_fixtures import StartClient, StartServer
+from jobqueue_conformance.redis_server import RedisServer
 from jobqueue_conformance.tap import Tap
 from jobqueue_conformance.verdicts import require
 
@@ -22,13 +23,13 @@ LOOK_S = 3.0  # how long a program that can't log in is watched
 def test_a_server_works_under_the_least_rights(
     server: StartServer,
     peer: Peer,
-    redis: Redis,
+    redis_server: RedisServer,
     keys: Keys,
     tap: Tap,
     implementation: Implementation,
 ) -> None:
     """A server with the rights that the protocol grants recovers, claims, answers, buries and connects again."""
-    set_user(redis, "least", "pass", *least_rights("server", keys))
+    set_user(redis_server, "least", "pass", *least_rights("server", keys))
     listed = [peer.job("echo", "recovered")] if "recovery" in implementation.features else []
     peer.place(*listed)
     dead = b"no JSON"
@@ -46,10 +47,10 @@ def test_a_server_works_under_the_least_rights(
 
 @pytest.mark.requirement("client.security.least-acl")
 def test_a_client_works_under_the_least_rights(
-    client: StartClient, peer: Peer, redis: Redis, keys: Keys, tap: Tap
+    client: StartClient, peer: Peer, redis: Redis, redis_server: RedisServer, keys: Keys, tap: Tap
 ) -> None:
     """A client with the rights that the protocol grants subscribes, pushes and is answered."""
-    set_user(redis, "least", "pass", *least_rights("client", keys))
+    set_user(redis_server, "least", "pass", *least_rights("client", keys))
     driver = client(user="least", password="pass")
 
     seq = driver.submit("echo", "least rights", timeout_ms=GUARD_MS)
@@ -79,10 +80,10 @@ def test_a_client_works_under_the_least_rights(
 @pytest.mark.requirement("server.security.password")
 @pytest.mark.parametrize("known", [True, False], ids=["right", "wrong"])
 def test_a_server_writes_no_password(
-    server: StartServer, peer: Peer, redis: Redis, tap: Tap, known: bool
+    server: StartServer, peer: Peer, redis_server: RedisServer, tap: Tap, known: bool
 ) -> None:
     """Whether its password is right or wrong, a server that runs, fails and loses connections doesn't write it."""
-    set_user(redis, "somebody", PASSWORD if known else "another", *EVERYTHING)
+    set_user(redis_server, "somebody", PASSWORD if known else "another", *EVERYTHING)
     started = server(user="somebody", password=PASSWORD, wait=known)
     if known:
         peer.push_message(b"no JSON")
@@ -99,10 +100,10 @@ def test_a_server_writes_no_password(
 @pytest.mark.requirement("client.security.password")
 @pytest.mark.parametrize("known", [True, False], ids=["right", "wrong"])
 def test_a_client_writes_no_password(
-    client: StartClient, peer: Peer, redis: Redis, tap: Tap, known: bool
+    client: StartClient, peer: Peer, redis_server: RedisServer, tap: Tap, known: bool
 ) -> None:
     """Whether its password is right or wrong, a client that runs and loses its connections doesn't write it."""
-    set_user(redis, "somebody", PASSWORD if known else "another", *EVERYTHING)
+    set_user(redis_server, "somebody", PASSWORD if known else "another", *EVERYTHING)
     driver = client(user="somebody", password=PASSWORD)
     seq = driver.submit("echo", "secret", timeout_ms=GUARD_MS if known else 500)
     if known:
