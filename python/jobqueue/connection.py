@@ -3,8 +3,9 @@
 It drives a connection of redis-py by hand, because redis-py's own commands take more round trips
 and may repeat themselves. So TLS, ACL users, Sentinel and custom pools work as redis-py does them.
 
-Every failure is a `ConnectionLost`, after which the connection is of no use and has to be closed.
-It never connects again by itself: whoever owns it has to look at what the loss has left behind.
+Every failure is a `ConnectionLost`, whatever redis-py raises, and then the connection is of no use
+and has to be closed. It never connects again by itself: whoever owns it has to look at what the
+loss has left behind.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ class Connection:
         """Write commands, and don't wait for the replies."""
         try:
             self._redis.send_packed_command((packed(commands),), check_health=False)
-        except (RedisError, OSError) as error:
+        except Exception as error:
             raise ConnectionLost(f"the connection to Redis is lost: {error}") from error
 
     def receive(self, count: int) -> list[Reply]:
@@ -92,7 +93,7 @@ class Connection:
                 replies.append(reply(read(disable_decoding=True)))
             except ResponseError as error:
                 replies.append(refusal(error))
-            except (RedisError, OSError) as error:
+            except Exception as error:
                 raise ConnectionLost(f"the connection to Redis is lost: {error}") from error
             replies += read_along(self._redis, count - len(replies))
         return replies
@@ -118,7 +119,7 @@ class Connection:
             return None
         except ResponseError as error:
             return refusal(error)
-        except (RedisError, OSError) as error:
+        except Exception as error:
             raise ConnectionLost(f"the connection to Redis is lost: {error}") from error
 
     def wait(self, seconds: float) -> None:
@@ -139,7 +140,7 @@ class Connection:
         """Tell whether there is something to read, if only that the peer has closed."""
         try:
             return bool(self._redis.can_read(0))
-        except (RedisError, OSError) as error:
+        except Exception as error:
             raise ConnectionLost(f"the connection to Redis is lost: {error}") from error
 
     def interrupt(self) -> None:

@@ -72,6 +72,7 @@ class Pusher:
                 # client.push.left, client.push.once
                 connection.send([(b"LPUSH", self._queue, *messages)])
             except ConnectionLost:
+                self._connection = None
                 connection.interrupt()  # the thread that reads settles what is unanswered
 
     def close(self) -> None:

@@ -12,7 +12,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ResponseError
 
 from jobqueue.connection import not_connected, packed, read_along, refusal, reply
 from jobqueue.errors import ConnectionLost
@@ -83,7 +83,7 @@ class Connection:
         try:
             async with asyncio.timeout(self._patience):
                 await self._redis.send_packed_command([packed(commands)], check_health=False)
-        except Exception as error:  # redis-py may take its writer away before it comes to write
+        except Exception as error:  # where redis-py has taken its writer away, an AttributeError
             raise ConnectionLost(f"the connection to Redis is lost: {error}") from error
 
     async def receive(self, count: int) -> list[Reply]:
@@ -100,7 +100,7 @@ class Connection:
                     replies += read_along(self._redis, count - len(replies))
         except TimeoutError as error:
             raise ConnectionLost("the connection to Redis is lost: no answer in time") from error
-        except (RedisError, OSError) as error:
+        except Exception as error:
             raise ConnectionLost(f"the connection to Redis is lost: {error}") from error
         return replies
 
@@ -136,7 +136,7 @@ class Connection:
             )
         except ResponseError as error:
             return refusal(error)
-        except (RedisError, OSError) as error:
+        except Exception as error:
             raise ConnectionLost(f"the connection to Redis is lost: {error}") from error
 
     async def close(self) -> None:

@@ -62,9 +62,12 @@ class Pusher:
         except ConnectionLost as error:
             raise NotQueued(f"no connection to push on: {error}") from error
         self._unanswered.append((job_ids, time.monotonic()))
-        # client.push.left, client.push.once; where this fails, the task that reads settles the jobs
-        with contextlib.suppress(ConnectionLost):
+        try:
+            # client.push.left, client.push.once
             await connection.send([(b"LPUSH", self._queue, *messages)])
+        except ConnectionLost:  # the task that reads settles what is unanswered
+            if self._connection is connection:
+                self._connection = None
 
     async def close(self) -> None:
         """Disconnect."""
@@ -95,8 +98,9 @@ class Pusher:
                     if unanswered and time.monotonic() - unanswered[0][1] > PATIENCE_SECONDS:
                         raise ConnectionLost("Redis doesn't answer to a push") from None
         except ConnectionLost as error:
+            if self._connection is connection:
+                self._connection = None
             # client.lost.settles: nobody knows whether these were pushed.
-            self._connection = None
             for job_ids, _ in unanswered:
                 self._lost(job_ids, error)
         finally:
