@@ -38,6 +38,7 @@ Tests: TypeAlias = dict[str, list[SuiteTest]]  # by program
 
 BUILD = ROOT / "build" / "proof"
 KILLS = CONFORMANCE / "KILLS.md"
+VAIN_S = 1.0
 PARTS = ("gates", "matrix", "panels", "model")
 
 
@@ -184,6 +185,11 @@ def _prove_panels(proof: Proof, tests: Tests) -> None:
         for label, member in members.items()
         for program in member.programs
         for order in _spread(proof, label, member.manifest(), tests[program])
+    ]
+    # What does nothing is waited for in vain, by every test.
+    orders = [
+        replace(order, deadline_s=VAIN_S) if order.name.startswith("null-") else order
+        for order in orders
     ]
     for order, part in proof.run("the panels", orders):
         whole = said.setdefault(order.manifest.parent.name, Session())

@@ -18,12 +18,13 @@ import sys
 import time
 import traceback
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from jobqueue_conformance import data
+from jobqueue_conformance import data, pytest_fixtures
 from jobqueue_conformance.bell import Hung
 from jobqueue_conformance.run import requirements_of
 from jobqueue_conformance.verdicts import Failure
@@ -84,6 +85,7 @@ class Order:
     options: tuple[str, ...] = ()
     limit_s: float = 120.0
     seed: int | None = None  # of a random order
+    deadline_s: float | None = None  # of a hang, where the suite's own would be waiting in vain
     folder: Path | None = None  # for the log and the outcome; the manifest's where it is None
 
     @property
@@ -178,6 +180,11 @@ def watch_fixtures(read: set[str]) -> None:
     data.load = load_watched
 
 
+def hurry(deadline_s: float) -> None:
+    """Make every test of this process give up sooner."""
+    vars(pytest_fixtures)["Pace"] = partial(pytest_fixtures.Pace, deadline_s=deadline_s)
+
+
 def short(node_id: str) -> str:
     """A test's id without the folders, as mutants.toml writes it."""
     return node_id.rpartition("/")[2] if "[" not in node_id else _short_parametrized(node_id)
@@ -244,6 +251,8 @@ def _child(order: Order) -> None:
     sys.stdout.flush()
     session = Session()
     watch_fixtures(session.fixtures_read)
+    if order.deadline_s is not None:
+        hurry(order.deadline_s)
     started = time.monotonic()
     try:
         session.problem = play(session, order)

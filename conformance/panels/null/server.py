@@ -11,10 +11,10 @@ import signal
 import sys
 from typing import TYPE_CHECKING, Any
 
-import redis
-
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import redis
 
 QUEUE = os.environ.get("JOBQUEUE_QUEUE", "job-queue")
 LIST = os.environ.get("JOBQUEUE_IN_PROCESS") or (
@@ -23,6 +23,8 @@ LIST = os.environ.get("JOBQUEUE_IN_PROCESS") or (
 
 
 def connect() -> redis.Redis:
+    import redis  # noqa: PLC0415 - three of them never talk to it, and are to start fast
+
     return redis.Redis.from_url(os.environ["REDIS_URL"], protocol=2)
 
 
