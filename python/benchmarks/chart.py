@@ -91,4 +91,4 @@ def _bars(axes: mpl.axes.Axes, bars: list[Bar], title: str, form: str) -> None:
     axes.spines[["top", "right", "bottom"]].set_visible(False)
     axes.xaxis.set_visible(False)
     axes.tick_params(axis="y", length=0)
-    axes.margins(x=0.15)
+    axes.margins(x=0.15, y=0.02)

@@ -113,4 +113,5 @@ def machine() -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
+        "scheduling": "normal" if os.sched_getscheduler(0) == os.SCHED_OTHER else "real-time",
     }

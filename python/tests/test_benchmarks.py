@@ -30,7 +30,7 @@ def document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 def test_says_where_and_with_what_it_was_measured(document: dict[str, Any]) -> None:
     """A run names its date, machine, Redis and versions, so that two can be told apart."""
-    assert set(document["machine"]) == {"cpu", "cores", "system", "python"}
+    assert set(document["machine"]) == {"cpu", "cores", "system", "python", "scheduling"}
     assert document["date"]
     assert document["redis"].startswith(("redis ", "valkey "))
     assert set(document["versions"]) == {"raw", "jobqueue"}
