@@ -84,26 +84,22 @@ class ServerSweep(Sweep):
         return job
 
     def lay(self, attempt: Attempt, job: Job, copies: int) -> None:
-        """Have a server find a job, which is held at the attempt's boundary.
+        """Start a server that finds a job, which is held at the attempt's boundary.
 
         Args:
             attempt: where it is held.
             job: what is found.
-            copies: how many of it lie on the in-process list when the server starts; with none, it waits in the queue.
+            copies: how many of it lie on the in-process list; with none, it waits in the queue.
         """
-        running = self._process is not None and self.process.running
-        if running and copies:
+        if self._process is not None and self.process.running:
             self.kill()
-        elif running:
-            self.process.wait_idle()
         attempt.watch(job.id)
         self._laid = max(copies, 1)
         if copies:
             self.peer.place(*[job] * copies)
         else:
             self.peer.push_job(job)
-        if copies or not running:
-            self.start()
+        self.start()
 
     def dead_message(self) -> Job:
         """A message that no server can answer, for it has no channel."""
@@ -163,11 +159,17 @@ class ServerSweep(Sweep):
             for job in jobs:
                 held = self.held(job)
                 listed |= {job.id} if held.in_process else set()
-                self._check_not_lost(held, claimed=job.id in listed)
+                self._check_place(held, claimed=job.id in listed)
             attempt.release()
             attempt = following
 
-    def _check_not_lost(self, held: Held, *, claimed: bool) -> None:
+    def _check_place(self, held: Held, *, claimed: bool) -> None:
+        require(
+            held.queue + held.in_process <= 1,
+            "server.claim.atomic",
+            expected="a job in one place at a time",
+            got=f"a job in {held.places}",
+        )
         require(
             not held.lost,
             "server.publish.before-remove" if claimed else "server.claim.atomic",
