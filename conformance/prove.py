@@ -39,6 +39,7 @@ Tests: TypeAlias = dict[str, list[SuiteTest]]  # by program
 BUILD = ROOT / "build" / "proof"
 KILLS = CONFORMANCE / "KILLS.md"
 VAIN_S = 1.0
+SHOWN = 20
 PARTS = ("gates", "matrix", "panels", "model")
 
 
@@ -69,6 +70,7 @@ class Proof:
         self.found.setdefault(part, [])
         for complaint in complaints:
             self.found[part].append(f"{label}: {complaint}")
+        for complaint in complaints[:SHOWN]:
             self.say(f"FAIL {label}: {complaint}")
 
     def order(
@@ -268,8 +270,10 @@ def _conclude(proof: Proof) -> int:
         json.dump({"parts": proof.found, "took_s": round(took_s, 1)}, sys.stdout, indent=2)
     for part, complaints in proof.found.items():
         proof.say(f"{part}: {f'{len(complaints)} wrong' if complaints else 'all right'}")
-        for complaint in complaints:
+        for complaint in complaints[:SHOWN]:
             proof.say(f"  {complaint}")
+        if complaints[SHOWN:]:
+            proof.say(f"  and {len(complaints) - SHOWN} more")
     return 1 if wrong or not proof.found else 0
 
 

@@ -37,6 +37,9 @@ ROOT = Path(__file__).parents[2]
 SUITE = ROOT / "conformance" / "jobqueue_conformance" / "tests"
 FORK = multiprocessing.get_context("fork")
 FIXTURE_LABELS = {"id", "why", "outcome", "requirements"}
+READ: set[str] = (
+    set()
+)  # the vectors whose content this process asked for, or the one it was forked from
 
 
 @dataclass(frozen=True)
@@ -148,33 +151,33 @@ def _how(error: BaseException | None) -> str:
 
 
 class Watched(dict[str, Any]):
-    """A fixture's vector that notes in `read` when its content is asked for."""
+    """A fixture's vector that notes its name in READ when its content is asked for."""
 
-    read: set[str]
-    name: str
+    def __init__(self, name: str, vector: dict[str, Any]) -> None:
+        super().__init__(vector)
+        self.name = name
 
     def __getitem__(self, key: str) -> Any:
         if key not in FIXTURE_LABELS:
-            self.read.add(self.name)
+            READ.add(self.name)
         return super().__getitem__(key)
 
     def get(self, key: str, default: Any = None) -> Any:
         """As a dict's."""
         if key not in FIXTURE_LABELS:
-            self.read.add(self.name)
+            READ.add(self.name)
         return super().get(key, default)
 
 
-def watch_fixtures(read: set[str]) -> None:
-    """Make every vector that this process loads from now on tell when it is read."""
+def watch_fixtures() -> None:
+    """Make every vector that is loaded from now on tell when it is read."""
     load: Callable[[Path], Any] = data.load
 
     def load_watched(path: Path) -> Any:
         loaded = load(path)
         if path.parent.name == "fixtures":
-            for number, vector in enumerate(loaded["vectors"]):
-                watched = loaded["vectors"][number] = Watched(vector)
-                watched.read, watched.name = read, f"{path.stem}/{vector['id']}"
+            vectors = loaded["vectors"]
+            vectors[:] = [Watched(f"{path.stem}/{each['id']}", each) for each in vectors]
         return loaded
 
     data.load = load_watched
@@ -197,6 +200,7 @@ def _short_parametrized(node_id: str) -> str:
 
 def collect(order: Order) -> Session:
     """What tests there are; done in this process, so that those forked from it have all modules."""
+    watch_fixtures()
     session = Session()
     with contextlib.redirect_stdout(io.StringIO()) as said:
         session.problem = play(session, order, "--collect-only", "-q")
@@ -250,7 +254,6 @@ def _child(order: Order) -> None:
         os.dup2(log.fileno(), 2)
     sys.stdout.flush()
     session = Session()
-    watch_fixtures(session.fixtures_read)
     if order.deadline_s is not None:
         hurry(order.deadline_s)
     started = time.monotonic()
@@ -259,7 +262,7 @@ def _child(order: Order) -> None:
     except BaseException:
         session.problem = traceback.format_exc()
     session.took_s = time.monotonic() - started
-    written = asdict(session) | {"fixtures_read": sorted(session.fixtures_read)}
+    written = asdict(session) | {"fixtures_read": sorted(READ)}
     order.outcome.write_text(json.dumps(written), encoding="utf-8")
     os._exit(0)
 
