@@ -176,6 +176,10 @@ class Tap:
         """Whether this name has a connection."""
         return any(each.who == who for each in self.connections)
 
+    def haunted(self, who: str) -> bool:
+        """Whether Redis has yet to answer a connection that is dead."""
+        return any(each.who == who and each.dead and each.in_flight for each in self.connections)
+
     def under_way(self, text: str) -> bool:
         """Whether something that carries this text is between what is under test and Redis."""
         return any(

@@ -151,7 +151,7 @@ def test_a_ghost_pop_costs_no_job(
     server_sweep: ServerSweep, server_faults: ServerFaults, *, late: bool
 ) -> None:
     """The server answers a job that Redis moved to its list for a connection that was already dead."""
-    server_sweep.start()
+    server_sweep.start(block_ms=3000)  # a dead claim outlives the way back
     server_sweep.settle(server_sweep.peer.push("echo", 0), stranded="server.recovery.reconnect")
 
     ghost, behind = server_faults.pop_by_ghost(late=late)
