@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 DEFAULT_URL = "redis://localhost:6379/0"
-PATIENCE_SECONDS = 3.0  # how long Redis may take to answer, beyond the time that a claim blocks
+PATIENCE_SECONDS = 5.0  # how long Redis may take to answer, beyond the time that a claim blocks
 
 
 def pool_of(source: str | Redis, block_seconds: float = 0.0) -> ConnectionPool:

@@ -1,6 +1,7 @@
 """The client for asyncio on a real Redis; the tests play the servers with raw commands."""
 
 import asyncio
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -253,3 +254,23 @@ def test_uvloop_is_as_good(redis_url: str, redis: Redis) -> None:  # noqa: ARG00
 
     for concurrency in (1, 10):
         uvloop.run(scenario(concurrency))
+
+
+def test_a_loop_that_was_held_up_looks_before_it_gives_up(play: Play, claim: Claim) -> None:
+    """server.connection.survives: an answer that lies in the socket is an answer."""
+
+    async def scenario(client: aio.Client) -> None:
+        await client.run("echo")
+        await claim()
+        connection = await aio.connection.Connection.open(client._pool, 0.1)
+
+        for _ in range(3):
+            await connection.send([(b"PING",)])
+            receiving = asyncio.ensure_future(connection.receive(1))
+            await asyncio.sleep(0)
+            threading.Event().wait(0.3)  # a handler that blocks the loop
+
+            assert await receiving == [b"PONG"]
+        await connection.close()
+
+    play(scenario)

@@ -7,13 +7,13 @@ what they watch over.
 
 from __future__ import annotations
 
-import asyncio
 import math
 from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
+from jobqueue.aio.patience import Patience
 from jobqueue.connection import not_connected, packed, read_along, refusal, reply
 from jobqueue.errors import ConnectionLost
 from jobqueue.flows import Refusal, Refused
@@ -45,7 +45,7 @@ class Connection:
     async def open(cls, pool: ConnectionPool, patience: float) -> Connection:
         """Connect."""
         try:
-            async with asyncio.timeout(patience):
+            async with Patience(patience):
                 redis: Any = await pool.get_connection()  # type: ignore[no-untyped-call]
                 return cls(pool, redis, patience)
         except Exception as error:  # not only redis-py's: a host name can be no name at all
@@ -81,7 +81,7 @@ class Connection:
     async def send(self, commands: Iterable[Command]) -> None:
         """Write commands, and don't wait for the replies."""
         try:
-            async with asyncio.timeout(self._patience):
+            async with Patience(self._patience):
                 await self._redis.send_packed_command([packed(commands)], check_health=False)
         except Exception as error:  # where redis-py has taken its writer away, an AttributeError
             raise ConnectionLost(f"the connection to Redis is lost: {error}") from error
@@ -91,7 +91,7 @@ class Connection:
         read = self._redis.read_response
         replies: list[Reply] = []
         try:
-            async with asyncio.timeout(self._patience):
+            async with Patience(self._patience):
                 while len(replies) < count:
                     try:
                         replies.append(reply(await read(disable_decoding=True, timeout=math.inf)))
@@ -109,7 +109,7 @@ class Connection:
         self._skip_traces_of_pushes()
         await self.send([(b"SUBSCRIBE", channel.encode())])
         try:
-            async with asyncio.timeout(self._patience):
+            async with Patience(self._patience):
                 answer = await self.next_push()
         except TimeoutError as error:
             raise ConnectionLost("the connection to Redis is lost: no answer in time") from error

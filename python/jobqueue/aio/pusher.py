@@ -88,6 +88,7 @@ class Pusher:
             return self._connection
 
     async def _read(self, connection: Connection, unanswered: deque[Push]) -> None:
+        overdue: Push | None = None
         try:
             while True:
                 try:
@@ -95,8 +96,10 @@ class Pusher:
                         while True:
                             self._answered(await connection.next_reply(), unanswered)
                 except TimeoutError:
-                    if unanswered and time.monotonic() - unanswered[0][1] > PATIENCE_SECONDS:
+                    # Overdue twice: a loop that was held up has looked for a reply in between.
+                    if unanswered and unanswered[0] is overdue:
                         raise ConnectionLost("Redis doesn't answer to a push") from None
+                    overdue = unanswered[0] if unanswered else None
         except ConnectionLost as error:
             if self._connection is connection:
                 self._connection = None
