@@ -16,7 +16,7 @@ from jobqueue_conformance.bell import Bell, Hung
 from jobqueue_conformance.keys import Keys
 from jobqueue_conformance.observer import Message, Observer
 from jobqueue_conformance.tap import Tap
-from jobqueue_conformance.verdicts import fail
+from jobqueue_conformance.verdicts import fail, require
 from jobqueue_conformance.wire import Job, Unfit
 
 if TYPE_CHECKING:
@@ -79,12 +79,17 @@ class Peer:
         """Wait for the first result of a job."""
         expected = f"a result of {_short(job)}"
         first: dict[str, Any] = self.wait(lambda: self.heard(job), requirement, expected, job)[0]
+        if not requirement.startswith(("server.run.", "server.result.")):
+            require_right(job, first)  # those tests judge it themselves
         return first
 
     def results(self, job: Job) -> list[dict[str, Any]]:
         """Every result of a job that was published until now."""
         self._observer.fence()
-        return list(self.heard(job))
+        heard = list(self.heard(job))
+        for result in heard:
+            require_right(job, result)
+        return heard
 
     def listen_again(self) -> None:
         """Hear everything again, after Redis was restarted."""
@@ -237,6 +242,21 @@ class Peer:
         if unfit := self._unfit.get(job.channel):
             fail(unfit.requirement, expected="a result", got=f"a message that {unfit}")
         return self._results[job.channel, job.id]
+
+
+def require_right(job: Job, result: dict[str, Any]) -> None:
+    """The result is what the handler of the job's method gives, so that no test is content with any answer."""
+    codes = {"fail": "handler-error", "": "invalid-job"}
+    if job.method in {"echo", "wait"}:
+        right, requirement = wire.equal(result.get("result"), job.parameters), "server.result.value"
+        expected = f"the value {job.parameters!r:.200}"
+    else:
+        expected = codes.get(job.method, "method-not-found")
+        right, requirement = (
+            result.get("error", {}).get("code") == expected,
+            f"server.run.{expected}",
+        )
+    require(right, requirement, expected=f"{expected} for {_short(job)}", got=f"{result!r:.200}")
 
 
 def _short(job: Job) -> str:

@@ -27,12 +27,13 @@ def message(vector: Vector, job_id: str = "") -> bytes:
 
 
 def job(vector: Vector) -> Job:
-    """The job of a vector that is run or answered."""
+    """The job of a vector that is run or answered; its method is "" where it has none."""
+    unknown = "unknown" if vector["outcome"] == "method-not-found" else ""
     return Job(
         message(vector),
         vector["job_id"],
         vector["channel"],
-        vector.get("method", ""),
+        vector.get("method", unknown),
         vector.get("parameters"),
     )
 

@@ -125,9 +125,15 @@ def test_codes_are_registered(server: StartServer, peer: Peer) -> None:
 
     failing = [peer.push("fail", parameters) for parameters in ODD_FAILURES]
     peer.push_job(*map(job, REFUSED))
-    results = [peer.result(each) for each in (*failing, *map(job, REFUSED))]
+    results = [peer.result(each, "server.result.code") for each in (*failing, *map(job, REFUSED))]
     codes = {result["error"]["code"] for result in results if "error" in result}
 
+    require(
+        all("error" in result for result in results),
+        "server.run.handler-error",
+        expected="an error for every job that fails or can't be run",
+        got=f"{results!r:.300}",
+    )
     require(
         all("." in code or code in WIRE_CODES for code in codes),
         "server.result.code",
