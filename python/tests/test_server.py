@@ -185,7 +185,7 @@ def test_a_server_is_confined_to_prefixes(serve: Serve, client: Client, redis: R
     serve({"echo": echo}, channel_prefixes=["job-queue:results:"])
 
     assert client.run("echo", 1).result(DEADLINE_S) == 1
-    assert redis.lrange("job-queue:dead", 0, -1) == [elsewhere]
+    until(lambda: redis.lrange("job-queue:dead", 0, -1) == [elsewhere], "it on the dead list")
 
 
 @pytest.mark.parametrize("make", [Server, aio.Server])
