@@ -49,7 +49,8 @@ class Process:
         self.command = command
         self.started_s = time.monotonic()
         self._bell = bell
-        self._stdout, self._stderr = output / f"{name}.stdout", output / f"{name}.stderr"
+        file_name = name.replace("/", "_")
+        self._stdout, self._stderr = output / f"{file_name}.stdout", output / f"{file_name}.stderr"
         inherited = {key: value for key, value in os.environ.items() if not key.startswith(OURS)}
         try:
             with self._stdout.open("ab") as stdout, self._stderr.open("ab") as stderr:

@@ -19,13 +19,14 @@ from jobqueue_conformance.keys import PROCESSOR, Keys
 from jobqueue_conformance.manifest import Implementation
 from jobqueue_conformance.observer import Observer
 from jobqueue_conformance.peer import Peer
-from jobqueue_conformance.process import Process
+from jobqueue_conformance.process import Process, SetupError
 from jobqueue_conformance.redis_server import RedisServer
 from jobqueue_conformance.server_faults import ServerFaults
 from jobqueue_conformance.server_process import ServerProcess
 from jobqueue_conformance.server_sweep import ServerSweep
 from jobqueue_conformance.subjects import REDIS_VERSION, SUBJECTS
 from jobqueue_conformance.tap import Tap
+from jobqueue_conformance.verdicts import Unsupported
 
 BLOCK_MS = 1000  # a whole second, for servers whose Redis commands take no fractions
 
@@ -196,8 +197,13 @@ def server(
         )
         peer.servers = [each for each in peer.servers if each.door is not door] + [started]
         processes.append(started)
-        if wait:
-            started.wait_ready()
+        try:
+            if wait:
+                started.wait_ready()
+        except SetupError as error:
+            if whole_key:
+                raise
+            raise Unsupported("the server takes its list's name only as a whole") from error
         return started
 
     processes: list[Process] = []

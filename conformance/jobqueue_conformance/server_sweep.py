@@ -70,6 +70,7 @@ class ServerSweep(Sweep):
         """End it by SIGKILL; all that it has sent reaches Redis, but for what is held at the boundary."""
         self.process.kill()
         if attempt is not None:
+            attempt.fault = "SIGKILL"
             attempt.drop()
         self.tap.wait_all_closed("server")
 

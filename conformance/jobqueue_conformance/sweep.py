@@ -64,6 +64,7 @@ class Attempt:
 
     def drop(self, how: How = "fin") -> None:
         """End the connection at the boundary."""
+        self.fault = self.fault or f"connection ended by {how.upper()}"
         self.hold.drop(how, deliver=self.deliver)
 
     def __str__(self) -> str:
