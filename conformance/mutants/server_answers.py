@@ -89,7 +89,7 @@ class PublishStarted(Server):
 
     def finish_early(self, job: Job) -> None:
         self.answers = self.answers or self.connect_answers()
-        self.publish(job["channel"], self.encode(job, {"result": None}))
+        self.publish(job["channel"], self.encode(job, {"result": job["parameters"]}))
 
 
 class RemoveBeforePublish(Server):

@@ -66,6 +66,7 @@ CONTENDERS = {
     contender.name: contender
     for contender in (
         Contender("raw", "limit", 16_000, prefetches=True, batches=True, quick=True),
+        Contender("raw_script", "limit", 15_000, prefetches=True, calls=False),
         Contender("raw_unsafe", "limit", 18_000, prefetches=True, calls=False),
         Contender(
             "jobqueue",

@@ -106,7 +106,7 @@ def _able(contender: Contender, measure: str, shape: Shape) -> bool:
         shape.in_flight > 1 and contender.name == "raw",
         shape.batch > 1 and not contender.batches,
         measure in ("round-trip", "loss") and not contender.calls,
-        measure == "enqueue" and contender.name == "raw_unsafe",
+        measure == "enqueue" and contender.name in ("raw_script", "raw_unsafe"),
         measure == "endurance" and contender.kind != "reference",
         measure == "loss" and contender.name != "jobqueue_aio",
     )

@@ -90,4 +90,4 @@ def test_names_the_contenders_that_it_has() -> None:
     )
 
     assert done.returncode == 2
-    assert "'sidekiq' is none of raw, raw_unsafe, jobqueue" in done.stderr
+    assert "'sidekiq' is none of raw, raw_script, raw_unsafe" in done.stderr

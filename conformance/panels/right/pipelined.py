@@ -130,7 +130,9 @@ def live(stopping: Stopping, number: int) -> None:
         while time.monotonic() < look and not stopping.requested:
             raw = check(pipe.send(BLMOVE)[0])
             while raw is not None:
-                raw = finish(pipe, raw, claim=not stopping.requested and time.monotonic() < look)
+                # A signal sets it meanwhile, which mypy can't know.
+                claims = time.monotonic() < look and not stopping.requested
+                raw = finish(pipe, raw, claim=claims)
         if stopping.requested and look > born and number == 0:
             return
         time.sleep(max(0.0, look - time.monotonic()))

@@ -11,7 +11,7 @@ if [[ $1 == server ]]; then list=${JOBQUEUE_IN_PROCESS:-$queue:in-process:${JOBQ
   trap stop=1 TERM INT # server.stop.drains: a trap waits for the command in the foreground
   while mapfile -t found < <("${redis[@]}" -x EVAL "$script" 2 "$list" "$queue:dead" "$sha" <<<"$reply" 2>&1); do case $found in
     '') sha='' reply=''; [[ ! $stop ]] || exit 0; "${redis[@]}" BLMOVE "$queue" "$list" RIGHT LEFT 1 >/dev/null ;; # server.claim.atomic
-    *[!0-9a-f]*) [[ $found != *NOPERM* && $found != *"can't publish"* ]] || reply=''; sleep .2 ;; # server.publish.again, .noperm
+    *[!0-9a-f]*) [[ $found != *NOPERM* && $found != *"can't publish"* && $found != *'No permissions'* ]] || reply=''; sleep .2 ;; # server.publish.again, .noperm
     *) sha=$found; printf '%s\n' "${found[1]}" >&"${jq[1]}"; read -r seconds reply <&"${jq[0]}" || exit; [[ $seconds == 0 ]] || sleep "$seconds" ;;
   esac; done
 else channel=$queue:results:$(uuidgen 2>/dev/null || cat /proc/sys/kernel/random/uuid)
