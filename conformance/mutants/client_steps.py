@@ -79,11 +79,6 @@ class PushRightWithTimeout(Client):
         pushes.send(command, self.queue, job.message)
 
 
-class PushToFixedQueue(Client):
-    def send_push(self, pushes: Connection, job: Job) -> None:
-        pushes.send("LPUSH", "job-queue", job.message)
-
-
 class PushTwice(Client):
     def send_push(self, pushes: Connection, job: Job) -> None:
         pushes.send("LPUSH", self.queue, job.message, job.message)
@@ -162,11 +157,6 @@ class SettleAgainWhenLate(Client):
         if job.id in self.late:
             self.write(job, outcome)
         super().settle(job, outcome)
-
-
-class SettleNever(Client):
-    def settle(self, job: Job, outcome: dict[str, Json]) -> None:
-        self.pending.pop(job.id, None)
 
 
 class RefusedMeansLost(Client):
