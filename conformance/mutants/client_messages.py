@@ -314,16 +314,6 @@ class IdOfAnyType(Client):
         return super().is_result(result)
 
 
-class SecondResultSettles(Client):
-    seen: frozenset[str] = frozenset()
-
-    def find(self, result: dict[str, Json]) -> Job | None:
-        if result["id"] in self.seen:
-            return super().find(result)
-        self.seen |= {result["id"]}
-        return None
-
-
 class ErrorAwaitsResult(Client):
     def find(self, result: dict[str, Json]) -> Job | None:
         retried = "error" in result and result["error"]["code"] == "handler-error"
