@@ -1,6 +1,7 @@
-"""The examples of python/README.md, run as they stand there, on another Redis."""
+"""The examples of both READMEs, run as they stand there, on another Redis."""
 
 import re
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from tests.conftest import Running
 
 README = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+FRONT = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+FRONT_BLOCKS = re.findall(r"```python\n(.*?)```", FRONT, re.DOTALL)
 
 
 def promised(block: str) -> str:
@@ -36,6 +39,20 @@ def test_the_server_serves_the_client(redis_url: str, capsys: pytest.CaptureFixt
     running.stop()
 
     assert capsys.readouterr().out == promised(BLOCKS[1]) != ""
+
+
+@pytest.mark.usefixtures("redis")
+def test_the_front_page_is_a_program(redis_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The only example of the project's README runs to its end, and its server stops."""
+    (block,) = FRONT_BLOCKS
+    before = set(threading.enumerate())
+
+    run(block, redis_url)
+    for thread in set(threading.enumerate()) - before:
+        thread.join(10)
+
+    assert capsys.readouterr().out == promised(block) != ""
+    assert not set(threading.enumerate()) - before
 
 
 def test_the_event_loop_does_both(

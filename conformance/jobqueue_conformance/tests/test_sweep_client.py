@@ -89,7 +89,7 @@ def test_nothing_is_pushed_before_the_subscription(client_sweep: ClientSweep, ki
 @pytest.mark.requirement("client.register.before-push", "client.settle.once")
 def test_a_result_overtakes_the_reply_to_the_push(client_sweep: ClientSweep) -> None:
     """The client settles a call by a result that arrives before the reply to the push."""
-    client_sweep.start()
+    client_sweep.start_only()
     hold = client_sweep.hold_next("reply")
     call = client_sweep.call(AMPLE_MS)
     hold.wait("the reply to the push")
