@@ -1,7 +1,7 @@
 # The server that the conformance kit starts: the library's own, with three handlers, configured by the environment.
 
 {setTimeout: pause} = require 'node:timers/promises'
-JobQueue = require '.'
+JobQueue = require 'jobqueue-coffee'
 
 {env} = process
 

@@ -1,6 +1,6 @@
 # The client that the conformance kit starts: runs each JSON line of its input as a job, and answers it by a JSON line.
 
-JobQueue = require '.'
+JobQueue = require 'jobqueue-coffee'
 
 # Node's readline also splits at U+2028, which may stand in a JSON string.
 lines = (input) ->
