@@ -3,7 +3,9 @@
 Its port changes whenever it is started again; its data stay, for the container is kept until `close`.
 """
 
+import gc
 import threading
+import warnings
 from collections.abc import Callable
 
 import docker  # type: ignore[import-untyped]
@@ -22,9 +24,8 @@ SETTINGS = 'save ""\nappendonly no\nappendfsync always\ndir /data\n'
 
 def why_not(image: str, say: Callable[[str], None]) -> str | None:
     """Why this image can't be run here; None where it can. It is pulled if need be."""
-    try:
-        engine = docker.from_env(timeout=ANSWER_S)
-    except DockerException:
+    engine = _engine()
+    if engine is None:
         return "Docker doesn't answer"
     try:
         engine.ping()
@@ -36,6 +37,18 @@ def why_not(image: str, say: Callable[[str], None]) -> str | None:
         return f"Docker doesn't answer: {error}"
     finally:
         engine.close()
+    return None
+
+
+def _engine() -> docker.DockerClient | None:
+    try:
+        return docker.from_env(timeout=ANSWER_S)
+    except DockerException:
+        pass
+    # The library leaves its socket to the collector, whose warning would be some test's error.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
     return None
 
 
