@@ -33,6 +33,9 @@ class Observer:
         self._bell = bell
         self._fence_channel = f"fence-{uuid.uuid4()}"
         self._fences: set[bytes] = set()
+        self._fence_bell = (
+            Bell()
+        )  # of its own: a look that sets a fence must not call for another look
         self._thread: threading.Thread | None = None
         self.subscribe()
 
@@ -56,7 +59,9 @@ class Observer:
         """Return when everything published until now has been heard."""
         token = uuid.uuid4().bytes
         self._admin.publish(self._fence_channel, token)
-        self._bell.wait(lambda: token in self._fences, "the suite's own marker")
+        self._fence_bell.wait(
+            lambda: token in self._fences, "the suite's own marker", self._bell.deadline_s
+        )
 
     def close(self) -> None:
         """Listen no more."""
@@ -76,10 +81,11 @@ class Observer:
                 _, _, channel, data = heard
                 if channel == self._fence_channel.encode():
                     self._fences.add(data)
+                    self._fence_bell.ring()
                 else:
                     name = channel.decode(errors="surrogateescape")
                     self.messages.append(Message(name, data))
-                self._bell.ring()
+                    self._bell.ring()
 
     def _read(self, connected: socket.socket) -> list[bytes] | None:
         """The next frame; None when the connection has ended."""
