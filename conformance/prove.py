@@ -4,6 +4,7 @@
     python conformance/prove.py --only matrix          one part of it: gates, matrix, panels, model
     python conformance/prove.py --only server-id-as-number    one mutant or panel member, by its label
     python conformance/prove.py --discover             find out which tests kill mutants that name none
+    python conformance/prove.py --weaken               take out one assertion after another: is it missed?
     python conformance/prove.py --acknowledge          the tests fit the requirements as they are worded now
     python conformance/prove.py --write                write KILLS.md anew
 
@@ -15,12 +16,12 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import subprocess
 import sys
-import time
-from dataclasses import dataclass, field, replace
+import zlib
+from dataclasses import replace
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -28,66 +29,18 @@ CONFORMANCE = Path(__file__).parent
 sys.path[:0] = [str(CONFORMANCE), str(CONFORMANCE.parent / "python")]
 
 from jobqueue_conformance import data, redis_server  # noqa: E402 - after the path to it
-from proof import gates, matrix, page, panel, repository, session  # noqa: E402
+from proof import gates, matrix, page, panel, repository, session, weaken  # noqa: E402
+from proof.progress import Proof  # noqa: E402
 from proof.session import ROOT, Order, Session, SuiteTest  # noqa: E402
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from proof.matrix import Mutant
 
 Tests: TypeAlias = dict[str, list[SuiteTest]]  # by program
 
-BUILD = ROOT / "build" / "proof"
 KILLS = CONFORMANCE / "KILLS.md"
-VAIN_S = 1.0
-SHOWN = 20
+HURRY = 0.4  # mutants hang; the base has to pass in this time, too
 PARTS = ("gates", "matrix", "panels", "model")
-
-
-@dataclass
-class Proof:
-    """What the command line asks for, and what has been found so far."""
-
-    options: argparse.Namespace
-    redis: str
-    started: float = field(default_factory=time.monotonic)
-    found: dict[str, list[str]] = field(default_factory=dict)
-
-    def wants(self, part: str) -> bool:
-        """Whether this part is asked for, as a whole or for one of its members."""
-        return not self.options.only or part in self.options.only
-
-    def chooses(self, part: str, label: str) -> bool:
-        """Whether this member of a part is asked for."""
-        return self.wants(part) or any(fnmatchcase(label, each) for each in self.options.only)
-
-    def say(self, text: str) -> None:
-        """Show progress, where nobody reads the standard output by program."""
-        stream = sys.stderr if self.options.json else sys.stdout
-        print(f"[{time.monotonic() - self.started:4.0f} s] {text}", file=stream, flush=True)
-
-    def report(self, part: str, label: str, complaints: list[str]) -> None:
-        """Note what is wrong with one member, or that nothing is."""
-        self.found.setdefault(part, [])
-        for complaint in complaints:
-            self.found[part].append(f"{label}: {complaint}")
-        for complaint in complaints[:SHOWN]:
-            self.say(f"FAIL {label}: {complaint}")
-
-    def order(
-        self, label: str, manifest: str, tests: tuple[str, ...], limit_s: float = 120.0
-    ) -> Order:
-        """A run against a program whose manifest is written now."""
-        folder = BUILD / label
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "impl.toml").write_text(manifest, encoding="utf-8")
-        return Order(label, folder / "impl.toml", tests, (f"--redis={self.redis}",), limit_s)
-
-    def run(self, part: str, orders: list[Order]) -> Iterator[tuple[Order, Session]]:
-        """Make the runs, with a line for every tenth of them."""
-        for number, ended in enumerate(session.run(orders, self.options.jobs), 1):
-            yield ended
-            if number * 10 // len(orders) > (number - 1) * 10 // len(orders):
-                self.say(f"{part}: {number} of {len(orders)} runs")
 
 
 def main() -> int:
@@ -100,13 +53,15 @@ def main() -> int:
         return 0
     if options.discover:
         return _discover(proof, tests)
-    base = _prove_matrix(proof, tests)
-    _prove_panels(proof, tests)
+    if options.weaken:
+        _prove_assertions(proof)
+        return proof.conclude()
+    base = _prove_programs(proof, tests)
     if proof.wants("gates"):
         _prove_gates(proof, _all(tests), base)
     if proof.wants("model"):
         _prove_model(proof)
-    return _conclude(proof)
+    return proof.conclude()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -116,12 +71,20 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--only", action="append", metavar="PART|GLOB", help="a part, or labels of members"
     )
-    parser.add_argument("--jobs", type=int, default=5, help="runs at a time (default: %(default)s)")
+    parser.add_argument("--jobs", type=int, default=8, help="runs at a time (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="the outcome as JSON on stdout")
     parser.add_argument(
         "--write", action="store_true", help="write KILLS.md instead of comparing it"
     )
     parser.add_argument("--discover", action="store_true", help="find the tests that kill a mutant")
+    parser.add_argument(
+        "--weaken",
+        action="append",
+        nargs="?",
+        const="*",
+        metavar="GLOB",
+        help="assertions, as in test_server_stop.py:*",
+    )
     parser.add_argument("--acknowledge", action="store_true", help="the tests fit the spec's text")
     return parser
 
@@ -149,56 +112,67 @@ def _spread(proof: Proof, label: str, manifest: str, tests: list[SuiteTest]) -> 
     ]
 
 
-def _prove_matrix(proof: Proof, tests: Tests) -> dict[str, Session]:
-    """Run each mutant against the tests that it names, and the base against all of those."""
-    mutants = matrix.read()
-    chosen = [each for each in mutants if proof.chooses("matrix", each.label)]
+def _prove_programs(proof: Proof, tests: Tests) -> dict[str, Session]:
+    """Run the mutants, their base and the panels, mixed: some compute while others wait.
+
+    Returns:
+        What the base said, file by file.
+    """
+    mutants = {each.label: each for each in matrix.read()}
+    members = {each.label: each for each in panel.read()}
+    base: dict[str, Session] = {}
+    of_members: dict[str, Session] = {}
+    orders = [*_matrix_orders(proof, tests, mutants), *_panel_orders(proof, tests, members)]
+    for order, said in proof.run("programs", _mixed(orders)):
+        label = order.manifest.parent.name
+        if label in members:
+            whole = of_members.setdefault(label, Session())
+            whole.ended += said.ended
+            whole.problem = whole.problem or said.problem
+        elif label in mutants:
+            proof.report("matrix", label, matrix.judge(mutants[label], said))
+        else:
+            base[order.name] = said
+            proof.report("matrix", order.name, matrix.judge_base(said))
+    for label, said in of_members.items():
+        proof.report("panels", label, panel.judge(members[label], said))
+    return base
+
+
+def _mixed(orders: list[Order]) -> list[Order]:
+    """The same every time; those that were asked for one after another are apart."""
+    return sorted(orders, key=lambda order: zlib.crc32(order.name.encode()))
+
+
+def _matrix_orders(proof: Proof, tests: Tests, mutants: dict[str, Mutant]) -> list[Order]:
+    """Each mutant against the tests that it names, and the base against all of those."""
+    chosen = [each for each in mutants.values() if proof.chooses("matrix", each.label)]
     whole = proof.wants("matrix") or proof.wants("gates")
     if proof.wants("matrix"):
-        proof.report("matrix", "mutants.toml", matrix.complaints(mutants, data.requirements()))
-        proof.report("matrix", "KILLS.md", page.refresh(KILLS, mutants, write=proof.options.write))
-    by_name = {each.label: each for each in chosen if each.tests}
+        proof.report("matrix", "mutants.toml", matrix.complaints(chosen, data.requirements()))
+        proof.report("matrix", "KILLS.md", page.refresh(KILLS, chosen, write=proof.options.write))
     named = {(each.program, test) for each in chosen for test in each.tests}
-    bases = []
+    orders = [
+        proof.order(each.label, matrix.manifest(each.program, each.name), each.tests, limit_s=90.0)
+        for each in chosen
+        if each.tests
+    ]
     for program, listed in tests.items():
         needed = [test for test in listed if whole or (program, test.id) in named]
         text = matrix.manifest(program, matrix.BASE)
-        bases += _spread(proof, f"{program}-{matrix.BASE}", text, needed)
-    orders = [
-        proof.order(label, matrix.manifest(each.program, each.name), each.tests, limit_s=90.0)
-        for label, each in by_name.items()
-    ]
-    ended = {}
-    for order, said in proof.run("the kill matrix", bases + orders):
-        if order.name in by_name:
-            proof.report("matrix", order.name, matrix.judge(by_name[order.name], said))
-        else:
-            ended[order.name] = said
-            proof.report("matrix", order.name, matrix.judge_base(said))
-    return ended
+        orders += _spread(proof, f"{program}-{matrix.BASE}", text, needed)
+    return [replace(order, before=partial(session.hurry, HURRY)) for order in orders]
 
 
-def _prove_panels(proof: Proof, tests: Tests) -> None:
-    """Run the whole suite against each member of the panels."""
-    members = {each.label: each for each in panel.read() if proof.chooses("panels", each.label)}
-    said: dict[str, Session] = {}
-    orders = [
-        order
+def _panel_orders(proof: Proof, tests: Tests, members: dict[str, panel.Member]) -> list[Order]:
+    """The whole suite against each member of the panels."""
+    return [
+        replace(order, before=session.despair if member.panel == "null" else None)
         for label, member in members.items()
+        if proof.chooses("panels", label)
         for program in member.programs
         for order in _spread(proof, label, member.manifest(), tests[program])
     ]
-    # What does nothing is waited for in vain, by every test.
-    orders = [
-        replace(order, deadline_s=VAIN_S) if order.name.startswith("null-") else order
-        for order in orders
-    ]
-    for order, part in proof.run("the panels", orders):
-        whole = said.setdefault(order.manifest.parent.name, Session())
-        whole.ended += part.ended
-        whole.problem = whole.problem or part.problem
-    for label, member in members.items():
-        proof.report("panels", label, panel.judge(member, said[label]))
 
 
 def _prove_gates(proof: Proof, tests: list[SuiteTest], base: dict[str, Session]) -> None:
@@ -263,18 +237,32 @@ def _discover(proof: Proof, tests: Tests) -> int:
     return 0
 
 
-def _conclude(proof: Proof) -> int:
-    wrong = sum(len(complaints) for complaints in proof.found.values())
-    took_s = time.monotonic() - proof.started
-    if proof.options.json:
-        json.dump({"parts": proof.found, "took_s": round(took_s, 1)}, sys.stdout, indent=2)
-    for part, complaints in proof.found.items():
-        proof.say(f"{part}: {f'{len(complaints)} wrong' if complaints else 'all right'}")
-        for complaint in complaints[:SHOWN]:
-            proof.say(f"  {complaint}")
-        if complaints[SHOWN:]:
-            proof.say(f"  and {len(complaints) - SHOWN} more")
-    return 1 if wrong or not proof.found else 0
+def _prove_assertions(proof: Proof) -> None:
+    """Take each assertion out, and run the mutants that it should kill."""
+    mutants = matrix.read()
+    assertions = {
+        str(each): each
+        for each in weaken.read()
+        if any(fnmatchcase(str(each), f"*{glob}*") for glob in proof.options.weaken)
+    }
+    missed = dict.fromkeys(assertions, False)
+    orders, why = [], {}
+    for label, assertion in assertions.items():
+        for mutant in weaken.those_who_notice(assertion, mutants):
+            text = matrix.manifest(mutant.program, mutant.name)
+            order = proof.order(mutant.label, text, mutant.killed_by, limit_s=90.0)
+            order = replace(
+                order,
+                name=f"{mutant.label}-without-{assertion.path.stem}-{assertion.line}",
+                before=assertion.delete,
+            )
+            orders.append(order)
+            why[order.name] = label, mutant
+    for order, said in proof.run("assertions", orders):
+        label, mutant = why[order.name]
+        missed[label] = missed[label] or bool(matrix.judge(mutant, said))
+    for label, each in missed.items():
+        proof.report("assertions", label, [] if each else ["taken out, it is missed by no mutant"])
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ examples = settings(
     database=None,
     print_blob=True,
     suppress_health_check=[HealthCheck.too_slow],
-    phases=[Phase.generate, Phase.shrink],
+    phases=[Phase.explicit, Phase.generate, Phase.shrink],
 )
 
 

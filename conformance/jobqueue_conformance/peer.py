@@ -111,13 +111,14 @@ class Peer:
                 f"the last reply about {_short(job)}",
             )
 
-    def wait_gone(self, *messages: bytes, requirement: str) -> None:
+    def wait_gone(self, *messages: bytes, requirement: str, patience_s: float = 0.0) -> None:
         """Wait until these bytes have left the queue and the in-process lists."""
         wanted = set(messages)
         self.wait(
             lambda: not wanted & set(self.waiting()),
             requirement,
             "an entry that leaves the queue and the in-process list",
+            patience_s=patience_s,
         )
 
     def waiting(self) -> list[bytes]:

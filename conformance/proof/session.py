@@ -24,9 +24,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from jobqueue_conformance import data, pytest_fixtures
+from jobqueue_conformance import data, peer, pytest_fixtures, server_sweep
 from jobqueue_conformance.bell import Hung
 from jobqueue_conformance.run import requirements_of
+from jobqueue_conformance.tests import test_stories
 from jobqueue_conformance.verdicts import Failure
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 SUITE = ROOT / "conformance" / "jobqueue_conformance" / "tests"
+# What the suite's modules call the times that a right program doesn't come near.
+BOUNDS = {"GUARD_MS", "AMPLE_MS", "AFTER_A_LOSS_S", "AGAIN_S", "SHRINKING_S"}
 FORK = multiprocessing.get_context("fork")
 FIXTURE_LABELS = {"id", "why", "outcome", "requirements"}
 READ: set[str] = (
@@ -88,7 +91,7 @@ class Order:
     options: tuple[str, ...] = ()
     limit_s: float = 120.0
     seed: int | None = None  # of a random order
-    deadline_s: float | None = None  # of a hang, where the suite's own would be waiting in vain
+    before: Callable[[], None] | None = None  # called in the process that runs the tests
     folder: Path | None = None  # for the log and the outcome; the manifest's where it is None
 
     @property
@@ -183,9 +186,28 @@ def watch_fixtures() -> None:
     data.load = load_watched
 
 
-def hurry(deadline_s: float) -> None:
-    """Make every test of this process give up sooner."""
-    vars(pytest_fixtures)["Pace"] = partial(pytest_fixtures.Pace, deadline_s=deadline_s)
+def hurry(factor: float) -> None:
+    """Let hangs last less long in this process, where programs that hang are expected."""
+    vars(pytest_fixtures)["Pace"] = partial(
+        pytest_fixtures.Pace, deadline_s=pytest_fixtures.Pace().deadline_s * factor
+    )
+    for name, module in list(sys.modules.items()):
+        if name.startswith("jobqueue_conformance."):
+            for bound in BOUNDS.intersection(vars(module)):
+                setattr(
+                    module, bound, type(getattr(module, bound))(getattr(module, bound) * factor)
+                )
+
+
+def despair() -> None:
+    """Hardly wait at all in this process, where nothing can come."""
+    hurry(0.1)
+    for module, bound in (
+        (peer, "MOMENT_S"),
+        (server_sweep, "LONGEST_BLOCK_S"),
+        (test_stories, "LONGEST_LOOK_S"),
+    ):
+        vars(module)[bound] = 0.5
 
 
 def short(node_id: str) -> str:
@@ -215,6 +237,8 @@ def play(session: Session, order: Order, *options: str) -> str | None:
     arguments += [f"--impl={order.manifest}", f"--rootdir={ROOT}", f"-c={ROOT / 'pyproject.toml'}"]
     # Rewritten assertions would make each process compile the suite again.
     arguments += ["--assert=plain", "-p", "no:xdist", "-p", "no:cacheprovider"]
+    # Sessions that share pytest's own folder clean it up under one another's hands.
+    arguments += [f"--basetemp={order.log.with_suffix('.tmp')}"]
     status = pytest.main(
         [*arguments, *order.options, *options], plugins=[Recorder(session, order.seed)]
     )
@@ -254,8 +278,8 @@ def _child(order: Order) -> None:
         os.dup2(log.fileno(), 2)
     sys.stdout.flush()
     session = Session()
-    if order.deadline_s is not None:
-        hurry(order.deadline_s)
+    if order.before is not None:
+        order.before()
     started = time.monotonic()
     try:
         session.problem = play(session, order)

@@ -7,7 +7,7 @@ from jobqueue_conformance.acl import EVERYTHING, least_rights, set_user
 from jobqueue_conformance.calls import GUARD_MS
 from jobqueue_conformance.keys import Keys
 from jobqueue_conformance.manifest import Implementation
-from jobqueue_conformance.passage import OPENED
+from jobqueue_conformance.passage import COMMAND, OPENED
 from jobqueue_conformance.peer import Peer
 from jobqueue_conformance.process import Process
 from jobqueue_conformance.pytest_fixtures import StartClient, StartServer
@@ -94,7 +94,7 @@ def test_a_server_writes_no_password(
         tap.bell.happens(lambda: not started.running or tries(tap) > 3, LOOK_S)
     started.kill()
 
-    require_kept("server.security.password", started)
+    require_kept("server.security.password", tap, started)
 
 
 @pytest.mark.requirement("client.security.password")
@@ -115,7 +115,7 @@ def test_a_client_writes_no_password(
     tap.bell.happens(lambda: driver.outcomes(seq) or not driver.running, LOOK_S)
     driver.kill()
 
-    require_kept("client.security.password", driver, *map(str, driver.lines))
+    require_kept("client.security.password", tap, driver, *map(str, driver.lines))
 
 
 def tries(tap: Tap) -> int:
@@ -123,8 +123,10 @@ def tries(tap: Tap) -> int:
     return sum(each.kind == OPENED for each in tap.passages)
 
 
-def require_kept(requirement: str, process: Process, *lines: str) -> None:
-    """Nothing that the process wrote holds the password."""
+def require_kept(requirement: str, tap: Tap, process: Process, *lines: str) -> None:
+    """The process has shown its password to Redis, and nothing that it wrote holds it."""
+    shown = any(each.kind == COMMAND and each.carries(PASSWORD) for each in tap.passages)
+    require(shown, requirement, expected="a login with the password that it was given", got="none")
     written = [*process.stdout.splitlines(), *process.stderr.splitlines(), *lines]
     spilled = [line for line in written if PASSWORD in line]
     require(not spilled, requirement, expected="no password in its output", got=f"{spilled!r:.500}")

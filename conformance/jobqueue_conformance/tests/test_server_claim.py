@@ -63,15 +63,19 @@ def test_a_claim_moves_the_job_to_the_left_end(
 
 
 @pytest.mark.requirement("server.claim.atomic")
+@pytest.mark.parametrize("waits", [True, False], ids=["waiting", "coming"])
 def test_a_claimed_job_is_on_a_list_before_the_server_knows_it(
-    server: StartServer, peer: Peer, redis: Redis, keys: Keys, tap: Tap
+    server: StartServer, peer: Peer, redis: Redis, keys: Keys, tap: Tap, *, waits: bool
 ) -> None:
     """When the reply that carries the job comes back, the job lies on the in-process list already."""
-    started = server()
     job = peer.job("echo", "claimed")
     hold = tap.hold(matches.reply(job))
-
-    peer.push_job(job)
+    if waits:
+        peer.push_job(job)
+    started = server()
+    if not waits:
+        started.wait_idle()
+        peer.push_job(job)
     hold.wait()
     places = (redis.lrange(keys.queue, 0, -1), redis.lrange(started.in_process, 0, -1))
     answered = peer.results(job)

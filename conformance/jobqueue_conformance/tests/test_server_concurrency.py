@@ -13,7 +13,7 @@ from jobqueue_conformance.pytest_fixtures import StartServer
 from jobqueue_conformance.verdicts import require
 
 SHORT_MS = 250
-LONG_MS = 8000
+LONG_MS = 4000
 ROUNDING_MS = 20  # timers fire early by a tick
 
 

@@ -97,6 +97,7 @@ def test_a_result_that_nobody_hears_is_published_once(
     if not redis_server.private:
         raise Unsupported("others may publish on the user's own Redis")
     server()
+    peer.wait_settled(peer.push("echo", "somebody listens"))
     observer.close()
     redis.config_resetstat()
 
@@ -217,6 +218,7 @@ def test_a_refused_publish_leaves_the_job_where_it_is(
     hold = tap.hold(lambda passage: passage.frame[:1] == b"-" and passage.carries(job.id))
     peer.push_job(job)
     hold.wait()
+    tap.bell.happens(lambda: hold.waiting, PATIENCE_S)
 
     tap.close_door()
     hold.drop(deliver=True)

@@ -17,6 +17,7 @@ LONGEST_T_S = 5.0
 SLACK_S = 2.0
 TWICE_T_S = 1.5
 RUNNING_MS = (400, 1600, 6400)  # one is long enough for a connection to be lost meanwhile
+RUNS_S = 2
 NOTICED_S = 0.2  # in which a server has noticed the reply to its removal
 
 
@@ -70,7 +71,7 @@ def test_a_job_is_recovered_while_another_runs(
 ) -> None:
     """A job that was moved for a dead connection is recovered, though another one, or its like, is running."""
     started = server(concurrency=2)
-    running = peer.push("wait", {"ms": 2000})
+    running = peer.push("wait", {"ms": RUNS_S * 1000})
     wait_claimed(peer, redis, keys, tap, running)
     stranded = running if same else peer.job("echo", "stranded")
 
@@ -79,14 +80,20 @@ def test_a_job_is_recovered_while_another_runs(
     redis.lpush(started.in_process, stranded.message)
     tap.open_door()
 
+    # What was answered while the connections were lost may be run again.
     for job in (stranded, running):
         peer.wait(
             lambda each=job: peer.heard(each),  # type: ignore[misc]
             "server.recovery.reconnect",
             "a result of the running job, and of the one beside it",
-            running,
+            patience_s=2 * RUNS_S,
         )
-    peer.wait_gone(stranded.message, running.message, requirement="server.recovery.reconnect")
+    peer.wait_gone(
+        stranded.message,
+        running.message,
+        requirement="server.recovery.reconnect",
+        patience_s=2 * RUNS_S,
+    )
 
 
 @pytest.mark.requirement("server.recovery.running")
@@ -184,12 +191,15 @@ def test_an_entry_whose_reply_is_under_way_is_not_lost(
 
 
 @pytest.mark.requirement("server.recovery.block")
-def test_a_claim_blocks_for_a_finite_time(server: StartServer, keys: Keys, tap: Tap) -> None:
+def test_a_claim_blocks_for_a_finite_time(
+    server: StartServer, peer: Peer, keys: Keys, tap: Tap
+) -> None:
     """On an empty queue, each claim is answered within five seconds."""
+    server()
+    peer.wait_settled(peer.push("echo", "before"))
     hold = tap.hold(
         lambda passage: passage.kind == REPLY and keys.queue.encode() in passage.arguments
     )
-    server()
     try:
         reply = tap.bell.wait(lambda: hold.passage, "a claim's reply", LONGEST_T_S + SLACK_S)
     except Hung as hung:

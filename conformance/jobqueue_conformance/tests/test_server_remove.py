@@ -54,6 +54,7 @@ def test_answered_jobs_leave_the_list(server: StartServer, peer: Peer, redis: Re
 def test_a_result_needs_no_listener(server: StartServer, peer: Peer, observer: Observer) -> None:
     """A job is removed although nobody is subscribed to its channel."""
     server()
+    peer.wait_settled(peer.push("echo", "somebody listens"))
     observer.close()
 
     job = peer.push("echo", "nobody listens")

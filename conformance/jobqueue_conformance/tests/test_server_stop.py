@@ -20,9 +20,10 @@ from jobqueue_conformance.wire import Job
 
 
 @pytest.mark.requirement("server.stop.exit")
-def test_an_idle_server_exits(server: StartServer) -> None:
+def test_an_idle_server_exits(server: StartServer, peer: Peer) -> None:
     """A server that is blocked in a claim exits with the status 0 after SIGTERM."""
     started = server()
+    peer.wait_settled(peer.push("echo", "before"))
     started.wait_idle()
 
     terminate(started)

@@ -9,12 +9,13 @@ import json
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import redis
+    from resp import Connection
 
 QUEUE = os.environ.get("JOBQUEUE_QUEUE", "job-queue")
 LIST = os.environ.get("JOBQUEUE_IN_PROCESS") or (
@@ -22,10 +23,11 @@ LIST = os.environ.get("JOBQUEUE_IN_PROCESS") or (
 )
 
 
-def connect() -> redis.Redis:
-    import redis  # noqa: PLC0415 - three of them never talk to it, and are to start fast
+def connect() -> Connection:
+    sys.path.append(str(Path(__file__).parents[2] / "mutants"))
+    from resp import Connection  # noqa: PLC0415 - some of them never talk to it
 
-    return redis.Redis.from_url(os.environ["REDIS_URL"], protocol=2)
+    return Connection(os.environ["REDIS_URL"], silence_s=10.0)
 
 
 def exits_at_once() -> None:
@@ -42,27 +44,27 @@ def does_nothing() -> None:
 def hangs() -> None:
     """Takes one job, and never does anything again, not even stop."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    connect().blmove(QUEUE, LIST, 5, "RIGHT", "LEFT")
+    connect().call("BLMOVE", QUEUE, LIST, "RIGHT", "LEFT", 5)
     while True:
         signal.pause()
 
 
 def answers_null() -> None:
     """Answers null to everything, and removes it."""
-    serve(lambda connection, job: connection.publish(job["channel"], result(job, None)))
+    serve(lambda connection, job: connection.call("PUBLISH", job["channel"], result(job, None)))
 
 
 def echoes_garbage() -> None:
     """Sends every message back as it came, and removes it."""
-    serve(lambda connection, job: connection.publish(job["channel"], json.dumps(job)))
+    serve(lambda connection, job: connection.call("PUBLISH", job["channel"], json.dumps(job)))
 
 
 def publishes_to_everyone() -> None:
     """Publishes a right answer to an echo on every channel that somebody listens on."""
 
-    def answer(connection: redis.Redis, job: dict[str, Any]) -> None:
-        for channel in connection.pubsub_channels():
-            connection.publish(channel, result(job, job.get("parameters")))
+    def answer(connection: Connection, job: dict[str, Any]) -> None:
+        for channel in connection.call("PUBSUB", "CHANNELS"):
+            connection.call("PUBLISH", channel, result(job, job.get("parameters")))
 
     serve(answer)
 
@@ -71,11 +73,11 @@ def result(job: dict[str, Any], value: Any) -> str:
     return json.dumps({"id": job["id"], "result": value})
 
 
-def serve(answer: Callable[[redis.Redis, dict[str, Any]], object]) -> None:
+def serve(answer: Callable[[Connection, dict[str, Any]], object]) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     connection = connect()
     while True:
-        raw = connection.brpop([QUEUE], 1)
+        raw = connection.call("BRPOP", QUEUE, 1)
         if raw is not None:
             answer(connection, json.loads(raw[1]))
 
