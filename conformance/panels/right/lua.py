@@ -1,7 +1,7 @@
-"""A server that publishes and removes in one Lua script, over a bare socket.
+"""A server that publishes, removes and claims the next job in one Lua script, over a bare socket.
 
 A script that is refused on its first command has removed nothing. The bytes of a job reach the
-script as arguments only.
+script as arguments only. What a script claimed whose reply is lost, is recovered.
 """
 
 from __future__ import annotations
@@ -23,7 +23,11 @@ LIST = os.environ.get(
 )
 PREFIX = os.environ.get("JOBQUEUE_CHANNEL_PREFIX", "")
 T = min(float(os.environ.get("JOBQUEUE_BLOCK_MS", "1500")), 5000) / 1000
-FINISH = "redis.call('PUBLISH', ARGV[1], ARGV[2]) return redis.call('LREM', KEYS[1], -1, ARGV[3])"
+FINISH = """
+redis.call('PUBLISH', ARGV[1], ARGV[2])
+redis.call('LREM', KEYS[1], -1, ARGV[3])
+return ARGV[4] == 'claim' and redis.call('LMOVE', KEYS[2], KEYS[1], 'RIGHT', 'LEFT')
+"""
 BURY = "redis.call('LPUSH', KEYS[2], ARGV[1]) return redis.call('LREM', KEYS[1], -1, ARGV[1])"
 
 
@@ -52,6 +56,7 @@ class Redis:
 class Server:
     stopping = False
     lives = 0
+    look_at = 0.0
 
     def run(self) -> None:
         signal.signal(signal.SIGTERM, self.stop)
@@ -70,24 +75,26 @@ class Server:
 
     def live(self, redis: Redis) -> None:
         self.lives += 1
-        connected_at = time.monotonic()
+        self.look_at = time.monotonic() + T
         self.recover(redis)
-        looked_twice = False
         while not self.stopping:
-            if not looked_twice and time.monotonic() - connected_at > T:
-                looked_twice = True
+            if time.monotonic() > self.look_at:
+                self.look_at = float("inf")
                 self.recover(redis)
-            elif (raw := redis("BLMOVE", QUEUE, LIST, "RIGHT", "LEFT", str(T))) is not None:
-                self.process(redis, raw)
-        if self.lives > 1 and not looked_twice:
-            time.sleep(max(0, connected_at + T - time.monotonic()))
+                continue
+            raw = redis("BLMOVE", QUEUE, LIST, "RIGHT", "LEFT", str(T))
+            while raw is not None:
+                raw = self.process(redis, raw, claims=True)
+        if self.lives > 1 and self.look_at < float("inf"):
+            time.sleep(max(0, self.look_at - time.monotonic()))
             self.recover(redis)
 
     def recover(self, redis: Redis) -> None:
         for raw in redis("LRANGE", LIST, 0, -1)[::-1]:
-            self.process(redis, raw)
+            self.process(redis, raw, claims=False)
 
-    def process(self, redis: Redis, raw: bytes) -> None:
+    def process(self, redis: Redis, raw: bytes, *, claims: bool) -> bytes | None:
+        """Runs a job, and gives the next one where the same script could claim it."""
         try:
             job = json.loads(str(raw, "utf-8"))
             alive = isinstance(job, dict) and job.get("channel") and job.get("id")
@@ -95,14 +102,19 @@ class Server:
             if isinstance(channel, str) and isinstance(name, str) and channel.startswith(PREFIX):
                 result = json.dumps({"id": name, **self.answer(job)}, allow_nan=False)
                 channel.encode()
-                redis("EVAL", FINISH, 1, LIST, channel, result, raw)
-                return
+                goes_on = claims and not self.stopping and time.monotonic() <= self.look_at
+                then = "claim" if goes_on else "rest"
+                found: bytes | None = redis(
+                    "EVAL", FINISH, 2, LIST, QUEUE, channel, result, raw, then
+                )
+                return found
         except (ValueError, RecursionError):
             pass
         except ReplyError as refusal:
             if "NOPERM" not in str(refusal) and "can't publish" not in str(refusal):
                 raise
         redis("EVAL", BURY, 2, LIST, f"{QUEUE}:dead", raw)
+        return None
 
     def answer(self, job: dict[str, Any]) -> dict[str, Any]:
         method = job.get("method")

@@ -5,5 +5,6 @@ def answer($prefix): [json?][0] | if type != "object" or (.id | name | not) or (
   then "0 " else "\(if .method == "wait" then .parameters.ms / 1000 else 0 end) \([.channel, ({id} + if .method | name | not then
   fault("invalid-job"; "no method") elif .method == "echo" or .method == "wait" then {result: .parameters} elif .method == "fail" then
   fault("handler-error"; (.parameters.message? | strings) // "failed") else fault("method-not-found"; .method) end | tojson)])" end;
-def outcome($id): [json?][0] | objects | select(.id == $id and has("result") != has("error")) | if has("result") then {result}
-  else select(.error | objects | [.code, .message] | all(type == "string")) | {error} end;
+def turn($channel): index(" ") as $at | .[1:$at] as $id | .[$at + 1:] as $text | if startswith("<") then $text | json | objects | select(
+  .id == $id and has("result") != has("error")) | if has("result") then {result} else select(.error | objects | [.code, .message] | all(type
+  == "string")) | {error} end else $text | fromjson | "\(.seq) \(.timeout_ms | values / 1000 // "-") \({method, parameters, $channel, $id})" end // "";
