@@ -4,6 +4,7 @@ Its port changes whenever it is started again; its data stay, for the container 
 """
 
 import gc
+import socket
 import threading
 import warnings
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from jobqueue_conformance.redis_server import RedisServer, RedisUnavailable
 PORT = 6379
 PULL_S = 60
 ANSWER_S = 5
+REACH_S = 0.5
 # Redis rewrites this file when it is told to keep its data, so that a restart finds the setting.
 SETTINGS_PATH = "/data/conformance.conf"
 SETTINGS = 'save ""\nappendonly no\nappendfsync always\ndir /data\n'
@@ -87,14 +89,14 @@ class ContainerRedis(RedisServer):
         except DockerException as error:
             self._container.stop()
             raise RedisUnavailable(f"{image} can't be started: {error}") from error
-        super().__init__(self._container.get_container_host_ip(), self._published())
+        super().__init__(*self._address())
         self.description = f"a container of {image}"
         self._wait_until_it_answers()
 
     def start(self) -> None:
         """Run it again with the data that it has, and return when it answers."""
         self._container.get_wrapped_container().start()
-        self.port = self._published()
+        self.host, self.port = self._address()
         self._wait_until_it_answers()
 
     def kill(self) -> None:
@@ -120,9 +122,22 @@ class ContainerRedis(RedisServer):
         with self.connect() as admin:
             admin.config_rewrite()
 
-    def _published(self) -> int:
-        """The port of this machine that leads into the container."""
+    def _address(self) -> tuple[str, int]:
+        """Its own, where this machine reaches it; else what the engine publishes, by one more copy of all bytes."""
         container = self._container.get_wrapped_container()
         container.reload()
+        for network in container.attrs["NetworkSettings"]["Networks"].values():
+            if _reaches(own := network["IPAddress"]):
+                return own, PORT
         bindings = container.ports.get(f"{PORT}/tcp") or []
-        return int(bindings[0]["HostPort"])
+        return self._container.get_container_host_ip(), int(bindings[0]["HostPort"])
+
+
+def _reaches(host: str) -> bool:
+    try:
+        socket.create_connection((host, PORT), REACH_S).close()
+    except ConnectionRefusedError:
+        return True  # the machine answers, and Redis soon will
+    except OSError:
+        return False
+    return True
