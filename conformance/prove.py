@@ -20,23 +20,20 @@ import subprocess
 import sys
 import zlib
 from dataclasses import replace
-from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 CONFORMANCE = Path(__file__).parent
 sys.path[:0] = [str(CONFORMANCE), str(CONFORMANCE.parent / "python")]
 
 from jobqueue_conformance import data, redis_server  # noqa: E402 - after the path to it
 from proof import gates, matrix, page, panel, repository, session, weaken  # noqa: E402
-from proof.progress import Proof  # noqa: E402
+from proof.progress import Proof, Tests  # noqa: E402
 from proof.session import ROOT, Order, Session, SuiteTest  # noqa: E402
 
 if TYPE_CHECKING:
     from proof.matrix import Mutant
-
-Tests: TypeAlias = dict[str, list[SuiteTest]]  # by program
 
 KILLS = CONFORMANCE / "KILLS.md"
 HURRY = 0.4  # mutants hang; the base has to pass in this time, too
@@ -46,16 +43,16 @@ PARTS = ("gates", "matrix", "panels", "model")
 def main() -> int:
     """Run what the command line asks for, and exit with 0 where nothing is wrong."""
     options = _parser().parse_args()
-    proof = Proof(options, redis_server.choose("auto", "redis:8", lambda _: None))
+    proof = Proof(options, redis_server.program())
     tests = {program: _collected(proof, program) for program in matrix.FEATURES}
     if options.acknowledge:
         repository.acknowledge({each for test in _all(tests) for each in test.requirements})
         return 0
+    if options.weaken:
+        weaken.prove(proof, tests)
+        return proof.conclude()
     if options.discover:
         return _discover(proof, tests)
-    if options.weaken:
-        _prove_assertions(proof)
-        return proof.conclude()
     base = _prove_programs(proof, tests)
     if proof.wants("gates"):
         _prove_gates(proof, _all(tests), base)
@@ -235,34 +232,6 @@ def _discover(proof: Proof, tests: Tests) -> int:
                 f"{order.name}: {', '.join(found.killed_by) or 'survives'} {said.problem or ''}"
             )
     return 0
-
-
-def _prove_assertions(proof: Proof) -> None:
-    """Take each assertion out, and run the mutants that it should kill."""
-    mutants = matrix.read()
-    assertions = {
-        str(each): each
-        for each in weaken.read()
-        if any(fnmatchcase(str(each), f"*{glob}*") for glob in proof.options.weaken)
-    }
-    missed = dict.fromkeys(assertions, False)
-    orders, why = [], {}
-    for label, assertion in assertions.items():
-        for mutant in weaken.those_who_notice(assertion, mutants):
-            text = matrix.manifest(mutant.program, mutant.name)
-            order = proof.order(mutant.label, text, mutant.killed_by, limit_s=90.0)
-            order = replace(
-                order,
-                name=f"{mutant.label}-without-{assertion.path.stem}-{assertion.line}",
-                before=assertion.delete,
-            )
-            orders.append(order)
-            why[order.name] = label, mutant
-    for order, said in proof.run("assertions", orders):
-        label, mutant = why[order.name]
-        missed[label] = missed[label] or bool(matrix.judge(mutant, said))
-    for label, each in missed.items():
-        proof.report("assertions", label, [] if each else ["taken out, it is missed by no mutant"])
 
 
 if __name__ == "__main__":

@@ -89,7 +89,7 @@ def main() -> int:
     )
     options = parser.parse_args()
     implementation = manifest.read(options.impl)
-    redis = redis_server.choose("auto", "redis:8", lambda _: None)
+    redis = redis_server.program()
     BUILD.mkdir(parents=True, exist_ok=True)
     orders = [
         Order(

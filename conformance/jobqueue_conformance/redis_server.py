@@ -134,13 +134,11 @@ def choose(wanted: str, image: str, say: Callable[[str], None]) -> str:
     Raises:
         RedisUnavailable: what was asked for isn't there.
     """
-    from jobqueue_conformance import redis_local  # noqa: PLC0415 - it imports this module
-
     if "://" in wanted:
         open_server(wanted, image)  # refused here rather than in the first test
         return wanted
     if wanted == "embedded":
-        return redis_local.embedded()
+        return _embedded()
     if wanted not in {"auto", "container"}:
         found = shutil.which(wanted)
         if found is None:
@@ -154,7 +152,18 @@ def choose(wanted: str, image: str, say: Callable[[str], None]) -> str:
     if wanted == "container":
         raise RedisUnavailable(f"no container can be had: {reason}")
     say(f"no container: {reason}")
-    return shutil.which("redis-server") or shutil.which("valkey-server") or redis_local.embedded()
+    return program()
+
+
+def program() -> str:
+    """The path of a server that can be started here, without a container."""
+    return shutil.which("redis-server") or shutil.which("valkey-server") or _embedded()
+
+
+def _embedded() -> str:
+    from jobqueue_conformance import redis_local  # noqa: PLC0415 - it imports this module
+
+    return redis_local.embedded()
 
 
 def open_server(chosen: str, image: str) -> RedisServer:

@@ -7,14 +7,16 @@ import sys
 import time
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from proof import session
-from proof.session import ROOT, Order, Session
+from proof.session import ROOT, Order, Session, SuiteTest
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator, Sequence
+
+Tests: TypeAlias = dict[str, list[SuiteTest]]  # by program
 
 BUILD = ROOT / "build" / "proof"
 SHOWN = 20

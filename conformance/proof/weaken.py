@@ -9,20 +9,28 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import re
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-from proof.session import SUITE
+from proof import matrix, panel, session
+from proof.session import SUITE, Order, SuiteTest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
     from pathlib import Path
     from types import CodeType
 
     from proof.matrix import Mutant
+    from proof.progress import Proof, Tests
 
 PACKAGE = SUITE.parent
 CALLS = {"require", "fail"}
+HURRY = 0.4
+MOST = 24  # mutants for one assertion
+MOST_TESTS = 6  # for one null program
+NOBODY = "taken out, it is missed by nobody"
 
 
 @dataclass(frozen=True)
@@ -42,6 +50,15 @@ class Assertion:
         """Whether it stands in a test itself."""
         return self.path.parent == SUITE and self.function.startswith("test_")
 
+    def keep(self) -> None:
+        """Hurry as without it."""
+        session.hurry(HURRY)
+
+    def delete_in_despair(self) -> None:
+        """Delete it where nothing is waited for."""
+        self.delete()
+        session.despair()
+
     def delete(self) -> None:
         """Let this process's copy of the function do without it."""
         tree = _Without(self.line).visit(ast.parse(self.path.read_text("utf-8")))
@@ -50,6 +67,7 @@ class Assertion:
         found: Any = importlib.import_module(".".join(folders))
         for name in self.function.split("."):
             found = inspect.getattr_static(found, name)
+        session.hurry(HURRY)
         function = inspect.unwrap(found)
         function.__code__ = next(
             code for code in _codes(compiled) if code.co_qualname == self.function
@@ -110,15 +128,145 @@ def _ids(node: ast.AST) -> tuple[str, ...]:
     )
 
 
-def those_who_notice(assertion: Assertion, mutants: Sequence[Mutant]) -> list[Mutant]:
+def standing_on(assertion: Assertion, tests: Sequence[SuiteTest]) -> tuple[str, ...]:
+    """The tests that may come to it, going by the names in their source."""
+    if assertion.path.parent != SUITE:
+        files = {path.name for path in SUITE.glob("*.py") if _mentions(path, assertion.path.stem)}
+        return tuple(each.id for each in tests if each.file in files)
+    text = assertion.path.read_text("utf-8")
+    sources = {
+        node.name: ast.get_source_segment(text, node) or ""
+        for node in ast.parse(text).body
+        if isinstance(node, ast.FunctionDef | ast.ClassDef)
+    }
+    names, before = {assertion.function.partition(".")[0]}, 0
+    while len(names) > before:
+        before = len(names)
+        names |= {name for name in sources if any(each in sources[name] for each in names)}
+    if assertion.in_test:
+        names = {assertion.function}
+    return tuple(
+        each.id
+        for each in tests
+        if each.file == assertion.path.name and _function(each.id) in names
+    )
+
+
+def _mentions(path: Path, name: str) -> bool:
+    return name in path.read_text("utf-8")
+
+
+def _function(test: str) -> str:
+    return test.partition("[")[0].rpartition("::")[2]
+
+
+def those_who_notice(
+    assertion: Assertion, mutants: Iterable[Mutant], ids: Collection[str]
+) -> list[Mutant]:
     """The mutants that it may kill, each with the tests in which it may."""
     chosen = []
     for mutant in mutants:
-        if assertion.in_test:
-            start = f"{assertion.path.name}::{assertion.function}"
-            tests = tuple(each for each in mutant.killed_by if each.partition("[")[0] == start)
-        else:
-            tests = mutant.killed_by if mutant.requirement in assertion.ids else ()
-        if tests:
+        tests = tuple(each for each in mutant.killed_by if each in ids)
+        about = assertion.in_test or not assertion.ids or mutant.requirement in assertion.ids
+        if tests and about:
             chosen.append(replace(mutant, killed_by=tests, clean=()))
-    return chosen
+    return chosen[:: max(1, len(chosen) // MOST)]
+
+
+def prove(proof: Proof, tests: Tests) -> None:
+    """Take out each assertion that the command line asks for, and report those that nobody misses."""
+    globs = [f"*{glob}*" for glob in proof.options.weaken]
+    missed = {
+        str(each): each for each in read() if any(fnmatchcase(str(each), glob) for glob in globs)
+    }
+    everything = list(missed)
+    for ask in (_ask_mutants, _ask_null_programs, *([_ask_more] if proof.options.discover else [])):
+        for label in ask(proof, tests, missed):
+            missed.pop(label, None)
+    for label in everything:
+        proof.report("assertions", label, [NOBODY] if label in missed else [])
+
+
+def _ask_mutants(proof: Proof, tests: Tests, missed: dict[str, Assertion]) -> Iterator[str]:
+    """Those of which a mutant notices that they are gone."""
+    orders, asked = [], {}
+    for label, assertion in missed.items():
+        ids = set(standing_on(assertion, _all(tests)))
+        for mutant in those_who_notice(assertion, matrix.read(), ids):
+            order = _without(proof, assertion, mutant)
+            orders.append(order)
+            asked[order.name] = label, mutant
+    for order, said in proof.run("mutants", orders):
+        label, mutant = asked[order.name]
+        if matrix.judge(mutant, said):
+            yield label
+
+
+def _ask_null_programs(proof: Proof, tests: Tests, missed: dict[str, Assertion]) -> Iterator[str]:
+    """Those without which a program that does nothing right passes a test."""
+    orders, asked = [], {}
+    for label, assertion in list(missed.items()):
+        for member in panel.read():
+            for program in member.programs if member.panel == "null" else ():
+                if ids := standing_on(assertion, tests[program])[:MOST_TESTS]:
+                    order = proof.order(member.label, member.manifest(), ids)
+                    name = f"{member.label}-without-{assertion.path.stem}-{assertion.line}"
+                    orders.append(replace(order, name=name, before=assertion.delete_in_despair))
+                    asked[name] = label, member
+    for order, said in proof.run("null programs", orders):
+        label, member = asked[order.name]
+        if any("passes against" in each for each in panel.judge_null(member, said)):
+            yield label
+
+
+def _ask_more(proof: Proof, tests: Tests, missed: dict[str, Assertion]) -> Iterator[str]:
+    """Those that a mutant notices if one more test is named as its killer; it is named from now on."""
+    mutants = {each.label: each for each in matrix.read()}
+    orders, asked = [], {}
+    for label, assertion in list(missed.items()):
+        for program, listed in tests.items():
+            there = set(standing_on(assertion, listed))
+            about = {about for each in listed if each.id in there for about in each.requirements}
+            likely = [
+                replace(each, killed_by=(test,), clean=())
+                for each in mutants.values()
+                if each.program == program and each.equivalent is None
+                if each.requirement in (assertion.ids or about)
+                for test in sorted(there)
+            ]
+            for mutant in likely[:: max(1, len(likely) // MOST)]:
+                for order in (_with(proof, assertion, mutant), _without(proof, assertion, mutant)):
+                    orders.append(order)
+                    asked[order.name] = label, mutant
+    killed: dict[str, dict[bool, bool]] = {}
+    for order, said in proof.run("more mutants", orders):
+        label, mutant = asked[order.name]
+        intact = order.name.startswith("with-")
+        pair = killed.setdefault(f"{label} {mutant.label} {mutant.killed_by}", {})
+        pair[intact] = not matrix.judge(mutant, said)
+        if pair == {True: True, False: False} and label in missed:
+            known = mutants[mutant.label]
+            if mutant.killed_by[0] not in known.tests:
+                mutants[mutant.label] = replace(known, killed_by=known.killed_by + mutant.killed_by)
+                matrix.write(mutants.values())
+                yield label
+
+
+def _with(proof: Proof, assertion: Assertion, mutant: Mutant) -> Order:
+    order = proof.order(
+        mutant.label, matrix.manifest(mutant.program, mutant.name), mutant.killed_by, limit_s=90.0
+    )
+    test = re.sub(r"[^a-z0-9]+", "-", mutant.killed_by[0])
+    name = f"with-{assertion.path.stem}-{assertion.line}-{mutant.label}-{test}"
+    return replace(order, name=name[:200], before=assertion.keep)
+
+
+def _without(proof: Proof, assertion: Assertion, mutant: Mutant) -> Order:
+    order = _with(proof, assertion, mutant)
+    return replace(
+        order, name=f"without-{order.name.removeprefix('with-')}", before=assertion.delete
+    )
+
+
+def _all(tests: Tests) -> list[SuiteTest]:
+    return [test for listed in tests.values() for test in listed]

@@ -53,7 +53,10 @@ def answer(command: list[str], longest_s: float) -> dict[str, Any]:
             raise ProcessFailed(f"no end within {longest_s:.0f} s") from None
         if process.returncode:
             raise ProcessFailed(last_line(said) or f"exit status {process.returncode}")
-    found: dict[str, Any] = json.loads(output.strip().splitlines()[-1])
+    try:
+        found: dict[str, Any] = json.loads(output.strip().splitlines()[-1])
+    except (IndexError, ValueError) as error:
+        raise ProcessFailed(f"its last line is no JSON: {error}") from error
     return found
 
 

@@ -161,6 +161,6 @@ const answers = {
 }
 if (role === 'serve') contender.serve(tally())
 else {
-  console.log(JSON.stringify(await answers[role]()))
-  process.exit(0)
+  // An exit would cut off what a pipe hasn't taken yet.
+  process.stdout.write(`${JSON.stringify(await answers[role]())}\n`, () => process.exit(0))
 }
