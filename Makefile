@@ -11,7 +11,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install test lint conformance prove model soak bench wheel clean
+.PHONY: help install test test-library test-kit lint conformance prove model soak bench wheel clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -33,8 +33,15 @@ $(READY): pyproject.toml
 install: $(READY) ## the virtual environment, with everything in it
 
 test: $(READY) ## the tests of the spec, the fixtures, the Python reference and the kit's own machinery
-	$(BIN)/coverage run -m pytest
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-library test-kit
+
+test-library: $(READY)
+	$(BIN)/coverage run -m pytest --durations=8 spec fixtures python/tests
 	$(BIN)/coverage report
+
+test-kit: $(READY)
+	@temporary=$$(mktemp -d); trap "rm -rf $$temporary" EXIT; \
+	set -x; PYTEST_DEBUG_TEMPROOT=$$temporary $(BIN)/pytest --durations=8 conformance/kit_tests conformance/proof
 
 lint: $(READY) ## ruff, mypy, and what is generated from the spec is fresh
 	$(BIN)/ruff check

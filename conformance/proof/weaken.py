@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 
 PACKAGE = SUITE.parent
 CALLS = {"require", "fail"}
+STEPS = (
+    "hypothesis_stateful_rule",
+    "hypothesis_stateful_invariant",
+)  # what they mark keeps the function
 HURRY = 0.4
 MOST = 24  # mutants for one assertion
 MOST_TESTS = 6  # for one null program
@@ -68,6 +72,8 @@ class Assertion:
         for name in self.function.split("."):
             found = inspect.getattr_static(found, name)
         session.hurry(HURRY)
+        for marker in STEPS:
+            found = getattr(getattr(found, marker, None), "function", found)
         function = inspect.unwrap(found)
         function.__code__ = next(
             code for code in _codes(compiled) if code.co_qualname == self.function
@@ -198,7 +204,7 @@ def _ask_mutants(proof: Proof, tests: Tests, missed: dict[str, Assertion]) -> It
             asked[order.name] = label, mutant
     for order, said in proof.run("mutants", orders):
         label, mutant = asked[order.name]
-        if matrix.judge(mutant, said):
+        if said.problem is None and matrix.judge(mutant, said):
             yield label
 
 
@@ -243,7 +249,8 @@ def _ask_more(proof: Proof, tests: Tests, missed: dict[str, Assertion]) -> Itera
         label, mutant = asked[order.name]
         intact = order.name.startswith("with-")
         pair = killed.setdefault(f"{label} {mutant.label} {mutant.killed_by}", {})
-        pair[intact] = not matrix.judge(mutant, said)
+        if said.problem is None:
+            pair[intact] = not matrix.judge(mutant, said)
         if pair == {True: True, False: False} and label in missed:
             known = mutants[mutant.label]
             if mutant.killed_by[0] not in known.tests:
