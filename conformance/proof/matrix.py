@@ -119,6 +119,8 @@ def complaints(mutants: Sequence[Mutant], requirements: Mapping[str, Requirement
                 found.append(f"{each.label}: an equivalent mutant has a reason and no tests")
         elif not each.killed_by:
             found.append(f"{each.label}: no test is named that kills it")
+        elif both := set(each.killed_by) & set(each.clean):
+            found.append(f"{each.label}: {min(both)} can't kill it and be passed")
         elif not each.clean:
             found.append(
                 f"{each.label}: no test is named that it passes, so it might not even start"

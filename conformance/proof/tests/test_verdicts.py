@@ -23,6 +23,13 @@ KILL = Ended("t.py::kills", "failed", (ID,), "server.remove.finished: …")
 CLEAN = Ended("t.py::ok", "passed")
 
 
+def test_no_test_is_named_twice() -> None:
+    """A test that kills a mutant can't be one that it passes."""
+    assert matrix.complaints([replace(MUTANT, clean=MUTANT.killed_by)], SPEC) == [
+        "server-remove-never: t.py::kills can't kill it and be passed"
+    ]
+
+
 def test_a_kill_is_an_assertion_about_the_requirement() -> None:
     """A mutant whose named tests blame its requirement, and which passes the others, is killed."""
     assert matrix.judge(MUTANT, Session(ended=[KILL, CLEAN])) == []
