@@ -20,24 +20,22 @@ import subprocess
 import sys
 import zlib
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 CONFORMANCE = Path(__file__).parent
 sys.path[:0] = [str(CONFORMANCE), str(CONFORMANCE.parent / "python")]
 
-from jobqueue_conformance import data, redis_server  # noqa: E402 - after the path to it
-from proof import gates, matrix, page, panel, repository, session, weaken  # noqa: E402
-from proof.progress import Proof, Tests  # noqa: E402
-from proof.session import ROOT, Order, Session, SuiteTest  # noqa: E402
+from jobqueue_conformance import data, redis_server
+from proof import gates, matrix, pace, page, panel, repository, session, weaken
+from proof.progress import Proof, Tests, all_tests
+from proof.session import ROOT, Order, Session, SuiteTest
 
 if TYPE_CHECKING:
     from proof.matrix import Mutant
 
 KILLS = CONFORMANCE / "KILLS.md"
 MOST_AGAIN = 20
-HURRY = 0.4  # mutants hang; the base has to pass in this time, too
 PARTS = ("gates", "matrix", "panels", "model")
 
 
@@ -47,7 +45,7 @@ def main() -> int:
     proof = Proof(options, redis_server.program())
     tests = {program: _collected(proof, program) for program in matrix.FEATURES}
     if options.acknowledge:
-        repository.acknowledge({each for test in _all(tests) for each in test.requirements})
+        repository.acknowledge({each for test in all_tests(tests) for each in test.requirements})
         return 0
     if options.weaken:
         weaken.prove(proof, tests)
@@ -56,7 +54,7 @@ def main() -> int:
         return _discover(proof, tests)
     base = _prove_programs(proof, tests)
     if proof.wants("gates"):
-        _prove_gates(proof, _all(tests), base)
+        _prove_gates(proof, all_tests(tests), base)
     if proof.wants("model"):
         _prove_model(proof)
     return proof.conclude()
@@ -93,10 +91,6 @@ def _collected(proof: Proof, program: str) -> list[SuiteTest]:
     if collected.problem is not None:
         raise SystemExit(f"the suite can't be collected: {collected.problem}")
     return collected.tests
-
-
-def _all(tests: Tests) -> list[SuiteTest]:
-    return [test for listed in tests.values() for test in listed]
 
 
 def _spread(proof: Proof, label: str, manifest: str, tests: list[SuiteTest]) -> list[Order]:
@@ -191,13 +185,13 @@ def _matrix_orders(proof: Proof, tests: Tests, mutants: dict[str, Mutant]) -> li
         needed = [test for test in listed if whole or (program, test.id) in named]
         text = matrix.manifest(program, matrix.BASE)
         orders += _spread(proof, f"{program}-{matrix.BASE}", text, needed)
-    return [replace(order, before=partial(session.hurry, HURRY)) for order in orders]
+    return [replace(order, before=pace.hurry) for order in orders]
 
 
 def _panel_orders(proof: Proof, tests: Tests, members: dict[str, panel.Member]) -> list[Order]:
     """The whole suite against each member of the panels."""
     return [
-        replace(order, before=session.despair if member.panel == "null" else None)
+        replace(order, before=pace.despair if member.panel == "null" else None)
         for label, member in members.items()
         if proof.chooses("panels", label)
         for program in member.programs

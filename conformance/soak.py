@@ -22,9 +22,9 @@ from pathlib import Path
 CONFORMANCE = Path(__file__).parent
 sys.path[:0] = [str(CONFORMANCE), str(CONFORMANCE.parent / "python")]
 
-from jobqueue_conformance import manifest, redis_server  # noqa: E402 - after the path to it
-from proof import session  # noqa: E402
-from proof.session import ROOT, Ended, Order  # noqa: E402
+from jobqueue_conformance import manifest, redis_server
+from proof import session
+from proof.session import ROOT, Ended, Order
 
 KEPT = CONFORMANCE / "soak.json"
 BUILD = ROOT / "build" / "soak"

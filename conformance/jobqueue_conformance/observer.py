@@ -33,9 +33,8 @@ class Observer:
         self._bell = bell
         self._fence_channel = f"fence-{uuid.uuid4()}"
         self._fences: set[bytes] = set()
-        self._fence_bell = (
-            Bell()
-        )  # of its own: a look that sets a fence must not call for another look
+        # Of its own, for a look that sets a fence must not call for another look.
+        self._fence_bell = Bell()
         self._thread: threading.Thread | None = None
         self.subscribe()
 

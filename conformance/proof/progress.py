@@ -81,3 +81,8 @@ class Proof:
             if complaints[SHOWN:]:
                 self.say(f"  and {len(complaints) - SHOWN} more")
         return 1 if wrong or not self.found else 0
+
+
+def all_tests(tests: Tests) -> list[SuiteTest]:
+    """Those of both programs."""
+    return [test for listed in tests.values() for test in listed]

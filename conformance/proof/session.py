@@ -18,16 +18,14 @@ import sys
 import time
 import traceback
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from jobqueue_conformance import data, peer, pytest_fixtures, server_sweep
+from jobqueue_conformance import data
 from jobqueue_conformance.bell import Hung
 from jobqueue_conformance.run import requirements_of
-from jobqueue_conformance.tests import test_stories
 from jobqueue_conformance.verdicts import Failure
 
 if TYPE_CHECKING:
@@ -36,8 +34,6 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 SUITE = ROOT / "conformance" / "jobqueue_conformance" / "tests"
-# What the suite's modules call the times that a right program doesn't come near.
-BOUNDS = {"GUARD_MS", "AMPLE_MS", "AFTER_A_LOSS_S", "AGAIN_S", "SHRINKING_S"}
 FORK = multiprocessing.get_context("fork")
 FIXTURE_LABELS = {"id", "why", "outcome", "requirements"}
 READ: set[str] = (
@@ -184,30 +180,6 @@ def watch_fixtures() -> None:
         return loaded
 
     data.load = load_watched
-
-
-def hurry(factor: float) -> None:
-    """Let hangs last less long in this process, where programs that hang are expected."""
-    vars(pytest_fixtures)["Pace"] = partial(
-        pytest_fixtures.Pace, deadline_s=pytest_fixtures.Pace().deadline_s * factor
-    )
-    for name, module in list(sys.modules.items()):
-        if name.startswith("jobqueue_conformance."):
-            for bound in BOUNDS.intersection(vars(module)):
-                setattr(
-                    module, bound, type(getattr(module, bound))(getattr(module, bound) * factor)
-                )
-
-
-def despair() -> None:
-    """Hardly wait at all in this process, where nothing can come."""
-    hurry(0.1)
-    for module, bound in (
-        (peer, "MOMENT_S"),
-        (server_sweep, "LONGEST_BLOCK_S"),
-        (test_stories, "LONGEST_LOOK_S"),
-    ):
-        vars(module)[bound] = 0.5
 
 
 def short(node_id: str) -> str:

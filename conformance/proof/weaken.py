@@ -12,13 +12,15 @@ import inspect
 import re
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from proof import matrix, panel, session
+from proof import matrix, pace, panel
+from proof.progress import all_tests
 from proof.session import SUITE, Order, SuiteTest
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
     from pathlib import Path
     from types import CodeType
 
@@ -31,7 +33,6 @@ STEPS = (
     "hypothesis_stateful_rule",
     "hypothesis_stateful_invariant",
 )  # what they mark keeps the function
-HURRY = 0.4
 MOST = 24  # mutants for one assertion
 MOST_TESTS = 6  # for one null program
 NOBODY = "taken out, it is missed by nobody"
@@ -54,14 +55,10 @@ class Assertion:
         """Whether it stands in a test itself."""
         return self.path.parent == SUITE and self.function.startswith("test_")
 
-    def keep(self) -> None:
-        """Hurry as without it."""
-        session.hurry(HURRY)
-
-    def delete_in_despair(self) -> None:
-        """Delete it where nothing is waited for."""
+    def delete_and(self, wait: Callable[[], None]) -> None:
+        """Delete it, and wait for programs in this way."""
         self.delete()
-        session.despair()
+        wait()
 
     def delete(self) -> None:
         """Let this process's copy of the function do without it."""
@@ -71,7 +68,6 @@ class Assertion:
         found: Any = importlib.import_module(".".join(folders))
         for name in self.function.split("."):
             found = inspect.getattr_static(found, name)
-        session.hurry(HURRY)
         for marker in STEPS:
             found = getattr(getattr(found, marker, None), "function", found)
         function = inspect.unwrap(found)
@@ -197,7 +193,7 @@ def _ask_mutants(proof: Proof, tests: Tests, missed: dict[str, Assertion]) -> It
     """Those of which a mutant notices that they are gone."""
     orders, asked = [], {}
     for label, assertion in missed.items():
-        ids = set(standing_on(assertion, _all(tests)))
+        ids = set(standing_on(assertion, all_tests(tests)))
         for mutant in those_who_notice(assertion, matrix.read(), ids):
             order = _without(proof, assertion, mutant)
             orders.append(order)
@@ -217,7 +213,11 @@ def _ask_null_programs(proof: Proof, tests: Tests, missed: dict[str, Assertion])
                 if ids := standing_on(assertion, tests[program])[:MOST_TESTS]:
                     order = proof.order(member.label, member.manifest(), ids)
                     name = f"{member.label}-without-{assertion.path.stem}-{assertion.line}"
-                    orders.append(replace(order, name=name, before=assertion.delete_in_despair))
+                    orders.append(
+                        replace(
+                            order, name=name, before=partial(assertion.delete_and, pace.despair)
+                        )
+                    )
                     asked[name] = label, member
     for order, said in proof.run("null programs", orders):
         label, member = asked[order.name]
@@ -265,15 +265,13 @@ def _with(proof: Proof, assertion: Assertion, mutant: Mutant) -> Order:
     )
     test = re.sub(r"[^a-z0-9]+", "-", mutant.killed_by[0])
     name = f"with-{assertion.path.stem}-{assertion.line}-{mutant.label}-{test}"
-    return replace(order, name=name[:200], before=assertion.keep)
+    return replace(order, name=name[:200], before=pace.hurry)
 
 
 def _without(proof: Proof, assertion: Assertion, mutant: Mutant) -> Order:
     order = _with(proof, assertion, mutant)
     return replace(
-        order, name=f"without-{order.name.removeprefix('with-')}", before=assertion.delete
+        order,
+        name=f"without-{order.name.removeprefix('with-')}",
+        before=partial(assertion.delete_and, pace.hurry),
     )
-
-
-def _all(tests: Tests) -> list[SuiteTest]:
-    return [test for listed in tests.values() for test in listed]

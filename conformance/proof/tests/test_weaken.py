@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from proof import session, weaken
+from proof import weaken
 from proof.matrix import Mutant
 from proof.session import SuiteTest
 
@@ -53,7 +53,6 @@ def suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(weaken, "PACKAGE", folder)
     monkeypatch.setattr(weaken, "SUITE", folder)
-    monkeypatch.setattr(session, "hurry", lambda _: None)
     monkeypatch.delitem(sys.modules, "weakened.test_things", raising=False)
     return folder
 
