@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from proof.matrix import Mutant
 
 KILLS = CONFORMANCE / "KILLS.md"
-MOST_AGAIN = 20
 PARTS = ("gates", "matrix", "panels", "model")
 
 
@@ -107,60 +106,28 @@ def _spread(proof: Proof, label: str, manifest: str, tests: list[SuiteTest]) -> 
 def _prove_programs(proof: Proof, tests: Tests) -> dict[str, Session]:
     """Run the mutants, their base and the panels, mixed: some compute while others wait.
 
-    What is wrong in that crowd may be the crowd's fault: it is said, and asked once more by itself.
-
     Returns:
         What the base said, file by file.
     """
     mutants = {each.label: each for each in matrix.read()}
     members = {each.label: each for each in panel.read()}
+    base: dict[str, Session] = {}
+    of_members: dict[str, Session] = {}
     orders = [*_matrix_orders(proof, tests, mutants), *_panel_orders(proof, tests, members)]
-    said: dict[str, tuple[Order, Session]] = {}
-    for order, one in proof.run("programs", _mixed(orders)):
-        said[order.name] = order, one
-    wrong = {label: each for label, each in _judged(said, mutants, members).items() if each}
-    again = [order for order in orders if _concerned(order, wrong)]
-    if len(again) <= MOST_AGAIN:
-        for label, complaints in wrong.items():
-            proof.say(f"asked again by itself: {label}: {complaints[0]}")
-        for order, one in session.run(again, 1):
-            said[order.name] = order, one
-    for label, complaints in _judged(said, mutants, members).items():
-        proof.report("panels" if label in members else "matrix", label, complaints)
-    known = mutants.keys() | members.keys()
-    return {name: each for name, (order, each) in said.items() if _label(order) not in known}
-
-
-def _judged(
-    said: dict[str, tuple[Order, Session]],
-    mutants: dict[str, Mutant],
-    members: dict[str, panel.Member],
-) -> dict[str, list[str]]:
-    """What is wrong with each program, or with a file of tests against the base."""
-    found: dict[str, list[str]] = {}
-    wholes: dict[str, Session] = {}
-    for order, each in said.values():
-        label = _label(order)
+    for order, said in proof.run("programs", _mixed(orders)):
+        label = order.manifest.parent.name
         if label in members:
-            whole = wholes.setdefault(label, Session())
-            whole.ended += each.ended
-            whole.problem = whole.problem or each.problem
+            whole = of_members.setdefault(label, Session())
+            whole.ended += said.ended
+            whole.problem = whole.problem or said.problem
         elif label in mutants:
-            found[label] = matrix.judge(mutants[label], each)
+            proof.report("matrix", label, matrix.judge(mutants[label], said))
         else:
-            found[order.name] = matrix.judge_base(each)
-    return found | {label: panel.judge(members[label], each) for label, each in wholes.items()}
-
-
-def _label(order: Order) -> str:
-    return order.manifest.parent.name
-
-
-def _concerned(order: Order, wrong: dict[str, list[str]]) -> bool:
-    """Whether a complaint is about this run: of a panel's member, each is about one file."""
-    complaints = wrong.get(order.name) or wrong.get(_label(order), [])
-    whole = order.name in wrong or any("::" not in each for each in complaints)
-    return any(whole or order.tests[0] in each for each in complaints)
+            base[order.name] = said
+            proof.report("matrix", order.name, matrix.judge_base(said))
+    for label, said in of_members.items():
+        proof.report("panels", label, panel.judge(members[label], said))
+    return base
 
 
 def _mixed(orders: list[Order]) -> list[Order]:

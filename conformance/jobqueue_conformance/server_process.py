@@ -62,6 +62,12 @@ class ServerProcess(Process):
         # How long a start takes here bounds every wait that follows.
         self._bell.deadline_s = max(self._bell.deadline_s, 20 * (time.monotonic() - self.started_s))
 
+    def wait_exit(self, deadline_s: float | None = None) -> int:
+        """Wait until it has exited, and Redis has executed all that it had sent; gives its status."""
+        status = super().wait_exit(deadline_s)
+        self._tap.wait_all_closed(self.door.who)
+        return status
+
     def look_anew(self) -> None:
         """Forget what was seen before; idle is what it is from now on."""
         self._quiet = None

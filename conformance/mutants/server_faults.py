@@ -53,6 +53,7 @@ class RefusedLeft(Server):
         except ReplyError as refusal:
             if str(refusal).startswith("NOPERM"):
                 raise
+            self.held[raw] += 1  # so that no later look at the list takes it for a lost one
 
 
 class LostAnswerForgotten(Server):
