@@ -138,7 +138,7 @@ def _sized(contender: Contender, measure: str, shape: Shape, seconds: float) -> 
     if shape.batch > 1:
         jobs *= 5
     if shape.waiting:  # a few percent matter here
-        jobs *= 2
+        jobs *= 4
     if shape.payload_bytes > 1_000:
         jobs = min(jobs, _PAYLOAD_BYTES_PER_S * seconds / shape.payload_bytes)
     return shape._replace(jobs=max(int(jobs), 2 * FEWEST), seconds=seconds)

@@ -95,11 +95,11 @@ class Client:
         deadline = deadline_of(timeout)
         if self._closed:
             raise ValueError("the client is closed")
-        jobs, encoded = [], []
+        jobs, encoded, forget = [], [], self._forget
         for (method, parameters), job_id in zip(calls, self._ids, strict=False):
             # client.job.id
             encoded.append(messages.encode_job(method, parameters, self._channel, job_id))
-            jobs.append(Job(job_id, method, self._channel, self._forget))
+            jobs.append(Job(job_id, method, self._channel, forget))
         self._push(jobs, encoded, deadline)
         return jobs
 

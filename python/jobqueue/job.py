@@ -24,6 +24,8 @@ class Job(Future[Any]):
     was lost. The timeout of `result(timeout=…)` only ends that wait and leaves the job as it is.
     """
 
+    _made: threading.Condition
+
     def __init__(
         self, job_id: str, method: str, channel: str, forget: Callable[[str], None]
     ) -> None:
@@ -32,6 +34,19 @@ class Job(Future[Any]):
         self.id = job_id
         self.method = method
         self.channel = channel
+
+    # A condition is eight objects, and the garbage collector visits those of every job that is under
+    # way: half the time of a large `run_many`. So a job makes it when somebody waits or settles it.
+
+    @property
+    def _condition(self) -> threading.Condition:
+        if "_made" not in vars(self):  # two threads may find that, and have to get the same one
+            vars(self).setdefault("_made", threading.Condition())
+        return self._made
+
+    @_condition.setter
+    def _condition(self, condition: threading.Condition) -> None:
+        """Do without the one that Future makes."""
 
     def __repr__(self) -> str:
         return f"<Job {self.method!r} channel={self.channel} id={self.id} {self._state.lower()}>"

@@ -3,6 +3,7 @@
 import concurrent.futures
 import json
 import os
+import sys
 import threading
 import time
 import warnings
@@ -91,6 +92,31 @@ def test_futures_of_the_standard_library_work(client: Client, redis: Redis) -> N
     assert not concurrent.futures.wait(jobs, DEADLINE_S).not_done
     assert set(concurrent.futures.as_completed(jobs)) == set(jobs)
     assert called == [jobs[0]]
+
+
+def test_all_who_wait_for_a_job_are_woken(client: Client, redis: Redis) -> None:
+    """A job makes what its waiters share when the first one comes, and several may come first."""
+    jobs = client.run_many([("echo", number) for number in range(200)])
+    together = threading.Barrier(5)
+    woken: list[Job] = []
+
+    def wait_for_each() -> None:
+        for job in jobs:
+            together.wait()
+            job.result()
+            woken.append(job)
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # so that they come at the same time more often
+    try:
+        for _ in range(4):
+            threading.Thread(target=wait_for_each, daemon=True).start()
+        for number, job in enumerate(jobs):
+            together.wait()
+            answer(redis, claim(redis))
+            until(lambda each=number: len(woken) == 4 * (each + 1), f"all who wait for {job}")  # type: ignore[misc]
+    finally:
+        sys.setswitchinterval(before)
 
 
 def test_many_jobs_are_one_command(client: Client, redis: Redis) -> None:

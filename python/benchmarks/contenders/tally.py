@@ -27,13 +27,17 @@ class Count(NamedTuple):
 
 
 class Tally:
-    """Counts the runs of one process. `hit()` is the whole of a trivial handler."""
+    """Counts the runs of one process. `hit()` is the whole of a trivial handler.
+
+    Each number is written by itself, in one piece: `Struct.pack_into` clears all of them first, and
+    who reads at that moment finds a server that has run nothing.
+    """
 
     def __init__(self, mapped: mmap.mmap) -> None:
-        self._mapped = mapped
-        self._pid = os.getpid()
+        self._integers = memoryview(mapped).cast("q")
+        self._times = memoryview(mapped).cast("d")
+        self._integers[1] = os.getpid()
         self._jobs = 0
-        self._first = 0.0
 
     @classmethod
     def create(cls, path: Path) -> Tally:
@@ -47,9 +51,10 @@ class Tally:
         """Count one run."""
         now = time.monotonic()
         if not self._jobs:
-            self._first = now
+            self._times[2] = now
+        self._times[3] = now
         self._jobs += 1
-        _FORM.pack_into(self._mapped, 0, self._jobs, self._pid, self._first, now)
+        self._integers[0] = self._jobs
 
 
 def read(path: Path) -> list[Count]:

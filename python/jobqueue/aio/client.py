@@ -108,11 +108,11 @@ class Client:
         if home != self._home:
             self._home = home
             self._begin()
-        jobs, encoded = [], []
+        jobs, encoded, forget = [], [], self._forget
         for (method, parameters), job_id in zip(calls, self._ids, strict=False):
             # client.job.id
             encoded.append(messages.encode_job(method, parameters, self._channel, job_id))
-            jobs.append(Job(job_id, method, self._channel, self._forget))
+            jobs.append(Job(job_id, method, self._channel, forget))
         await self._push(jobs, encoded, deadline)
         return jobs
 
