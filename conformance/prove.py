@@ -28,7 +28,7 @@ sys.path[:0] = [str(CONFORMANCE), str(CONFORMANCE.parent / "python")]
 
 from jobqueue_conformance import data, redis_server
 from proof import gates, matrix, pace, page, panel, repository, session, weaken
-from proof.progress import Proof, Tests, all_tests
+from proof.progress import Proof
 from proof.session import ROOT, Order, Session, SuiteTest
 
 if TYPE_CHECKING:
@@ -42,9 +42,9 @@ def main() -> int:
     """Run what the command line asks for, and exit with 0 where nothing is wrong."""
     options = _parser().parse_args()
     proof = Proof(options, redis_server.program())
-    tests = {program: _collected(proof, program) for program in matrix.FEATURES}
+    tests = _collected(proof)
     if options.acknowledge:
-        repository.acknowledge({each for test in all_tests(tests) for each in test.requirements})
+        repository.acknowledge({each for test in tests for each in test.requirements})
         return 0
     if options.weaken:
         weaken.prove(proof, tests)
@@ -53,7 +53,7 @@ def main() -> int:
         return _discover(proof, tests)
     base = _prove_programs(proof, tests)
     if proof.wants("gates"):
-        _prove_gates(proof, all_tests(tests), base)
+        _prove_gates(proof, tests, base)
     if proof.wants("model"):
         _prove_model(proof)
     return proof.conclude()
@@ -84,8 +84,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _collected(proof: Proof, program: str) -> list[SuiteTest]:
-    order = proof.order(f"{program}-base", matrix.manifest(program, matrix.BASE), ())
+def _collected(proof: Proof) -> list[SuiteTest]:
+    order = proof.order(matrix.BASE, matrix.manifest("", matrix.BASE), ())
     collected = session.collect(order)
     if collected.problem is not None:
         raise SystemExit(f"the suite can't be collected: {collected.problem}")
@@ -103,7 +103,7 @@ def _spread(proof: Proof, label: str, manifest: str, tests: list[SuiteTest]) -> 
     ]
 
 
-def _prove_programs(proof: Proof, tests: Tests) -> dict[str, Session]:
+def _prove_programs(proof: Proof, tests: list[SuiteTest]) -> dict[str, Session]:
     """Run the mutants, their base and the panels, mixed: some compute while others wait.
 
     Returns:
@@ -119,7 +119,8 @@ def _prove_programs(proof: Proof, tests: Tests) -> dict[str, Session]:
         if label in members:
             whole = of_members.setdefault(label, Session())
             whole.ended += said.ended
-            whole.problem = whole.problem or said.problem
+            if "NO_TESTS" not in (said.problem or ""):  # no test of this file applies to it
+                whole.problem = whole.problem or said.problem
         elif label in mutants:
             proof.report("matrix", label, matrix.judge(mutants[label], said))
         else:
@@ -135,34 +136,33 @@ def _mixed(orders: list[Order]) -> list[Order]:
     return sorted(orders, key=lambda order: zlib.crc32(order.name.encode()))
 
 
-def _matrix_orders(proof: Proof, tests: Tests, mutants: dict[str, Mutant]) -> list[Order]:
+def _matrix_orders(proof: Proof, tests: list[SuiteTest], mutants: dict[str, Mutant]) -> list[Order]:
     """Each mutant against the tests that it names, and the base against all of those."""
     chosen = [each for each in mutants.values() if proof.chooses("matrix", each.label)]
     whole = proof.wants("matrix") or proof.wants("gates")
     if proof.wants("matrix"):
         proof.report("matrix", "mutants.toml", matrix.complaints(chosen, data.requirements()))
         proof.report("matrix", "KILLS.md", page.refresh(KILLS, chosen, write=proof.options.write))
-    named = {(each.program, test) for each in chosen for test in each.tests}
+    named = {test for each in chosen for test in each.tests}
     orders = [
         proof.order(each.label, matrix.manifest(each.program, each.name), each.tests, limit_s=90.0)
         for each in chosen
         if each.tests
     ]
-    for program, listed in tests.items():
-        needed = [test for test in listed if whole or (program, test.id) in named]
-        text = matrix.manifest(program, matrix.BASE)
-        orders += _spread(proof, f"{program}-{matrix.BASE}", text, needed)
+    needed = [test for test in tests if whole or test.id in named]
+    orders += _spread(proof, matrix.BASE, matrix.manifest("", matrix.BASE), needed)
     return [replace(order, before=pace.hurry) for order in orders]
 
 
-def _panel_orders(proof: Proof, tests: Tests, members: dict[str, panel.Member]) -> list[Order]:
+def _panel_orders(
+    proof: Proof, tests: list[SuiteTest], members: dict[str, panel.Member]
+) -> list[Order]:
     """The whole suite against each member of the panels."""
     return [
         replace(order, before=pace.despair if member.panel == "null" else None)
         for label, member in members.items()
         if proof.chooses("panels", label)
-        for program in member.programs
-        for order in _spread(proof, label, member.manifest(), tests[program])
+        for order in _spread(proof, label, member.manifest(), [*filter(member.faces, tests)])
     ]
 
 
@@ -199,12 +199,12 @@ def _prove_model(proof: Proof) -> None:
     proof.report("model", "spec/model/check.py", [done.stdout] if done.returncode else [])
 
 
-def _discover(proof: Proof, tests: Tests) -> int:
+def _discover(proof: Proof, tests: list[SuiteTest]) -> int:
     """Fill in the tests of the mutants that are asked for, or of those that lack some."""
     mutants = {each.label: each for each in matrix.read()}
-    there = {program: {test.id for test in listed} for program, listed in tests.items()}
+    there = {test.id for test in tests}
     for label, each in mutants.items():
-        renamed = not there[each.program].issuperset(each.tests)
+        renamed = not there.issuperset(each.tests)
         asked = proof.options.only and proof.chooses("none", label)
         if each.equivalent is None and (renamed or asked):
             mutants[label] = replace(each, killed_by=(), clean=())
@@ -213,7 +213,7 @@ def _discover(proof: Proof, tests: Tests) -> int:
             proof.order(
                 each.label,
                 matrix.manifest(each.program, each.name),
-                choose(each, tests[each.program]),
+                choose(each, [test for test in tests if each.program in test.programs]),
                 limit_s=240.0,
             )
             for each in mutants.values()

@@ -23,7 +23,7 @@ STOPS_WITHIN_S = 2.0
 def first_result(peer: Peer, job: Job, keys: Keys, redis: redis.Redis) -> dict[str, Any]:
     """The result of the first job that a server is given, or what is wrong."""
     try:
-        result = peer.result(job)
+        result = peer.result(job, "server.run.handler")
     except Failure as failure:
         raise SetupError(_why_no_result(peer, job, keys, redis)) from failure
     error = result.get("error", {})

@@ -138,7 +138,7 @@ class Client:
         self.resubscribes_at = None
         try:
             self.subscription = Connection(self.url, SILENCE_S)
-            self.subscription.send("SUBSCRIBE", self.channel)
+            self.send_subscription(self.subscription)
         except (OSError, ReplyError) as lost:
             self.on_subscription_lost(lost)
         else:
@@ -146,16 +146,19 @@ class Client:
                 self.subscription, selectors.EVENT_READ, self.on_subscription_readable
             )
 
+    def send_subscription(self, subscription: Connection) -> None:
+        subscription.send("SUBSCRIBE", self.channel)
+
     def on_subscription_readable(self) -> None:
         assert self.subscription is not None
         try:
             for reply in self.subscription.receive():
                 if isinstance(reply, hiredis.ReplyError):
                     raise ReplyError(str(reply))  # noqa: TRY301 - handled as a lost connection
-                kind, _, content = reply
-                if kind == b"subscribe":
+                kind, *_, content = reply
+                if kind.endswith(b"subscribe"):
                     self.on_subscribed()
-                elif kind == b"message":
+                elif kind.endswith(b"message"):
                     self.on_message(content)
         except (OSError, ReplyError) as lost:
             self.on_subscription_lost(lost)

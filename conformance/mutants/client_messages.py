@@ -352,3 +352,9 @@ class LogsUrlWhenLost(Client):
     def on_subscription_lost(self, lost: Exception) -> None:
         self.log(f"lost {self.url}")
         super().on_subscription_lost(lost)
+
+
+class WholeResultAsValue(Client):
+    def read(self, message: bytes) -> dict[str, Json] | None:
+        result = super().read(message)
+        return result and {**result, "result": result} if "result" in (result or {}) else result

@@ -6,16 +6,13 @@ which requirement that breaks, and which tests notice.
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import time
-from typing import TYPE_CHECKING
 
-from base_client import Client, Job, Json
-
-if TYPE_CHECKING:
-    from resp import Connection
-
+from base_client import SILENCE_S, Client, Job, Json
+from resp import Connection, ReplyError
 
 # client.subscribe.before-push, client.register.before-push
 
@@ -356,3 +353,65 @@ class FourInFlight(Client):
     def settle(self, job: Job, outcome: dict[str, Json]) -> None:
         super().settle(job, outcome)
         self.push_all()
+
+
+class OldestDisplaced(Client):
+    def register(self, job: Job) -> None:
+        if len(self.pending) == 100:
+            self.settle_error(next(iter(self.pending.values())), "not-queued", "too many jobs")
+        super().register(job)
+
+
+class SubscribeToAll(Client):
+    def send_subscription(self, subscription: Connection) -> None:
+        subscription.send("PSUBSCRIBE", f"{self.queue}:results:*")
+
+
+class RefusedPushedLater(Client):
+    refused: tuple[bytes, ...] = ()
+
+    def on_push_refused(self, job: Job, refusal: str) -> None:
+        super().on_push_refused(job, refusal)
+        self.refused = (job.message,)
+
+    def send_push(self, pushes: Connection, job: Job) -> None:
+        pushes.send("LPUSH", self.queue, *self.refused, job.message)
+        self.refused = ()
+
+
+class TimeoutOfEarlierJob(Client):
+    earliest = math.inf
+
+    def settles_at(self, call: dict[str, Json]) -> float | None:
+        own = super().settles_at(call)
+        if own is not None:
+            own = self.earliest = min(own, self.earliest)
+        return own
+
+
+class DoubtsResultsAfterALoss(Client):
+    doubtful: frozenset[str] = frozenset()
+
+    def on_subscription_lost(self, lost: Exception) -> None:
+        super().on_subscription_lost(lost)
+        self.doubtful |= self.pending.keys()
+
+    def settle(self, job: Job, outcome: dict[str, Json]) -> None:
+        if job.id in self.doubtful and "result" in outcome:
+            outcome = {"error": {"code": "connection-lost", "message": "there was a loss"}}
+        super().settle(job, outcome)
+
+
+class NeedsEval(Client):
+    def send_push(self, pushes: Connection, job: Job) -> None:
+        script = "return redis.call('LPUSH', KEYS[1], ARGV[1])"
+        pushes.send("EVAL", script, 1, self.queue, job.message)
+
+
+class NeedsLlenToSettle(Client):
+    def settle(self, job: Job, outcome: dict[str, Json]) -> None:
+        try:
+            Connection(self.url, SILENCE_S).call("LLEN", self.queue)
+        except ReplyError as refusal:
+            outcome = {"error": {"code": "connection-lost", "message": str(refusal)}}
+        super().settle(job, outcome)

@@ -8,9 +8,14 @@ from __future__ import annotations
 
 import json
 import os
+from collections import defaultdict
+from typing import TYPE_CHECKING
 
 from base_server import Job, Server
 from resp import ReplyError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 # server.publish
 
@@ -41,6 +46,34 @@ class PublishOnStrippedChannel(Server):
 class PublishOnAsciiChannel(Server):
     def publish(self, channel: str, result: bytes) -> None:
         super().publish(channel.encode("ascii", "replace").decode(), result)
+
+
+class PublishBroadcast(Server):
+    def publish(self, channel: str, result: bytes) -> None:
+        super().publish(channel, result)
+        super().publish(f"{self.queue}:events", result)
+
+
+class PublishToAllOfId(Server):
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        super().__init__(environment)
+        self.channels: defaultdict[str, set[str]] = defaultdict(set)
+
+    def answer(self, raw: bytes, job: Job, result: bytes) -> None:
+        self.channels[job["id"]].add(job["channel"])
+        for channel in self.channels[job["id"]]:
+            self.publish(channel, result)
+        self.remove(raw)
+
+
+class PublishHundredthTwice(Server):
+    published = 0
+
+    def publish(self, channel: str, result: bytes) -> None:
+        super().publish(channel, result)
+        self.published += 1
+        if self.published % 100 == 0:
+            super().publish(channel, result)
 
 
 class PublishTwice(Server):
@@ -202,10 +235,32 @@ class RemoveList(Server):
         self.ask("DEL", self.list)
 
 
+class RemoveAllCopies(Server):
+    def remove(self, raw: bytes) -> None:
+        self.ask("LREM", self.list, 0, raw)
+
+
+class RemoveRewritten(Server):
+    def handle(self, raw: bytes) -> None:
+        if self.read(raw) is not None:
+            with self.answering:
+                self.answers = self.answers or self.connect_answers()
+                self.ask("LPUSH", self.list, raw.rstrip()[:-1] + b', "state": "running"}')
+                super().remove(raw)
+        super().handle(raw)
+
+
 class RemoveFromQueueToo(Server):
     def remove(self, raw: bytes) -> None:
         super().remove(raw)
         self.ask("LREM", self.queue, 0, raw)
+
+
+class DeadListEmptied(Server):
+    def connect(self) -> None:
+        super().connect()
+        assert self.claims is not None
+        self.claims.call("DEL", self.dead)
 
 
 class RemoveByPrefix(Server):
@@ -260,6 +315,12 @@ class DeepNestingLeft(Server):
             super().bury(raw)
 
 
+class DeadNoted(Server):
+    def bury(self, raw: bytes) -> None:
+        super().bury(raw)
+        self.ask("LPUSH", self.list, self.dump({"dead": raw.decode(errors="replace")}))
+
+
 class DeadStopsServing(Server):
     def bury(self, raw: bytes) -> None:
         super().bury(raw)
@@ -290,6 +351,19 @@ class DeadKeptInEnvelope(Server):
 class DeadKeptOnOneList(Server):
     def keep(self, raw: bytes) -> None:
         self.ask("LPUSH", "job-queue:dead", raw)
+
+
+class RecoveredDeadForgotten(Server):
+    recovered: tuple[bytes, ...] = ()
+
+    def look(self) -> list[bytes]:
+        found = super().look()
+        self.recovered += tuple(found)
+        return found
+
+    def keep(self, raw: bytes) -> None:
+        if raw not in self.recovered:
+            super().keep(raw)
 
 
 class DeadForbiddenForgotten(Server):

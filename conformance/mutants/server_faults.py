@@ -10,7 +10,7 @@ import os
 import signal
 from typing import TYPE_CHECKING
 
-from base_server import SILENCE_S, Job, Server
+from base_server import SILENCE_S, Job, Json, Server
 from resp import Connection, ReplyError
 
 if TYPE_CHECKING:
@@ -54,6 +54,21 @@ class RefusedLeft(Server):
             if str(refusal).startswith("NOPERM"):
                 raise
             self.held[raw] += 1  # so that no later look at the list takes it for a lost one
+
+
+class RefusedEndsWithStatusZero(Server):
+    def answer(self, raw: bytes, job: Job, result: bytes) -> None:
+        try:
+            super().answer(raw, job, result)
+        except ReplyError as refusal:
+            if str(refusal).startswith("NOPERM"):
+                raise
+            os._exit(0)
+
+
+class NullAfterALoss(Server):
+    def value(self, value: Json) -> dict[str, Json]:
+        return super().value(None if self.was_lost else value)
 
 
 class LostAnswerForgotten(Server):
@@ -133,6 +148,11 @@ class RecoverNothing(Server):
 class RecoverOneAtStart(Server):
     def look(self) -> list[bytes]:
         return super().look()[:1]
+
+
+class RecoverAtMostTen(Server):
+    def look(self) -> list[bytes]:
+        return super().look()[:10]
 
 
 class RecoverNewestFirst(Server):

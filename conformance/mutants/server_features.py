@@ -6,6 +6,7 @@ which requirement that breaks, and which tests notice.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from typing import TYPE_CHECKING
@@ -189,3 +190,15 @@ class OutsidePrefixAnswered(Server):
 
     def may_publish(self, channel: str) -> bool:
         return True
+
+
+class OutsidePrefixForgotten(Server):
+    def bury(self, raw: bytes) -> None:
+        try:
+            outside = not self.may_publish(json.loads(raw)["channel"])
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            outside = False
+        if outside:
+            self.remove(raw)
+        else:
+            super().bury(raw)

@@ -71,6 +71,11 @@ class IdLowerCase(Server):
         return self.dump({"id": job["id"].lower(), **outcome})
 
 
+class IdPrefixed(Server):
+    def encode(self, job: Job, outcome: dict[str, Json]) -> bytes:
+        return super().encode({**job, "id": f"job-{job['id']}"}, outcome)
+
+
 class IdStripped(Server):
     def encode(self, job: Job, outcome: dict[str, Json]) -> bytes:
         return self.dump({"id": job["id"].strip() or job["id"], **outcome})

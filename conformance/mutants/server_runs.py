@@ -129,6 +129,12 @@ class FailureAsInvalidJob(Server):
         return self.error("invalid-job", str(failure))
 
 
+class OddFailureAsInvalidJob(Server):
+    def on_failure(self, failure: Exception) -> dict[str, Json]:
+        odd = not isinstance(failure, ValueError)
+        return self.error("invalid-job", str(failure)) if odd else super().on_failure(failure)
+
+
 class FailureEndsServer(Server):
     def on_failure(self, failure: Exception) -> dict[str, Json]:
         os._exit(1)

@@ -8,6 +8,7 @@ shows that it starts.
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -100,12 +101,15 @@ def _array(texts: Sequence[str]) -> str:
     return "[" + "".join(f"\n  {_string(each)}," for each in texts) + ("\n]" if texts else "]")
 
 
-def manifest(program: str, name: str) -> str:
-    """The impl.toml of a mutant, or of the base."""
-    command = ["{python}", str(MUTANTS / f"{program}.py"), name]
-    lines = [f"name = {_string(name)}", 'spec = "1.0"', "", f"[{program}]"]
-    lines += [f"command = {json.dumps(command)}", "", "[features]"]
-    return "\n".join(lines + [f"{each} = true" for each in FEATURES[program]]) + "\n"
+def manifest(mutated: str, name: str) -> str:
+    """The impl.toml of a mutant, which has the base beside it as the other program; or of the base."""
+    lines = [f"name = {_string(name)}", 'spec = "1.0"']
+    for program in FEATURES:
+        file = str(MUTANTS / f"{program}.py")
+        command = ["{python}", file, name if program == mutated else BASE]
+        lines += ["", f"[{program}]", f"command = {json.dumps(command)}"]
+    features = [each for of_program in FEATURES.values() for each in of_program]
+    return "\n".join([*lines, "", "[features]", *(f"{each} = true" for each in features)]) + "\n"
 
 
 def complaints(mutants: Sequence[Mutant], requirements: Mapping[str, Requirement]) -> list[str]:
@@ -183,10 +187,8 @@ def candidates(mutant: Mutant, tests: Sequence[SuiteTest]) -> tuple[str, ...]:
 def others(mutant: Mutant, tests: Sequence[SuiteTest]) -> tuple[str, ...]:
     """All other tests but for the longest, where those weren't enough."""
     tried = candidates(mutant, tests)
-    long = ("test_sweep", "test_stories", "test_interop")
-    return tuple(
-        each.id for each in tests if each.id not in tried and not each.file.startswith(long)
-    )
+    long = re.compile(r"test_sweep|test_interop|.*_stories")
+    return tuple(each.id for each in tests if each.id not in tried and not long.match(each.file))
 
 
 def discovered(mutant: Mutant, session: Session, most: int = 2) -> Mutant:

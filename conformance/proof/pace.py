@@ -9,7 +9,7 @@ import sys
 from functools import partial
 
 from jobqueue_conformance import peer, pytest_fixtures, server_sweep
-from jobqueue_conformance.tests import test_stories
+from jobqueue_conformance.tests import test_server_stories
 
 # What the suite's modules call the times that a right program doesn't come near.
 BOUNDS = {"GUARD_MS", "AMPLE_MS", "AFTER_A_LOSS_S", "AGAIN_S", "SHRINKING_S"}
@@ -33,6 +33,6 @@ def despair() -> None:
     for module, bound in (
         (peer, "MOMENT_S"),
         (server_sweep, "LONGEST_BLOCK_S"),
-        (test_stories, "LONGEST_LOOK_S"),
+        (test_server_stories, "LONGEST_LOOK_S"),
     ):
         vars(module)[bound] = 0.5

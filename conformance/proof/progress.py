@@ -7,16 +7,14 @@ import sys
 import time
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from proof import session
-from proof.session import ROOT, Order, Session, SuiteTest
+from proof.session import ROOT, Order, Session
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator, Sequence
-
-Tests: TypeAlias = dict[str, list[SuiteTest]]  # by program
 
 BUILD = ROOT / "build" / "proof"
 SHOWN = 20
@@ -81,8 +79,3 @@ class Proof:
             if complaints[SHOWN:]:
                 self.say(f"  and {len(complaints) - SHOWN} more")
         return 1 if wrong or not self.found else 0
-
-
-def all_tests(tests: Tests) -> list[SuiteTest]:
-    """Those of both programs."""
-    return [test for listed in tests.values() for test in listed]

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 SUITE = ROOT / "conformance" / "jobqueue_conformance" / "tests"
+PROGRAMS = ("server", "client")
 FORK = multiprocessing.get_context("fork")
 FIXTURE_LABELS = {"id", "why", "outcome", "requirements"}
 READ: set[str] = (
@@ -58,12 +59,13 @@ class Ended:
 
 @dataclass(frozen=True)
 class SuiteTest:
-    """What stands at a test: its requirements, its docstring, and where it is written."""
+    """What stands at a test: its requirements, its docstring, where it is written, and whom it starts."""
 
     id: str
     requirements: tuple[str, ...]
     docstring: str
     file: str
+    programs: tuple[str, ...] = ("server",)
 
 
 @dataclass
@@ -119,6 +121,9 @@ class Recorder:
                 requirements=requirements_of(item),
                 docstring=getattr(getattr(item, "function", None), "__doc__", None) or "",
                 file=item.path.name,
+                programs=tuple(
+                    each for each in PROGRAMS if each in getattr(item, "fixturenames", ())
+                ),
             )
             for item in items
         ]
@@ -272,7 +277,13 @@ def _result(order: Order, *, late: bool) -> Session:
         return Session(problem="the process that ran it died")
     return Session(
         tests=[
-            SuiteTest(**{**each, "requirements": tuple(each["requirements"])})
+            SuiteTest(
+                **{
+                    **each,
+                    "requirements": tuple(each["requirements"]),
+                    "programs": tuple(each["programs"]),
+                }
+            )
             for each in written["tests"]
         ],
         ended=[Ended(**{**each, "blamed": tuple(each["blamed"])}) for each in written["ended"]],

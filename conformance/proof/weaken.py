@@ -16,7 +16,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from proof import matrix, pace, panel
-from proof.progress import all_tests
 from proof.session import SUITE, Order, SuiteTest
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from types import CodeType
 
     from proof.matrix import Mutant
-    from proof.progress import Proof, Tests
+    from proof.progress import Proof
 
 PACKAGE = SUITE.parent
 CALLS = {"require", "fail"}
@@ -175,7 +174,7 @@ def those_who_notice(
     return chosen[:: max(1, len(chosen) // MOST)]
 
 
-def prove(proof: Proof, tests: Tests) -> None:
+def prove(proof: Proof, tests: list[SuiteTest]) -> None:
     """Take out each assertion that the command line asks for, and report those that nobody misses."""
     globs = [f"*{glob}*" for glob in proof.options.weaken]
     missed = {
@@ -189,11 +188,13 @@ def prove(proof: Proof, tests: Tests) -> None:
         proof.report("assertions", label, [NOBODY] if label in missed else [])
 
 
-def _ask_mutants(proof: Proof, tests: Tests, missed: dict[str, Assertion]) -> Iterator[str]:
+def _ask_mutants(
+    proof: Proof, tests: list[SuiteTest], missed: dict[str, Assertion]
+) -> Iterator[str]:
     """Those of which a mutant notices that they are gone."""
     orders, asked = [], {}
     for label, assertion in missed.items():
-        ids = set(standing_on(assertion, all_tests(tests)))
+        ids = set(standing_on(assertion, tests))
         for mutant in those_who_notice(assertion, matrix.read(), ids):
             order = _without(proof, assertion, mutant)
             orders.append(order)
@@ -204,46 +205,45 @@ def _ask_mutants(proof: Proof, tests: Tests, missed: dict[str, Assertion]) -> It
             yield label
 
 
-def _ask_null_programs(proof: Proof, tests: Tests, missed: dict[str, Assertion]) -> Iterator[str]:
+def _ask_null_programs(
+    proof: Proof, tests: list[SuiteTest], missed: dict[str, Assertion]
+) -> Iterator[str]:
     """Those without which a program that does nothing right passes a test."""
     orders, asked = [], {}
     for label, assertion in list(missed.items()):
         for member in panel.read():
-            for program in member.programs if member.panel == "null" else ():
-                if ids := standing_on(assertion, tests[program])[:MOST_TESTS]:
-                    order = proof.order(member.label, member.manifest(), ids)
-                    name = f"{member.label}-without-{assertion.path.stem}-{assertion.line}"
-                    orders.append(
-                        replace(
-                            order, name=name, before=partial(assertion.delete_and, pace.despair)
-                        )
-                    )
-                    asked[name] = label, member
+            faced = [*filter(member.faces, tests)] if member.panel == "null" else []
+            if ids := standing_on(assertion, faced)[:MOST_TESTS]:
+                order = proof.order(member.label, member.manifest(), ids)
+                name = f"{member.label}-without-{assertion.path.stem}-{assertion.line}"
+                patience = partial(assertion.delete_and, pace.despair)
+                orders.append(replace(order, name=name, before=patience))
+                asked[name] = label, member
     for order, said in proof.run("null programs", orders):
         label, member = asked[order.name]
         if any("passes against" in each for each in panel.judge_null(member, said)):
             yield label
 
 
-def _ask_more(proof: Proof, tests: Tests, missed: dict[str, Assertion]) -> Iterator[str]:
+def _ask_more(proof: Proof, tests: list[SuiteTest], missed: dict[str, Assertion]) -> Iterator[str]:
     """Those that a mutant notices if one more test is named as its killer; it is named from now on."""
     mutants = {each.label: each for each in matrix.read()}
     orders, asked = [], {}
     for label, assertion in list(missed.items()):
-        for program, listed in tests.items():
-            there = set(standing_on(assertion, listed))
-            about = {about for each in listed if each.id in there for about in each.requirements}
-            likely = [
-                replace(each, killed_by=(test,), clean=())
-                for each in mutants.values()
-                if each.program == program and each.equivalent is None
-                if each.requirement in (assertion.ids or about)
-                for test in sorted(there)
-            ]
-            for mutant in likely[:: max(1, len(likely) // MOST)]:
-                for order in (_with(proof, assertion, mutant), _without(proof, assertion, mutant)):
-                    orders.append(order)
-                    asked[order.name] = label, mutant
+        ids = set(standing_on(assertion, tests))
+        there = [each for each in tests if each.id in ids]
+        about = {about for each in there for about in each.requirements}
+        likely = [
+            replace(each, killed_by=(test.id,), clean=())
+            for each in mutants.values()
+            if each.equivalent is None and each.requirement in (assertion.ids or about)
+            for test in there
+            if each.program in test.programs
+        ]
+        for mutant in likely[:: max(1, len(likely) // MOST)]:
+            for order in (_with(proof, assertion, mutant), _without(proof, assertion, mutant)):
+                orders.append(order)
+                asked[order.name] = label, mutant
     killed: dict[str, dict[bool, bool]] = {}
     for order, said in proof.run("more mutants", orders):
         label, mutant = asked[order.name]

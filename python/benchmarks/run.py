@@ -141,7 +141,7 @@ def _options() -> argparse.Namespace:
     )
     add("--contenders", type=_contenders, metavar="NAMES", help="of " + ", ".join(CONTENDERS))
     add("--repeats", type=int, help="how often each is measured; the median counts (3)")
-    add("--seconds", type=float, help="how long a measurement aims to take (1.5)")
+    add("--seconds", type=float, help="how long a measurement aims to take (0.5)")
     add("--json", type=Path, metavar="PATH", help="write every value")
     add("--chart", type=Path, metavar="PATH", help="draw an SVG")
     add("--width", type=int, help="of the tables, where the terminal's isn't right")
@@ -149,7 +149,7 @@ def _options() -> argparse.Namespace:
     restricted = options.quick or options.contenders or options.only != list(TABLES)
     options.everything = not restricted
     options.repeats = options.repeats or (1 if options.quick else 3)
-    options.seconds = options.seconds or (0.3 if options.quick else 1.5)
+    options.seconds = options.seconds or (0.3 if options.quick else 0.5)
     if options.contenders is None:
         everybody = CONTENDERS.values()
         options.contenders = [one for one in everybody if one.quick or not options.quick]

@@ -36,7 +36,7 @@ def test_a_server_answers_a_job(
     smoke.check_signals_arrive(process, tap, bell)
 
 
-@pytest.mark.requirement("client.settle.result")
+@pytest.mark.requirement("client.settle.result", "client.settle.value")
 def test_a_client_settles_a_job(client: StartClient, peer: Peer) -> None:
     """The client pushes one job, settles it by its result, and exits when its input ends."""
     driver = client()
@@ -47,7 +47,7 @@ def test_a_client_settles_a_job(client: StartClient, peer: Peer) -> None:
 
     require(
         wire.equal(outcome.value, HELLO),
-        "client.settle.result",
+        "client.settle.value",
         expected=f"the result {HELLO}",
         got=outcome,
     )

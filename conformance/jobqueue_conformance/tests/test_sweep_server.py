@@ -129,6 +129,7 @@ def test_a_stop_leaves_nothing_behind(
     "server.publish.again",
     "server.remove.finished",
     "server.recovery.reconnect",
+    "server.connection.survives",
 )
 def test_a_refusal_costs_no_job(
     server_sweep: ServerSweep, server_faults: ServerFaults, refusal: Refusal
