@@ -155,7 +155,8 @@ def test_a_server_that_cannot_run_here(
             "doesn't exit when its input ends",
         ),
         (
-            PUSHES + "print(json.dumps({'seq': 1, 'result': 1}), flush=True); sys.exit(4)",
+            PUSHES
+            + "print(json.dumps({'seq': 1, 'result': 1}), flush=True); sys.stdin.read(); sys.exit(4)",
             "when its input ended, the client exited with 4",
         ),
     ],
