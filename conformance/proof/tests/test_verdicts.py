@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from jobqueue_conformance.data import Requirement
 from proof import matrix, page, panel
 from proof.matrix import Mutant
 from proof.panel import Member
-from proof.session import Ended, Session
+from proof.session import Ended, Session, SuiteTest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,6 +22,7 @@ MUTANT = Mutant("server", "remove-never", ID, "nothing is removed", ("t.py::kill
 SPEC = {ID: Requirement(ID, "MUST", "server", None, "The server MUST …", None)}
 KILL = Ended("t.py::kills", "failed", (ID,), "server.remove.finished: …")
 CLEAN = Ended("t.py::ok", "passed")
+BOTH = ("server", "client")
 
 
 def test_no_test_is_named_twice() -> None:
@@ -118,6 +120,22 @@ def test_a_stale_page_is_noticed(tmp_path: Path) -> None:
 
 RIGHT = Member("right", "lua", {"server": ("lua",)}, ())
 NULL = Member("null", "hangs", {"server": ("hangs",)}, (), {"t.py::ok[*": "it may hang here"})
+
+
+def test_a_mutant_has_the_base_beside_it() -> None:
+    """One program of a manifest has the bug, so that tests of a pair are about it."""
+    written = tomllib.loads(matrix.manifest("client", "push-twice"))
+    assert written["client"]["command"][-1] == "push-twice"
+    assert written["server"]["command"][-1] == "base"
+    assert set(written["features"]) == {*matrix.FEATURES["server"], *matrix.FEATURES["client"]}
+
+
+def test_a_member_faces_what_it_has_the_programs_for() -> None:
+    """A server alone isn't asked to pass tests of a pair."""
+    alone = Member("null", "idle", {"server": ("true",)}, ())
+    one, pair = (SuiteTest("t.py::t", (), "", "t.py", programs) for programs in (("server",), BOTH))
+    assert alone.faces(one)
+    assert not alone.faces(pair)
 
 
 def test_a_right_program_passes_everything() -> None:
