@@ -7,6 +7,7 @@ import sys
 
 import server_answers
 import server_claims
+import server_dead
 import server_faults
 import server_features
 import server_results
@@ -18,6 +19,7 @@ MUTANTS = named(
     Server,
     server_answers,
     server_claims,
+    server_dead,
     server_faults,
     server_features,
     server_results,

@@ -1,4 +1,4 @@
-"""Servers that publish, remove or bury wrongly, or say too much (spec §7.2 to §7.4 and §12).
+"""Servers that publish or remove wrongly, or say too much (spec §7.2 to §7.4 and §12).
 
 Each class is one mutant. Its bug is what it overrides; mutants.toml says in words what is wrong,
 which requirement that breaks, and which tests notice.
@@ -16,6 +16,7 @@ from resp import ReplyError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
 
 # server.publish
 
@@ -256,13 +257,6 @@ class RemoveFromQueueToo(Server):
         self.ask("LREM", self.queue, 0, raw)
 
 
-class DeadListEmptied(Server):
-    def connect(self) -> None:
-        super().connect()
-        assert self.claims is not None
-        self.claims.call("DEL", self.dead)
-
-
 class RemoveByPrefix(Server):
     def remove(self, raw: bytes) -> None:
         for entry in self.ask("LRANGE", self.list, 0, -1):
@@ -283,93 +277,6 @@ class GoneRunsAgain(Server):
 class GoneStopsServing(Server):
     def on_gone(self, raw: bytes) -> None:
         self.stopping = True
-
-
-# server.dead.removed, server.dead.odd-bytes, server.dead-list.keeps
-
-
-class DeadLeft(Server):
-    def bury(self, raw: bytes) -> None:
-        self.keep(raw)
-
-
-class DeadEmptyLeft(Server):
-    def bury(self, raw: bytes) -> None:
-        self.keep(raw)
-        if raw:
-            self.remove(raw)
-
-
-class OddBytesLeft(Server):
-    def bury(self, raw: bytes) -> None:
-        try:
-            raw.decode()
-        except UnicodeDecodeError:
-            return
-        super().bury(raw)
-
-
-class DeepNestingLeft(Server):
-    def bury(self, raw: bytes) -> None:
-        if raw.count(b"[") < 1000:
-            super().bury(raw)
-
-
-class DeadNoted(Server):
-    def bury(self, raw: bytes) -> None:
-        super().bury(raw)
-        self.ask("LPUSH", self.list, self.dump({"dead": raw.decode(errors="replace")}))
-
-
-class DeadStopsServing(Server):
-    def bury(self, raw: bytes) -> None:
-        super().bury(raw)
-        self.stopping = True
-
-
-class DeadForgotten(Server):
-    def keep(self, raw: bytes) -> None:
-        pass
-
-
-class DeadKeptAfterRemoval(Server):
-    def bury(self, raw: bytes) -> None:
-        self.remove(raw)
-        self.keep(raw)
-
-
-class DeadKeptAsText(Server):
-    def keep(self, raw: bytes) -> None:
-        super().keep(raw.decode(errors="replace").encode())
-
-
-class DeadKeptInEnvelope(Server):
-    def keep(self, raw: bytes) -> None:
-        super().keep(self.dump({"message": raw.decode(errors="replace"), "reason": "dead"}))
-
-
-class DeadKeptOnOneList(Server):
-    def keep(self, raw: bytes) -> None:
-        self.ask("LPUSH", "job-queue:dead", raw)
-
-
-class RecoveredDeadForgotten(Server):
-    recovered: tuple[bytes, ...] = ()
-
-    def look(self) -> list[bytes]:
-        found = super().look()
-        self.recovered += tuple(found)
-        return found
-
-    def keep(self, raw: bytes) -> None:
-        if raw not in self.recovered:
-            super().keep(raw)
-
-
-class DeadForbiddenForgotten(Server):
-    def keep(self, raw: bytes) -> None:
-        if self.read(raw) is None:
-            super().keep(raw)
 
 
 # server.security

@@ -46,24 +46,29 @@ class ForbiddenLeft(Server):
                 raise
 
 
-class RefusedLeft(Server):
+class WithRefusals(Server):
+    """What Redis refuses but for a reason of rights is for `on_refused`, and not for the server."""
+
     def answer(self, raw: bytes, job: Job, result: bytes) -> None:
         try:
             super().answer(raw, job, result)
         except ReplyError as refusal:
             if str(refusal).startswith("NOPERM"):
                 raise
-            self.held[raw] += 1  # so that no later look at the list takes it for a lost one
+            self.on_refused(raw)
+
+    def on_refused(self, raw: bytes) -> None:
+        raise NotImplementedError
 
 
-class RefusedEndsWithStatusZero(Server):
-    def answer(self, raw: bytes, job: Job, result: bytes) -> None:
-        try:
-            super().answer(raw, job, result)
-        except ReplyError as refusal:
-            if str(refusal).startswith("NOPERM"):
-                raise
-            os._exit(0)
+class RefusedLeft(WithRefusals):
+    def on_refused(self, raw: bytes) -> None:
+        self.held[raw] += 1  # so that no later look at the list takes it for a lost one
+
+
+class RefusedEndsWithStatusZero(WithRefusals):
+    def on_refused(self, raw: bytes) -> None:
+        os._exit(0)
 
 
 class NullAfterALoss(Server):
@@ -153,6 +158,12 @@ class RecoverOneAtStart(Server):
 class RecoverAtMostTen(Server):
     def look(self) -> list[bytes]:
         return super().look()[:10]
+
+
+class RecoverTwiceAfterALoss(Server):
+    def look(self) -> list[bytes]:
+        found = super().look()
+        return [raw for raw in found for _ in range(2)] if self.was_lost else found
 
 
 class RecoverNewestFirst(Server):

@@ -65,7 +65,7 @@ class SuiteTest:
     requirements: tuple[str, ...]
     docstring: str
     file: str
-    programs: tuple[str, ...] = ("server",)
+    programs: tuple[str, ...]
 
 
 @dataclass
@@ -277,13 +277,7 @@ def _result(order: Order, *, late: bool) -> Session:
         return Session(problem="the process that ran it died")
     return Session(
         tests=[
-            SuiteTest(
-                **{
-                    **each,
-                    "requirements": tuple(each["requirements"]),
-                    "programs": tuple(each["programs"]),
-                }
-            )
+            SuiteTest(**each | {name: tuple(each[name]) for name in ("requirements", "programs")})
             for each in written["tests"]
         ],
         ended=[Ended(**{**each, "blamed": tuple(each["blamed"])}) for each in written["ended"]],

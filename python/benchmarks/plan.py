@@ -132,13 +132,13 @@ def _sized(contender: Contender, measure: str, shape: Shape, seconds: float) -> 
         return shape._replace(seconds=3 * seconds)
     if measure in _LARGE:
         return shape._replace(jobs=_LARGE[measure], seconds=300.0)
+    if shape.waiting:  # a few percent matter here
+        seconds *= 4
     jobs = contender.jobs_per_s * shape.processes * seconds
     if shape.prefetch > 1:
         jobs *= 3
     if shape.batch > 1:
         jobs *= 5
-    if shape.waiting:  # a few percent matter here
-        jobs *= 4
     if shape.payload_bytes > 1_000:
         jobs = min(jobs, _PAYLOAD_BYTES_PER_S * seconds / shape.payload_bytes)
     return shape._replace(jobs=max(int(jobs), 2 * FEWEST), seconds=seconds)

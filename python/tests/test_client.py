@@ -8,6 +8,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -106,6 +107,9 @@ def test_all_who_wait_for_a_job_are_woken(client: Client, redis: Redis) -> None:
             job.result()
             woken.append(job)
 
+    def all_woken(number: int) -> bool:
+        return len(woken) == 4 * (number + 1)
+
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)  # so that they come at the same time more often
     try:
@@ -114,7 +118,7 @@ def test_all_who_wait_for_a_job_are_woken(client: Client, redis: Redis) -> None:
         for number, job in enumerate(jobs):
             together.wait()
             answer(redis, claim(redis))
-            until(lambda each=number: len(woken) == 4 * (each + 1), f"all who wait for {job}")  # type: ignore[misc]
+            until(partial(all_woken, number), f"all who wait for {job}")
     finally:
         sys.setswitchinterval(before)
 

@@ -21,7 +21,7 @@ RUNS_S = 2
 NOTICED_S = 0.2  # in which a server has noticed the reply to its removal
 
 
-@pytest.mark.requirement("server.recovery.reconnect")
+@pytest.mark.requirement("server.recovery.reconnect", "server.recovery.running")
 def test_a_job_whose_claim_was_lost_is_recovered(server: StartServer, peer: Peer, tap: Tap) -> None:
     """A job that was moved for a connection which died before the reply is run, and so is the next one."""
     server()
@@ -36,6 +36,13 @@ def test_a_job_whose_claim_was_lost_is_recovered(server: StartServer, peer: Peer
     peer.result(behind, "server.connection.survives")
     peer.result(lost, "server.recovery.reconnect")
     peer.wait_settled(lost, behind)
+    peer.wait_settled(peer.push("echo", "behind all runs of the lost one"))
+    require(
+        len(peer.results(lost)) == 1,
+        "server.recovery.running",
+        expected="one result",
+        got=f"{len(peer.results(lost))} results",
+    )
 
 
 @pytest.mark.requirement("server.recovery.second-look")

@@ -141,7 +141,7 @@ def test_what_is_found_on_the_list_stays_there_until_it_is_answered(
     peer.wait_settled(*jobs)
 
 
-@pytest.mark.requirement("server.recovery.first", "server.list.own")
+@pytest.mark.requirement("server.recovery.first")
 def test_two_servers_share_a_queue_of_which_one_is_killed(server: StartServer, peer: Peer) -> None:
     """Of 200 jobs that two servers share, each has its result, though one is killed and comes back."""
     jobs = [peer.push("echo", number) for number in range(200)]

@@ -27,6 +27,7 @@ SOUND = SuiteTest(
     requirements=(CLAIM.id, PUBLISH.id),
     docstring="The server claims jobs in the order in which they were pushed.",
     file="test_server.py",
+    programs=("server",),
 )
 
 

@@ -94,7 +94,7 @@ def test_a_deleted_assertion_accuses_nobody(name: str) -> None:
 def test_an_assertion_belongs_to_the_tests_that_come_to_it() -> None:
     """One in a test is its own; one in a function is of every test whose source names that."""
     tests = [
-        SuiteTest(f"test_things.py::{name}", (), "", "test_things.py")
+        SuiteTest(f"test_things.py::{name}", (), "", "test_things.py", ("server",))
         for name in ("test_one", "test_other")
     ]
 

@@ -1,4 +1,4 @@
-"""Client drivers that write jobs or read results wrongly (spec §4.1, §6 and §12).
+"""Client drivers that read results wrongly (spec §6).
 
 Each class is one mutant. Its bug is what it overrides; mutants.toml says in words what is wrong,
 which requirement that breaks, and which tests notice.
@@ -6,134 +6,11 @@ which requirement that breaks, and which tests notice.
 
 from __future__ import annotations
 
-import hashlib
 import html
 import json
 import sys
-import time
-import unicodedata
-import uuid
 
 from base_client import Client, Job, Json
-from resp import ReplyError
-
-# client.job.form
-
-
-class JobIdNumber(Client):
-    def dump(self, job: Json) -> bytes:
-        return super().dump({**job, "id": int(job["id"])})
-
-
-class JobWithoutMethod(Client):
-    def dump(self, job: Json) -> bytes:
-        return super().dump({"type": job.pop("method"), **job})
-
-
-class JobAsArray(Client):
-    def dump(self, job: Json) -> bytes:
-        return super().dump([job])
-
-
-class JobLatin1(Client):
-    def dump(self, job: Json) -> bytes:
-        return super().dump(job).decode().encode("latin-1", "replace")
-
-
-class JobByteOrderMark(Client):
-    def dump(self, job: Json) -> bytes:
-        return b"\xef\xbb\xbf" + super().dump(job)
-
-
-class JobWithMemberTwice(Client):
-    def dump(self, job: Json) -> bytes:
-        return super().dump(job)[:-1] + b', "method": ' + super().dump(job["method"]) + b"}"
-
-
-# client.job.parameters
-
-
-class FalsyParametersDropped(Client):
-    def dump(self, job: Json) -> bytes:
-        return super().dump({name: member for name, member in job.items() if member})
-
-
-class FalsyParametersNull(Client):
-    def parameters(self, call: dict[str, Json]) -> Json:
-        return call.get("parameters") or None
-
-
-class NullParametersObject(Client):
-    def parameters(self, call: dict[str, Json]) -> Json:
-        parameters = call.get("parameters")
-        return {} if parameters is None else parameters
-
-
-class ParametersInList(Client):
-    def parameters(self, call: dict[str, Json]) -> Json:
-        parameters = call.get("parameters")
-        return parameters if isinstance(parameters, list | dict) else [parameters]
-
-
-class ParametersTwiceEncoded(Client):
-    def parameters(self, call: dict[str, Json]) -> Json:
-        return json.dumps(call.get("parameters"))
-
-
-class ParametersRounded(Client):
-    def parameters(self, call: dict[str, Json]) -> Json:
-        parameters = call.get("parameters")
-        text = json.dumps(parameters)
-        return json.loads(text, parse_float=lambda digits: round(float(digits), 6))
-
-
-class ParametersNormalized(Client):
-    def parameters(self, call: dict[str, Json]) -> Json:
-        text = json.dumps(call.get("parameters"), ensure_ascii=False)
-        return json.loads(unicodedata.normalize("NFC", text))
-
-
-class ParametersWithoutNulls(Client):
-    def parameters(self, call: dict[str, Json]) -> Json:
-        def drop(members: dict[str, Json]) -> dict[str, Json]:
-            return {name: member for name, member in members.items() if member is not None}
-
-        return json.loads(json.dumps(call.get("parameters")), object_hook=drop)
-
-
-# client.job.id
-
-
-class IdConstant(Client):
-    def job_id(self, call: dict[str, Json]) -> str:
-        return "job"
-
-
-class IdOfContent(Client):
-    def job_id(self, call: dict[str, Json]) -> str:
-        content = json.dumps([call["method"], call.get("parameters")])
-        return hashlib.sha256(content.encode()).hexdigest()
-
-
-class IdReused(Client):
-    def job_id(self, call: dict[str, Json]) -> str:
-        return next(str(n) for n in range(1, self.calls + 1) if str(n) not in self.pending)
-
-
-class IdOfSecond(Client):
-    def job_id(self, call: dict[str, Json]) -> str:
-        return str(int(time.time()))
-
-
-class IdWraps(Client):
-    def job_id(self, call: dict[str, Json]) -> str:
-        return str(self.calls % 128)
-
-
-class IdCountedOnFixedChannel(Client):
-    def channel_name(self) -> str:
-        return f"{self.queue}:results:client"
-
 
 # client.settle.value, client.settle.error
 
@@ -212,6 +89,14 @@ class ErrorMessageCut(Client):
 class ErrorAsResult(Client):
     def on_message(self, message: bytes) -> None:
         super().on_message(message.replace(b'"error"', b'"result"', 1))
+
+
+class WholeResultAsValue(Client):
+    def read(self, message: bytes) -> dict[str, Json] | None:
+        result = super().read(message)
+        if result is None or "result" not in result:
+            return result
+        return {**result, "result": result}
 
 
 # client.ignore
@@ -318,43 +203,3 @@ class ErrorAwaitsResult(Client):
     def find(self, result: dict[str, Json]) -> Job | None:
         retried = "error" in result and result["error"]["code"] == "handler-error"
         return None if retried else super().find(result)
-
-
-# client.channel.name
-
-
-class ChannelNamedAnotherWay(Client):
-    def channel_name(self) -> str:
-        return f"replies-{uuid.uuid4()}"
-
-
-# client.security
-
-
-class NeedsInfo(Client):
-    def connect_pushes(self, job: Job) -> bool:
-        connected = super().connect_pushes(job)
-        if self.pushes is not None:
-            try:
-                self.pushes.call("INFO", "server")
-            except ReplyError:
-                sys.exit(1)
-        return connected
-
-
-class LogsUrl(Client):
-    def subscribe(self) -> None:
-        self.log(f"connecting to {self.url}")
-        super().subscribe()
-
-
-class LogsUrlWhenLost(Client):
-    def on_subscription_lost(self, lost: Exception) -> None:
-        self.log(f"lost {self.url}")
-        super().on_subscription_lost(lost)
-
-
-class WholeResultAsValue(Client):
-    def read(self, message: bytes) -> dict[str, Json] | None:
-        result = super().read(message)
-        return result and {**result, "result": result} if "result" in (result or {}) else result
