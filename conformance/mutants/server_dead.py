@@ -55,6 +55,12 @@ class DeadForgotten(Server):
         pass
 
 
+class DeadKeptTwice(Server):
+    def keep(self, raw: bytes) -> None:
+        super().keep(raw)
+        super().keep(raw)
+
+
 class DeadKeptAfterRemoval(Server):
     def bury(self, raw: bytes) -> None:
         self.remove(raw)

@@ -112,7 +112,8 @@ def _in_file(path: Path, *folders: Path) -> Iterator[Assertion]:
             if isinstance(function, ast.FunctionDef):
                 for node in ast.walk(function):
                     if isinstance(node, ast.stmt) and _asserts(node):
-                        yield Assertion(path, prefix + function.name, node.lineno, _ids(node))
+                        ids = _ids(node) or _ids(function)  # a helper's may be in a variable
+                        yield Assertion(path, prefix + function.name, node.lineno, ids)
 
 
 def _bodies(module: ast.Module) -> Iterator[tuple[list[ast.stmt], str]]:

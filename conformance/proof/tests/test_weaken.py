@@ -37,6 +37,11 @@ def helper():
     return seen
 
 
+def judge(value):
+    requirement = "server.result.value"
+    require(value, requirement, expected="", got=value)
+
+
 class Story:
     def step(self):
         require(None, "client.settle.once", expected="", got="")
@@ -69,6 +74,7 @@ def test_every_assertion_is_found_with_its_requirement() -> None:
     assert {each.function: each.ids for each in weaken.read()} == {
         "test_one": ("server.run.handler",),
         "helper": ("server.list.own",),
+        "judge": ("server.result.value",),
         "Story.step": ("client.settle.once",),
     }
 
