@@ -59,15 +59,13 @@ def look(keys: Keys) -> Flow[list[bytes]]:
     return oldest_first
 
 
-def claim(keys: Keys, limit: int, block: float | None = None) -> Flow[list[bytes]]:
+def claim(keys: Keys, limit: int, block: float) -> Flow[list[bytes]]:
     """Claim the oldest jobs, at most `limit`; wait up to `block` seconds for the first."""
     # server.claim.atomic, server.claim.order
     move = (keys.queue, keys.in_process, b"RIGHT", b"LEFT")
-    commands: list[Command] = [(b"LMOVE", *move)] * limit
-    if block is not None:
-        # server.recovery.block: Redis reads 0 as for ever.
-        commands[0] = (b"BLMOVE", *move, b"%.3f" % max(block, 0.001))
-    replies = yield commands
+    # server.recovery.block: Redis reads 0 as for ever.
+    first: Command = (b"BLMOVE", *move, b"%.3f" % max(block, 0.001))
+    replies = yield [first, *[(b"LMOVE", *move)] * (limit - 1)]
     return [message for message in map(_taken, replies) if message is not None]
 
 

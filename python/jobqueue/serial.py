@@ -1,8 +1,8 @@
 """What a server does that runs one job at a time, as steps that somebody else takes.
 
 One round trip per job: the result of one job and its removal travel in the same write as the claim
-of the next. Only a claim that found the queue empty is followed by one that blocks. Of several jobs
-claimed at once, each is answered before the next is started.
+of the next, which blocks only where the queue is empty. Of several jobs claimed at once, each is
+answered before the next is started.
 
 `Serial.steps` is a generator: it yields a step and is sent what came of it. Nothing here waits, or
 knows whether a thread or an event loop takes the steps.
@@ -151,8 +151,7 @@ class Serial:
         claim = None
         # server.stop.no-claim, server.recovery.quiet
         if last and not self._stop.requested and not second_look.due(now := self._clock()):
-            block = None if batch else second_look.block_seconds(now)
-            claim = flows.claim(self._keys, self._prefetch, block)
+            claim = flows.claim(self._keys, self._prefetch, second_look.block_seconds(now))
             commands = commands + next(claim)
             due += self._prefetch
         replies = yield Exchange(commands, due)

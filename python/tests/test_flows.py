@@ -133,11 +133,12 @@ def test_a_claim_follows_only_what_is_over_with_one_write(
 
 def test_a_claim_takes_the_oldest() -> None:
     """server.claim.atomic, server.claim.order: from the right end to the left, the oldest first."""
-    move = (b"LMOVE", b"q", b"q:in-process:p", b"RIGHT", b"LEFT")
+    move = (b"q", b"q:in-process:p", b"RIGHT", b"LEFT")
 
-    writes, jobs = lead(flows.claim(KEYS, 3), [b"a", b"b", None])
+    writes, jobs = lead(flows.claim(KEYS, 3, 2.0), [b"a", b"b", None])
 
-    assert (writes, jobs) == ([[move, move, move]], [b"a", b"b"])
+    more = (b"LMOVE", *move)
+    assert (writes, jobs) == ([[(b"BLMOVE", *move, b"2.000"), more, more]], [b"a", b"b"])
 
 
 @pytest.mark.parametrize("block,said", [(2.0, b"2.000"), (0.0, b"0.001"), (0.0001, b"0.001")])

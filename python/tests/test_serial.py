@@ -9,9 +9,9 @@ from jobqueue.keys import Keys
 from jobqueue.messages import Answer, Dead
 from jobqueue.serial import Exchange, Handle, Send, Serial, Sleep
 
-CLAIM = ["LMOVE"]
-BLOCK = ["BLMOVE"]
+CLAIM, MORE = ["BLMOVE"], ["LMOVE"]
 FINISH = ["MULTI", "PUBLISH", "LREM", "EXEC"]
+NEVER = -1
 CONNECT = [["MULTI", "EXEC"], ["LRANGE"]]
 NOPERM = Refusal("NOPERM", "NOPERM no permissions")
 OOM = Refusal("OOM", "OOM command not allowed")
@@ -29,10 +29,11 @@ class Play:
     writes: list[list[str]] = field(default_factory=list)
     slept: list[float] = field(default_factory=list)
     worked: int = 0
+    claims: int = 0
     now: float = 100.0
     takes: float = 0.0  # how long a handler runs
     requested: bool = False  # the stop
-    stops_at: str = "BLMOVE"  # the command that is on its way when the stop is requested
+    stops_at: int = 1  # the number of the claim that is on its way when the stop is requested
     loses: int = 1_000  # writes until the connection is lost, with the replies to the last one
     refuses: dict[str, Refusal] = field(default_factory=dict)
     transactions: bool = True
@@ -85,7 +86,8 @@ class Play:
 
     def _execute(self, name: bytes, *arguments: bytes) -> Any:
         command = name.decode()
-        self.requested |= command == self.stops_at
+        self.claims += command == "BLMOVE"
+        self.requested |= self.claims == self.stops_at
         if command in {"MULTI", "EXEC"} and not self.transactions:
             return NOPERM
         if command == "MULTI":
@@ -124,29 +126,28 @@ class Play:
 
 
 def test_one_round_trip_per_job() -> None:
-    """A job's end and the claim of the next are one write; only an empty queue leads to a wait."""
+    """A job's end and the claim of the next are one write, of which only the claim may block."""
     play = Play(queue=[b"1", b"2"])
 
     play.take(play.serial())
 
-    # The stop is requested at the first BLMOVE, which finds a job; its end is followed by no claim.
-    assert play.writes == [*CONNECT, BLOCK, FINISH]
-    play = Play(queue=[b"1", b"2"], stops_at="nothing", loses=6)
+    # The stop is requested at the first claim, which finds a job; its end is followed by no claim.
+    assert play.writes == [*CONNECT, CLAIM, FINISH]
+    play = Play(queue=[b"1", b"2"], stops_at=NEVER, loses=6)
     play.take(play.serial())
-    assert play.writes == [*CONNECT, BLOCK, FINISH + CLAIM, FINISH + CLAIM, BLOCK]
+    assert play.writes == [*CONNECT, CLAIM, FINISH + CLAIM, FINISH + CLAIM, ["LRANGE"]]
     assert play.published == [b"result of 1", b"result of 2"]
     assert play.claimed == []
 
 
 def test_no_result_waits_for_the_next_handler() -> None:
     """Of several jobs claimed at once, each is answered before the next is started."""
-    play = Play(queue=[b"1", b"2", b"3"], stops_at="nothing", loses=7)
+    play = Play(queue=[b"1", b"2", b"3"], stops_at=NEVER, loses=7)
 
     play.take(play.serial(prefetch=3))
 
-    more = [*BLOCK, *CLAIM, *CLAIM]
-    claims = CLAIM * 3
-    assert play.writes == [*CONNECT, more, FINISH, FINISH, FINISH + claims, more]
+    claims = [*CLAIM, *MORE, *MORE]
+    assert play.writes == [*CONNECT, claims, FINISH, FINISH, FINISH + claims, ["LRANGE"]]
     assert play.published == [b"result of 1", b"result of 2", b"result of 3"]
 
 
@@ -156,38 +157,37 @@ def test_what_lies_on_the_list_goes_first() -> None:
 
     play.take(play.serial())
 
-    more = FINISH + CLAIM
-    assert play.writes == [*CONNECT, FINISH, more, more, BLOCK, ["LRANGE"]]
+    assert play.writes == [*CONNECT, FINISH, FINISH + CLAIM, FINISH]
     assert play.handled == [b"oldest", b"older", b"new"]
 
 
 def test_the_list_is_looked_at_again_after_t() -> None:
     """server.recovery.second-look, server.recovery.quiet: no claim is outstanding, once for each."""
-    play = Play(stops_at="nothing", loses=6)
+    play = Play(stops_at=NEVER, loses=6)
 
     play.take(play.serial())
 
-    assert play.writes == [*CONNECT, BLOCK, ["LRANGE"], BLOCK, BLOCK]
+    assert play.writes == [*CONNECT, CLAIM, ["LRANGE"], CLAIM, CLAIM]
     assert play.now == 106.0
 
 
 def test_a_busy_server_looks_again_too() -> None:
     """server.recovery.second-look: claims pause for the look, though the queue isn't empty."""
-    play = Play(queue=[b"1", b"2", b"3"], takes=1.5, stops_at="nothing", loses=6)
+    play = Play(queue=[b"1", b"2", b"3"], takes=1.5, stops_at=NEVER, loses=6)
 
     play.take(play.serial())
 
-    assert play.writes == [*CONNECT, BLOCK, FINISH + CLAIM, FINISH, ["LRANGE"]]
+    assert play.writes == [*CONNECT, CLAIM, FINISH + CLAIM, FINISH, ["LRANGE"]]
 
 
 def test_a_finished_job_isnt_run_again() -> None:
     """server.publish.again: the removal wasn't confirmed, so the same bytes are published again."""
-    play = Play(queue=[b"1"], stops_at="nothing", loses=4)
+    play = Play(queue=[b"1"], stops_at=NEVER, loses=4)
     serial = play.serial()
     play.take(serial)
     play.claimed = [b"ghost", b"1"]  # Redis hasn't taken the write, and moved one more job
 
-    play.loses, play.stops_at = 1_000, "LMOVE"
+    play.loses, play.stops_at = 1_000, 3
     play.take(serial)
 
     assert play.handled == [b"1", b"ghost"]
@@ -196,7 +196,7 @@ def test_a_finished_job_isnt_run_again() -> None:
 
 def test_a_confirmed_job_isnt_published_again() -> None:
     """server.publish.once: what Redis has removed was published."""
-    play = Play(queue=[b"1"], stops_at="nothing", loses=4)
+    play = Play(queue=[b"1"], stops_at=NEVER, loses=4)
     serial = play.serial()
     play.take(serial)
 
@@ -208,7 +208,7 @@ def test_a_confirmed_job_isnt_published_again() -> None:
 
 def test_a_stop_waits_for_what_a_lost_claim_may_move() -> None:
     """server.stop.drains: a claim of the lost connection can take one more job within T."""
-    play = Play(stops_at="nothing", loses=3)
+    play = Play(stops_at=NEVER, loses=3)
     serial = play.serial()
     play.take(serial)
 
@@ -240,31 +240,31 @@ def test_what_was_claimed_is_run_after_a_stop() -> None:
 
 def test_a_dead_message_is_gone_before_the_next_claim() -> None:
     """server.dead.removed: a claim in the same write would overtake the removal."""
-    play = Play(queue=[b"junk", b"1"], stops_at="nothing", loses=7)
+    play = Play(queue=[b"junk", b"1"], stops_at=NEVER, loses=7)
 
     play.take(play.serial())
 
-    assert play.writes == [*CONNECT, BLOCK, ["LPUSH"], ["LREM"], BLOCK, FINISH + CLAIM]
+    assert play.writes == [*CONNECT, CLAIM, ["LPUSH"], ["LREM"], CLAIM, FINISH + CLAIM]
     assert play.dead == [b"junk"]
 
 
 def test_without_transactions_claims_go_alone() -> None:
     """server.publish.refused: a user without MULTI is served in more round trips."""
-    play = Play(queue=[b"1"], transactions=False, stops_at="nothing", loses=6)
+    play = Play(queue=[b"1"], transactions=False, stops_at=NEVER, loses=6)
 
     play.take(play.serial())
 
-    assert play.writes == [*CONNECT, BLOCK, ["PUBLISH"], ["LREM"], BLOCK]
+    assert play.writes == [*CONNECT, CLAIM, ["PUBLISH"], ["LREM"], CLAIM]
 
 
 def test_a_refused_transaction_is_taken_apart() -> None:
     """server.publish.noperm: the claim's reply is read first, and the message is buried."""
-    play = Play(queue=[b"1", b"2"], refuses={"PUBLISH": NOPERM}, stops_at="LMOVE")
+    play = Play(queue=[b"1", b"2"], refuses={"PUBLISH": NOPERM}, stops_at=2)
 
     play.take(play.serial())
 
     finish = [FINISH, ["LPUSH"], ["LREM"]]
-    assert play.writes == [*CONNECT, BLOCK, FINISH + CLAIM, *finish[1:], *finish]
+    assert play.writes == [*CONNECT, CLAIM, FINISH + CLAIM, *finish[1:], *finish]
     assert play.dead == [b"1", b"2"]
 
 
@@ -284,7 +284,7 @@ def test_a_refusal_ends_the_connection() -> None:
 def test_the_back_off_ends_where_redis_takes_a_claim() -> None:
     """server.connection.back-off: a connection alone is no proof that Redis serves."""
     refused = Play(refuses={"BLMOVE": OOM})
-    served = Play(stops_at="BLMOVE")
+    served = Play()
 
     with pytest.raises(Refused):
         refused.take(refused.serial())
@@ -295,7 +295,7 @@ def test_the_back_off_ends_where_redis_takes_a_claim() -> None:
 
 def test_a_removal_that_finds_nothing_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     """server.remove.gone: a warning, and on."""
-    play = Play(queue=[b"1", b"2"], meddles=True, stops_at="LMOVE")
+    play = Play(queue=[b"1", b"2"], meddles=True, stops_at=2)
 
     play.take(play.serial())
 

@@ -87,26 +87,20 @@ def _drain(
 ) -> None:
     in_process = b"%b:in-process:%b" % (QUEUE, processor.encode())
     move = (QUEUE, in_process, b"RIGHT", b"LEFT")
-    claims = pack((b"LMOVE", *move)) * prefetch
-    block = pack((b"BLMOVE", *move, b"2"))
+    claims = pack((b"BLMOVE", *move, b"2")) + pack((b"LMOVE", *move)) * (prefetch - 1)
     wire = Wire(url)
     messages: list[bytes] = []
     while True:
-        if messages:
-            written = []
-            for message in messages:
-                job = json.loads(message)
-                tally.hit()
-                result = json.dumps({"id": job["id"], "result": job["parameters"]}).encode()
-                written.append(acknowledge(in_process, job["channel"].encode(), result, message))
-            wire.send(b"".join(written) + claims)
-            for _ in range(len(messages) * replies_each):
-                wire.reply()
-            claimed = prefetch
-        else:
-            wire.send(block)
-            claimed = 1
-        messages = [message for message in (wire.reply() for _ in range(claimed)) if message]
+        written = []
+        for message in messages:
+            job = json.loads(message)
+            tally.hit()
+            result = json.dumps({"id": job["id"], "result": job["parameters"]}).encode()
+            written.append(acknowledge(in_process, job["channel"].encode(), result, message))
+        wire.send(b"".join(written) + claims)
+        for _ in range(len(messages) * replies_each):
+            wire.reply()
+        messages = [message for message in (wire.reply() for _ in range(prefetch)) if message]
 
 
 def serve(url: str, tally: Any, options: Any) -> None:
