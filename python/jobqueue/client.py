@@ -2,7 +2,7 @@
 
 Three threads serve a client, whatever the number of jobs: one is subscribed and settles jobs by
 their results, one reads the replies to pushes, one watches over timeouts. They start with the first
-job.
+job. Who waits for the only job under way may receive its result without the first of them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from jobqueue.timer import Timer
 from jobqueue.unsettled import Unsettled
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from types import TracebackType
 
     from redis import Redis
@@ -95,11 +95,11 @@ class Client:
         deadline = deadline_of(timeout)
         if self._closed:
             raise ValueError("the client is closed")
-        jobs, encoded, forget = [], [], self._forget
+        jobs, encoded, forget, attend = [], [], self._forget, self._attend
         for (method, parameters), job_id in zip(calls, self._ids, strict=False):
             # client.job.id
             encoded.append(messages.encode_job(method, parameters, self._channel, job_id))
-            jobs.append(Job(job_id, method, self._channel, forget))
+            jobs.append(Job(job_id, method, self._channel, forget, attend))
         self._push(jobs, encoded, deadline)
         return jobs
 
@@ -129,6 +129,9 @@ class Client:
         with self._lock:
             for job in jobs:
                 self._unsettled.register(job.id, job, deadline)
+            alone = len(self._unsettled) == 1
+        if not alone:
+            self._subscription.take_over()
         if deadline is not None:
             self._timer.watch(deadline)
         try:
@@ -185,6 +188,10 @@ class Client:
     def _forget(self, job_id: str) -> None:
         with self._lock:
             self._unsettled.settle(job_id)
+
+    def _attend(self, settled: Callable[[], bool], seconds: float | None) -> None:
+        if len(self._unsettled) == 1:
+            self._subscription.attend(settled, seconds)
 
     def _awaited(self) -> bool:
         return len(self._unsettled) > 0

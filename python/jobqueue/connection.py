@@ -107,12 +107,19 @@ class Connection:
             text = answer.text if isinstance(answer, Refusal) else "no answer in time"
             raise Refused(f"Redis refused to subscribe: {text}")
 
-    def next_push(self) -> Reply:
-        """Wait for what Redis sends next, and return None where the socket's timeout passes."""
+    def next_push(self, seconds: float | None = None) -> Reply:
+        """Wait for what Redis sends next, and return None where nothing comes in time.
+
+        Args:
+            seconds: How long that is; as long as the socket's timeout, if left out.
+        """
         try:
             return reply(
                 self._redis.read_response(
-                    disable_decoding=True, disconnect_on_error=False, push_request=True
+                    disable_decoding=True,
+                    timeout=self._redis.socket_timeout if seconds is None else seconds,
+                    disconnect_on_error=False,
+                    push_request=True,
                 )
             )
         except RedisTimeoutError:

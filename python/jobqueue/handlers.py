@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import inspect
 import logging
-import threading
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from jobqueue import messages
 from jobqueue.errors import JobError
 from jobqueue.messages import Answer, Dead, Run
+from jobqueue.signals import interrupts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -79,12 +79,6 @@ class Handlers:
 
     def __getitem__(self, method: str) -> Handler:
         return self._by_method[method]
-
-
-def interrupts(error: BaseException) -> bool:
-    """Tell a Control-C, which only the main thread gets, from what a handler has raised."""
-    main = threading.current_thread() is threading.main_thread()
-    return main and isinstance(error, KeyboardInterrupt)
 
 
 def succeeded(job: Run, value: object) -> Answer:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from concurrent.futures import Future, InvalidStateError
 from typing import TYPE_CHECKING, Any
+
+from jobqueue.signals import interrupts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,10 +30,16 @@ class Job(Future[Any]):
     _made: threading.Condition
 
     def __init__(
-        self, job_id: str, method: str, channel: str, forget: Callable[[str], None]
+        self,
+        job_id: str,
+        method: str,
+        channel: str,
+        forget: Callable[[str], None],
+        attend: Callable[[Callable[[], bool], float | None], None],
     ) -> None:
         super().__init__()
         self._forget = forget
+        self._attend = attend
         self.id = job_id
         self.method = method
         self.channel = channel
@@ -51,6 +60,14 @@ class Job(Future[Any]):
     def __repr__(self) -> str:
         return f"<Job {self.method!r} channel={self.channel} id={self.id} {self._state.lower()}>"
 
+    def result(self, timeout: float | None = None) -> Any:
+        """Return the handler's value or raise, as soon as the job is settled."""
+        return super().result(self._attended(timeout))
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Return what `result` raises, or None, as soon as the job is settled."""
+        return super().exception(self._attended(timeout))
+
     def cancel(self) -> bool:
         """Stop waiting. The job runs all the same, and its result is ignored."""
         with _cancelling:
@@ -62,6 +79,17 @@ class Job(Future[Any]):
                 self.set_running_or_notify_cancel()  # or `wait` and `as_completed` wait on
             return cancelled
 
+    def _attended(self, timeout: float | None) -> float | None:
+        """Receive the result where possible, and return how much of the timeout is left."""
+        if self._settled():
+            return timeout
+        began = time.monotonic()
+        self._attend(self._settled, timeout)
+        return None if timeout is None else timeout - (time.monotonic() - began)
+
+    def _settled(self) -> bool:
+        return self._state != "PENDING"
+
     def settle(self, value: object, error: Exception | None) -> None:
         """Give the job its outcome; ignored where it was cancelled."""
         try:
@@ -71,5 +99,7 @@ class Job(Future[Any]):
                 self.set_exception(error)
         except InvalidStateError:
             return
-        except BaseException:  # a callback's; what runs here serves the other jobs, too
+        except BaseException as failure:  # a callback's; this thread serves the other jobs, too
+            if interrupts(failure):
+                raise
             log.exception("a callback of %r failed", self)

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT, while a server runs."""
+"""SIGTERM and SIGINT, while a server runs, and the Control-C that nobody else handles."""
 
 from __future__ import annotations
 
@@ -33,3 +33,9 @@ def stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler or signal.SIG_DFL)
+
+
+def interrupts(error: BaseException) -> bool:
+    """Tell a Control-C, which only the main thread gets, from what the application has raised."""
+    main = threading.current_thread() is threading.main_thread()
+    return main and isinstance(error, KeyboardInterrupt)

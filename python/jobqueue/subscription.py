@@ -1,10 +1,16 @@
-"""The subscription of a client: one thread that stays subscribed and hands over what arrives."""
+"""The subscription of a client: a thread stays subscribed, and one thread at a time receives.
+
+To be woken by another thread takes a caller as long as a message takes from process to process. So
+who waits for the only job under way receives for itself, for a moment, and the thread rests
+meanwhile. Where more is under way, or a result takes longer, the thread receives for all.
+"""
 
 from __future__ import annotations
 
 import logging
 import random
 import threading
+import time
 from typing import TYPE_CHECKING
 
 from jobqueue.backoff import delay_seconds
@@ -19,6 +25,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("jobqueue.client")
 
+MOMENT_SECONDS = 0.01  # how much later a result may come that nobody waits for, after such a turn
+
 
 class Subscription:
     """Subscribed to one channel, again after each lost connection.
@@ -26,7 +34,7 @@ class Subscription:
     Args:
         pool: Where its connections come from.
         channel: The channel.
-        arrived: Called with each message, in the thread of the subscription.
+        arrived: Called with each message, in the thread that has received it.
         lost: Called after each loss, when `connection` is None already.
         awaited: Tells whether anybody waits for a message; else a dead peer does no harm.
     """
@@ -45,6 +53,10 @@ class Subscription:
         self._lost = lost
         self._awaited = awaited
         self._changed = threading.Condition()
+        self._turn = threading.Lock()  # held by the thread that receives
+        self._caller: threading.Thread | None = None  # which holds it
+        self._asked = False  # by a caller, for the turn
+        self._needed = threading.Event()  # the thread, to take the turn
         self._connection: Connection | None = None
         self._thread: threading.Thread | None = None
         self._attempts = 0
@@ -69,7 +81,7 @@ class Subscription:
         connection = self._connection
         if connection is not None:
             return connection
-        if self._thread is threading.current_thread():  # in a callback of a job
+        if self._runs_callbacks():
             raise ConnectionLost("the subscription was lost a moment ago")
         with self._changed:
             if self._thread is None and not self._closed:
@@ -88,16 +100,60 @@ class Subscription:
                 raise self._error
             return self._connection
 
+    def attend(self, settled: Callable[[], bool], seconds: float | None) -> None:
+        """Receive in the caller's thread until that is settled; the caller may have to wait on.
+
+        Args:
+            settled: Tells whether it is.
+            seconds: How long at most. It is no longer than a moment, and no time where another
+                thread receives: that will leave the caller the turn when nothing is under way.
+        """
+        patience = MOMENT_SECONDS if seconds is None else min(seconds, MOMENT_SECONDS)
+        until = time.monotonic() + patience
+        if not self._turn.acquire(blocking=False):
+            self._asked = True
+            return
+        self._caller = threading.current_thread()
+        try:
+            while (connection := self._connection) and not settled():
+                if (left := until - time.monotonic()) <= 0:
+                    break
+                self._receive(connection, left)
+        except ConnectionLost:
+            """The thread of the subscription meets it, too."""
+        except BaseException:  # a Control-C may have left half a message unread
+            self._interrupt()
+            raise
+        finally:
+            self._caller = None
+            self._turn.release()
+            if self._awaited():
+                self.take_over()
+
+    def take_over(self) -> None:
+        """Have the thread receive, as soon as it is its turn."""
+        if not self._needed.is_set():
+            self._needed.set()
+
     def close(self) -> None:
         """Disconnect, and end the thread; nothing arrives afterwards."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
-            connection = self._connection
+        self._interrupt()
+        if self._thread is not None and not self._runs_callbacks():
+            self._thread.join()
+
+    def _interrupt(self) -> None:
+        """Give the connection up, and have the thread meet its end."""
+        with self._changed:
+            connection, self._connection = self._connection, None
         if connection is not None:
             connection.interrupt()
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join()
+        self.take_over()
+
+    def _runs_callbacks(self) -> bool:
+        return threading.current_thread() in (self._thread, self._caller)
 
     def _run(self) -> None:
         failures = 0
@@ -135,29 +191,42 @@ class Subscription:
 
     def _listen(self, connection: Connection) -> None:
         try:
-            self._receive(connection)
+            self._serve(connection)
         except ConnectionLost as error:
             if not self._closed:
                 log.warning("channel=%s %s", self._channel, error)
         finally:
-            with self._changed:
+            with self._turn, self._changed:
                 self._connection = None
             connection.close()
             self._lost()
 
-    def _receive(self, connection: Connection) -> None:
+    def _serve(self, connection: Connection) -> None:
         pinged = False
         while not self._closed:
-            push = connection.next_push()
-            if push is None:
-                if pinged:
+            with self._turn:
+                if self._receive(connection):
+                    pinged = False
+                elif pinged:
                     raise ConnectionLost("Redis doesn't answer on the subscription")
-                if self._awaited():
+                elif self._awaited():
                     pinged = True
                     connection.send([(b"PING",)])
-                continue
-            pinged = False
-            if isinstance(push, Refusal):
-                raise Refused(f"Redis refused the subscription: {push.text}")
-            if isinstance(push, list) and push[0] == b"message":
-                self._arrived(push[2])
+            if self._asked and not self._awaited():
+                self._rest()
+
+    def _rest(self) -> None:
+        """Leave the turn to callers, until none of them has it, or the thread is needed."""
+        self._asked = False
+        while not self._needed.wait(MOMENT_SECONDS) and self._turn.locked():
+            pass
+        self._needed.clear()
+
+    def _receive(self, connection: Connection, seconds: float | None = None) -> bool:
+        """Hand over what comes next; False where nothing has come in time."""
+        push = connection.next_push(seconds)
+        if isinstance(push, Refusal):
+            raise Refused(f"Redis refused the subscription: {push.text}")
+        if isinstance(push, list) and push[0] == b"message":
+            self._arrived(push[2])
+        return push is not None

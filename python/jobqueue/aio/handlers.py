@@ -9,8 +9,9 @@ import asyncio
 import inspect
 from typing import TYPE_CHECKING
 
-from jobqueue.handlers import failed, interrupts, succeeded
+from jobqueue.handlers import failed, succeeded
 from jobqueue.messages import Answer, Dead, Run
+from jobqueue.signals import interrupts
 
 if TYPE_CHECKING:
     from jobqueue.handlers import Handlers
