@@ -62,7 +62,7 @@ class RefusedIgnored(Client):
 
 class RefusedPushedAgain(Client):
     def on_push_refused(self, job: Job, refusal: str) -> None:
-        time.sleep(0.05)
+        time.sleep(0.05)  # a back-off, without which it would ask as fast as it can
         self.unpushed.append(job)
         self.push_all()
 

@@ -58,6 +58,7 @@ class WithRefusals(Server):
             self.on_refused(raw)
 
     def on_refused(self, raw: bytes) -> None:
+        """What is wrong with each mutant that derives from this."""
         raise NotImplementedError
 
 

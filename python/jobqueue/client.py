@@ -129,8 +129,8 @@ class Client:
         with self._lock:
             for job in jobs:
                 self._unsettled.register(job.id, job, deadline)
-            alone = len(self._unsettled) == 1
-        if not alone:
+            several = len(self._unsettled) > 1
+        if several:
             self._subscription.take_over()
         if deadline is not None:
             self._timer.watch(deadline)

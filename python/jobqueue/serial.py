@@ -1,8 +1,9 @@
 """What a server does that runs one job at a time, as steps that somebody else takes.
 
 One round trip per job: the result of one job and its removal travel in the same write as the claim
-of the next, which blocks only where the queue is empty. Of several jobs claimed at once, each is
-answered before the next is started.
+of the next, which blocks only where the queue is empty. Where Redis refuses the result, what follows
+from that waits for the claim, T at most. Of several jobs claimed at once, each is answered before
+the next is started.
 
 `Serial.steps` is a generator: it yields a step and is sent what came of it. Nothing here waits, or
 knows whether a thread or an event loop takes the steps.

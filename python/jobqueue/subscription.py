@@ -120,7 +120,7 @@ class Subscription:
                     break
                 self._receive(connection, left)
         except ConnectionLost:
-            """The thread of the subscription meets it, too."""
+            pass  # the thread of the subscription meets it, too
         except BaseException:  # a Control-C may have left half a message unread
             self._interrupt()
             raise
@@ -132,7 +132,7 @@ class Subscription:
 
     def take_over(self) -> None:
         """Have the thread receive, as soon as it is its turn."""
-        if not self._needed.is_set():
+        if not self._needed.is_set():  # setting it takes a lock, and here every push comes by
             self._needed.set()
 
     def close(self) -> None:
@@ -153,6 +153,7 @@ class Subscription:
         self.take_over()
 
     def _runs_callbacks(self) -> bool:
+        """Tell whether the current thread may be in a callback of a job, and must not wait here."""
         return threading.current_thread() in (self._thread, self._caller)
 
     def _run(self) -> None:

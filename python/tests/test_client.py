@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from jobqueue import Client, ConnectionLost, Job, JobError, JobTimeout, NotQueued, pools, pusher
+from jobqueue import Client, ConnectionLost, Job, JobError, JobTimeout, NotQueued
 from redis import Redis
 
 from tests.conftest import DEADLINE_S, RedisProcess, until
@@ -309,23 +309,6 @@ def test_an_idle_connection_that_was_closed_is_replaced(client: Client, redis: R
     answer(redis, claim(redis), result=1)
     assert job.result(DEADLINE_S) == 1
     assert redis.llen("job-queue") == 0
-
-
-def test_a_dead_peer_is_noticed(
-    connect: Callable[..., Client],
-    redis: Redis,
-    redis_process: RedisProcess,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """client.lost.settles: where Redis doesn't even answer PING, a job isn't waited for any more."""
-    monkeypatch.setattr(pools, "PATIENCE_SECONDS", 0.1)
-    monkeypatch.setattr(pusher, "PATIENCE_SECONDS", 0.1)
-    client = connect()
-    job = client.run("echo")
-    claim(redis)
-
-    with redis_process.frozen():
-        assert isinstance(job.exception(DEADLINE_S), ConnectionLost)
 
 
 def test_closing_settles_what_is_left(client: Client, redis: Redis) -> None:

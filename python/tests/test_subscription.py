@@ -139,23 +139,37 @@ def test_a_subscription_lost_while_a_caller_receives(resting: Client, redis: Red
         assert resting.run("echo").result(DEADLINE_S) is None
 
 
-def test_a_dead_peer_is_noticed_though_the_thread_rests(
-    connect: Callable[..., Client],
-    redis: Redis,
-    redis_process: RedisProcess,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """client.lost.settles: whoever asks Redis whether it is there."""
-    monkeypatch.setattr(subscription, "MOMENT_SECONDS", 0.05)
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch, connect: Callable[..., Client]) -> Client:
+    """A client that soon takes a silent Redis for dead."""
     monkeypatch.setattr(pools, "PATIENCE_SECONDS", 0.2)
     monkeypatch.setattr(pusher, "PATIENCE_SECONDS", 0.2)
-    client = connect()
-    until(lambda: receives_itself(client, redis), "a caller to receive")
+    return connect()
+
+
+def is_lost(client: Client, redis: Redis, redis_process: RedisProcess) -> bool:
+    """Tell whether a job is settled as lost while Redis stands still."""
     job = client.run("echo")
     claim(redis)
-
     with redis_process.frozen():
-        assert isinstance(job.exception(DEADLINE_S), ConnectionLost)
+        return isinstance(job.exception(DEADLINE_S), ConnectionLost)
+
+
+def test_a_dead_peer_is_noticed(
+    impatient: Client, redis: Redis, redis_process: RedisProcess
+) -> None:
+    """client.lost.settles: where Redis doesn't even answer PING, a job isn't waited for any more."""
+    assert is_lost(impatient, redis, redis_process)
+
+
+def test_a_dead_peer_is_noticed_though_the_thread_rests(
+    impatient: Client, redis: Redis, redis_process: RedisProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """client.lost.settles: a caller that receives leaves it to the thread to ask."""
+    monkeypatch.setattr(subscription, "MOMENT_SECONDS", 0.05)
+    until(lambda: receives_itself(impatient, redis), "a caller to receive")
+
+    assert is_lost(impatient, redis, redis_process)
 
 
 def test_a_callback_of_a_caller_that_receives_may_close(resting: Client, redis: Redis) -> None:
