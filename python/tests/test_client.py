@@ -30,6 +30,13 @@ def answer(redis: Redis, job: dict[str, Any], **members: Any) -> int:
     return int(redis.publish(job["channel"], json.dumps(result)))
 
 
+def push_and_forget(client: Client, redis: Redis) -> None:
+    """Push a job that nobody waits for, and return when nothing is under way any more."""
+    client.run("echo").cancel()
+    claim(redis)
+    until(lambda: not client._pusher._unanswered, "the reply to the push to be read")
+
+
 def lose_subscription(redis: Redis) -> None:
     """Have Redis close the connections that are subscribed."""
     assert redis.client_kill_filter(_type="pubsub")
@@ -287,8 +294,7 @@ def test_a_restart_while_nothing_happens_costs_no_job(
     client: Client, redis: Redis, redis_process: RedisProcess
 ) -> None:
     """client.lost.resubscribes: idle connections that are gone are noticed before a push."""
-    client.run("echo").cancel()
-    claim(redis)
+    push_and_forget(client, redis)
 
     redis_process.kill()
     redis_process.start()
@@ -300,8 +306,7 @@ def test_a_restart_while_nothing_happens_costs_no_job(
 
 def test_an_idle_connection_that_was_closed_is_replaced(client: Client, redis: Redis) -> None:
     """client.push.once: the push goes out once, on a connection that is alive."""
-    client.run("echo").cancel()
-    claim(redis)
+    push_and_forget(client, redis)
 
     redis.client_kill_filter(_type="normal", skipme=True)
 
