@@ -29,6 +29,16 @@ class JobWithoutMethod(Client):
         return super().dump({"type": job.pop("method"), **job})
 
 
+class JobMethodLowerCase(Client):
+    def dump(self, job: Json) -> bytes:
+        return super().dump({**job, "method": job["method"].lower()})
+
+
+class JobMethodComposed(Client):
+    def dump(self, job: Json) -> bytes:
+        return super().dump({**job, "method": unicodedata.normalize("NFC", job["method"])})
+
+
 class JobAsArray(Client):
     def dump(self, job: Json) -> bytes:
         return super().dump([job])
