@@ -26,6 +26,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 QUICK_S = 55.0  # leaves time to write the answers within the minute
+LOGGED = 20  # a line for each so many measurements, where nobody watches
 LATEST, CHART = HERE / "results" / "latest.json", HERE / "results" / "chart.svg"
 
 EXAMPLES = """\
@@ -98,15 +99,21 @@ def _measure(
 ) -> None:
     planned = steps(contenders, options.only, quick=options.quick, seconds=options.seconds)
     deadline = time.monotonic() + (QUICK_S if options.quick else float("inf"))
+    rounds = [
+        step
+        for repeat in range(options.repeats)
+        for step in planned
+        if not (repeat and step.measure in ("loss", "endurance"))  # long enough once
+    ]
+    log = Console(stderr=True, soft_wrap=True, highlight=False)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as progress:
-        bar = progress.add_task("", total=len(planned) * options.repeats)
-        for repeat in range(options.repeats):
-            for step in planned:
-                if not (repeat and step.measure in ("loss", "endurance")):  # long enough once
-                    progress.update(bar, description=_words(step))
-                    _take(step, redis, results, deadline)
-                progress.advance(bar)
+        bar = progress.add_task("", total=len(rounds))
+        for done, step in enumerate(rounds):
+            progress.update(bar, completed=done, description=_words(step))
+            if not console.is_terminal and done % LOGGED == 0:  # where rich shows no bar
+                log.print(f"{done} of {len(rounds)}: {_words(step)}")
+            _take(step, redis, results, deadline)
 
 
 def _take(step: Step, redis: PrivateRedis, results: Results, deadline: float) -> None:

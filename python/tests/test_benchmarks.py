@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -14,9 +15,16 @@ RUN = Path(__file__).parents[1] / "benchmarks" / "run.py"
 LONGEST_S = 120
 
 
+class Ended(NamedTuple):
+    """What a run of the benchmarks has left behind."""
+
+    document: dict[str, Any]
+    progress: str
+
+
 @pytest.fixture(scope="module")
-def document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """The JSON of a run over the limit and the reference, as small as a run can be."""
+def ended(tmp_path_factory: pytest.TempPathFactory) -> Ended:
+    """A run over the limit and the reference, as small as a run can be."""
     path = tmp_path_factory.mktemp("benchmarks") / "results.json"
     command = [
         *(sys.executable, str(RUN), "--contenders", "raw,jobqueue", "--quick"),
@@ -24,8 +32,20 @@ def document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST_S, check=False)
     assert done.returncode == 0, f"a run ends well, and ended so: {done.stderr}"
-    found: dict[str, Any] = json.loads(path.read_text())
-    return found
+    return Ended(json.loads(path.read_text()), done.stderr)
+
+
+@pytest.fixture
+def document(ended: Ended) -> dict[str, Any]:
+    """The run's JSON."""
+    return ended.document
+
+
+def test_a_log_shows_progress(ended: Ended) -> None:
+    """Where no terminal is, lines say how far a run has come, and with what it goes on."""
+    first = ended.progress.splitlines()[0]
+
+    assert re.fullmatch(r"0 of [1-9]\d+: drain raw .*", first), f"got {first!r}"
 
 
 def test_says_where_and_with_what_it_was_measured(document: dict[str, Any]) -> None:
