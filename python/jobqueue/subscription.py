@@ -17,6 +17,7 @@ from jobqueue.backoff import delay_seconds
 from jobqueue.connection import Connection
 from jobqueue.errors import ConnectionLost
 from jobqueue.flows import Refusal, Refused
+from jobqueue.spin import Spin
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,6 +56,7 @@ class Subscription:
         self._changed = threading.Condition()
         self._turn = threading.Lock()  # held by the thread that receives
         self._caller: threading.Thread | None = None  # which holds it
+        self._spin = Spin()  # of that caller
         self._asked = False  # by a caller, for the turn
         self._needed = threading.Event()  # the thread, to take the turn
         self._connection: Connection | None = None
@@ -116,6 +118,7 @@ class Subscription:
         self._caller = threading.current_thread()
         try:
             while (connection := self._connection) and not settled():
+                self._spin.wait(connection.readable)
                 if (left := until - time.monotonic()) <= 0:
                     break
                 self._receive(connection, left)
