@@ -16,6 +16,7 @@ from jobqueue.lock import ProcessorLock
 from jobqueue.serial import Exchange, Handle, Send, Serial
 from jobqueue.serving import Serving
 from jobqueue.signals import stopped_by_signals
+from jobqueue.spin import Spin
 from jobqueue.stop import Stop
 from jobqueue.threaded import Threaded
 
@@ -77,6 +78,7 @@ class Server(Serving):
         )
         self._pool = pools.pool_of(source, block_timeout)
         self._stop = Stop()
+        self._spin = Spin()
 
     def run(self) -> None:
         """Recover what lies on the in-process list, then serve until SIGTERM, SIGINT or `stop`.
@@ -135,6 +137,7 @@ class Server(Serving):
                     came = self._handlers.outcome(step.message)
                 elif isinstance(step, Exchange):
                     connection.send(step.commands)
+                    self._spin.wait(connection.readable)
                     came = connection.receive(step.replies)
                 elif isinstance(step, Send):
                     connection.send(step.commands)

@@ -1,8 +1,8 @@
 """Waiting awake, as adaptive locks do: a short wait costs less so than by falling asleep.
 
-Where a result comes at once, most of its way is the time that sleeping processors need to wake up,
-which this one's is spared. A wait that took too long was in vain: it comes from a slow handler, or
-from others that need this processor. Then the next waits begin asleep, more of them each time.
+Where an answer comes at once, most of its way is the time that sleeping processors need to wake up,
+which this one's is spared. A wait that took too long was in vain: a handler is slow, the queue is
+empty, or others need this processor. Then the next waits begin asleep, more of them each time.
 """
 
 from __future__ import annotations
