@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import time
 from pathlib import Path
@@ -27,6 +28,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 QUICK_S = 55.0  # leaves time to write the answers within the minute
 LOGGED = 20  # a line for each so many measurements, where nobody watches
+LOG_COLUMNS = 1000  # as many as any table needs, since a log has no right edge
 LATEST, CHART = HERE / "results" / "latest.json", HERE / "results" / "chart.svg"
 
 EXAMPLES = """\
@@ -44,7 +46,8 @@ everything becomes results/latest.json and results/chart.svg, unless other place
 def main() -> int:
     """Measure, print the tables, and write what was asked for."""
     options = _options()
-    console = Console(width=options.width)
+    console = Console(width=options.width or (None if sys.stdout.isatty() else LOG_COLUMNS))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # or what was started would live on
     with private_redis() as redis:
         results = Results(redis.version(), {"quick": options.quick, "repeats": options.repeats})
         results.settings["seconds"] = options.seconds
@@ -151,7 +154,7 @@ def _options() -> argparse.Namespace:
     add("--seconds", type=float, help="how long a measurement aims to take (0.5)")
     add("--json", type=Path, metavar="PATH", help="write every value")
     add("--chart", type=Path, metavar="PATH", help="draw an SVG")
-    add("--width", type=int, help="of the tables, where the terminal's isn't right")
+    add("--width", type=int, help="of the tables (the terminal's; in a log, what they need)")
     options = parser.parse_args()
     restricted = options.quick or options.contenders or options.only != list(TABLES)
     options.everything = not restricted

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +21,7 @@ class Ended(NamedTuple):
     """What a run of the benchmarks has left behind."""
 
     document: dict[str, Any]
+    tables: str
     progress: str
 
 
@@ -32,7 +35,7 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> Ended:
     ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST_S, check=False)
     assert done.returncode == 0, f"a run ends well, and ended so: {done.stderr}"
-    return Ended(json.loads(path.read_text()), done.stderr)
+    return Ended(json.loads(path.read_text()), done.stdout, done.stderr)
 
 
 @pytest.fixture
@@ -46,6 +49,44 @@ def test_a_log_shows_progress(ended: Ended) -> None:
     first = ended.progress.splitlines()[0]
 
     assert re.fullmatch(r"0 of [1-9]\d+: drain raw .*", first), f"got {first!r}"
+
+
+def test_a_log_shows_whole_numbers(ended: Ended) -> None:
+    """Where no terminal is, a table is as wide as it needs to be, and nothing is cut."""
+    assert "jobqueue ÷ raw" in ended.tables
+    assert "…" not in ended.tables
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_ended_leaves_nobody_behind(number: signal.Signals) -> None:
+    """It says what it has measured until then, and ends Redis and the contender with itself."""
+    command = [*(sys.executable, str(RUN), "--contenders", "raw", "--only", "drain")]
+    with subprocess.Popen(
+        [*command, "--seconds", "9"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as run:
+        try:
+            started = _children(run.pid)
+            run.send_signal(number)
+            tables, said = run.communicate(timeout=LONGEST_S)
+        finally:
+            run.kill()
+
+    assert run.returncode == 130, said
+    assert "interrupted" in tables
+    assert [pid for pid in started if Path(f"/proc/{pid}").exists()] == []
+
+
+def _children(pid: int) -> list[str]:
+    """The processes that a run has started, once they are Redis and a contender, and at work."""
+    deadline = time.monotonic() + LONGEST_S
+    before: list[str] = []
+    while time.monotonic() < deadline:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        if len(children) == 2 and children == before:
+            return children
+        before = children
+        time.sleep(0.1)
+    pytest.fail("a run starts Redis and a contender")
 
 
 def test_says_where_and_with_what_it_was_measured(document: dict[str, Any]) -> None:
