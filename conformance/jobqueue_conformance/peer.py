@@ -27,6 +27,14 @@ ASK_EVERY_S = 0.05
 MOMENT_S = 1.0  # a handler's thread can lag behind the claim that its server has sent already
 
 
+def unique_id() -> str:
+    """An id like nobody else's that is no number and has no leading zero.
+
+    What a server makes of those is asked on purpose; here it would come out by chance.
+    """
+    return f"job-{uuid.uuid4().hex[:12]}"
+
+
 class Peer:
     """Stands on the real Redis, and never goes through the tap."""
 
@@ -51,7 +59,7 @@ class Peer:
 
     def job(self, method: str = "echo", parameters: Any = None, **members: Any) -> Job:
         """A job that isn't pushed; `members` win over the id and channel that it gets."""
-        job = {"channel": self.channel, "id": uuid.uuid4().hex[:16], **members}
+        job = {"channel": self.channel, "id": unique_id(), **members}
         message = wire.written(method=method, parameters=parameters, **job)
         return Job(message, job["id"], job["channel"], method, parameters)
 

@@ -4,7 +4,6 @@ Everything is judged by state: where a job lies, and how often it was answered. 
 read from the spec's crash table.
 """
 
-import uuid
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ import redis
 from jobqueue_conformance import wire
 from jobqueue_conformance.crash import Held, crash_row
 from jobqueue_conformance.keys import Keys
-from jobqueue_conformance.peer import Peer
+from jobqueue_conformance.peer import Peer, unique_id
 from jobqueue_conformance.server_process import ServerProcess
 from jobqueue_conformance.sweep import Attempt, Sweep
 from jobqueue_conformance.tap import Tap
@@ -104,7 +103,7 @@ class ServerSweep(Sweep):
 
     def dead_message(self) -> Job:
         """A message that no server can answer, for it has no channel."""
-        name = uuid.uuid4().hex[:16]
+        name = unique_id()
         return Job(wire.written(method="echo", id=name), name, channel="")
 
     def reached(self, attempt: Attempt, job: Job) -> bool:
