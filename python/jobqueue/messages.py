@@ -206,14 +206,45 @@ def _float(digits: str) -> float:
     return number
 
 
-_to_value = json.JSONDecoder(parse_constant=_constant, parse_float=_float).decode
+_decoder = json.JSONDecoder(parse_constant=_constant, parse_float=_float)
+
+
+def by_json(message: bytes) -> Any:
+    """Read JSON by the standard library, which says what is valid."""
+    return _decoder.decode(message.decode())
+
+
+def fastest_parser() -> Callable[[bytes], Any]:
+    """Return msgspec's parser where that is installed, and else the standard library's.
+
+    What msgspec refuses, the standard library judges; what it takes, both read alike. It doesn't
+    write: it would make null of NaN and strings of dates and UUIDs, so that a program would work or
+    not by what is installed.
+    """
+    try:
+        from msgspec import DecodeError  # noqa: PLC0415 - nobody has to have it
+        from msgspec.json import Decoder  # noqa: PLC0415
+    except ImportError:
+        return by_json
+    by_msgspec = Decoder().decode
+
+    def parse(message: bytes) -> Any:
+        try:
+            return by_msgspec(message)
+        except (DecodeError, ValueError, RecursionError):
+            return by_json(message)
+
+    return parse
+
+
+_parse = fastest_parser()
 
 
 def _decode(message: bytes, limit_bytes: int | None = LIMIT_BYTES) -> dict[str, Any]:
     if limit_bytes is not None and len(message) > limit_bytes:
         raise InvalidMessage("$", f"has {len(message)} bytes, more than {limit_bytes}")
     try:
-        value = _to_value(message.decode())
+        value = _parse(message)
     except UnicodeDecodeError as error:
         raise InvalidMessage("$", f"is no UTF-8: {error.reason} at byte {error.start}") from None
     except RecursionError:

@@ -1,6 +1,7 @@
 """What the vectors don't say of messages: limits, and what only Python's values can be."""
 
 import json
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -66,6 +67,46 @@ def test_any_bytes_are_decided_and_decoded(junk: bytes) -> None:
     assert messages.decide(junk, {"echo"}).message == junk
     with suppress(InvalidMessage):
         messages.decode_result(junk)
+
+
+def read(parse: Callable[[bytes], Any], sent: bytes) -> str:
+    """What comes of the bytes; `repr` tells 1 from 1.0 and true, and one order from another."""
+    try:
+        return repr(parse(sent))
+    except (ValueError, RecursionError) as error:
+        return f"{type(error).__name__}: {error}"
+
+
+@given(
+    JSON | st.floats() | st.integers(),
+    st.lists(
+        st.tuples(
+            st.integers(0, 200),
+            st.integers(0, 2),
+            st.sampled_from(
+                [*(bytes([byte]) for byte in range(256)), b"\\u0000", b"\\ud800", b"1e400", b"01"]
+            ),
+        ),
+        max_size=4,
+    ),
+)
+def test_msgspec_reads_what_the_standard_library_reads(
+    value: Any, changes: list[tuple[int, int, bytes]]
+) -> None:
+    """server.run.parameters, client.settle.value: whatever the bytes are, both come to the same."""
+    sent = json.dumps(value, ensure_ascii=False).encode()
+    for place, removed, added in changes:
+        at = place % (len(sent) + 1)
+        sent = sent[:at] + added + sent[at + removed :]
+
+    assert read(messages.fastest_parser(), sent) == read(messages.by_json, sent)
+
+
+def test_nobody_needs_msgspec(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without it the standard library reads."""
+    assert messages.fastest_parser() is not messages.by_json
+    monkeypatch.setitem(sys.modules, "msgspec", None)
+    assert messages.fastest_parser() is messages.by_json
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,14 @@ from jobqueue.messages import Answer, Dead, Result, Run
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 
 
+@pytest.fixture(autouse=True, params=["json", "msgspec"])
+def parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every vector is read by the standard library, and by msgspec."""
+    parse = messages.by_json if request.param == "json" else messages.fastest_parser()
+    assert (parse is messages.by_json) == (request.param == "json")
+    monkeypatch.setattr(messages, "_parse", parse)
+
+
 def vectors(name: str) -> list[Any]:
     """The vectors of one file, as parameters of a test."""
     file = json.loads((FIXTURES / f"{name}.json").read_text("utf-8"))
