@@ -47,7 +47,8 @@ def main() -> int:
     """Measure, print the tables, and write what was asked for."""
     options = _options()
     console = Console(width=options.width or (None if sys.stdout.isatty() else LOG_COLUMNS))
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # or what was started would live on
+    for ending in (signal.SIGINT, signal.SIGTERM):  # a shell's background ignores the first
+        signal.signal(ending, signal.default_int_handler)  # or what was started would live on
     with private_redis() as redis:
         results = Results(redis.version(), {"quick": options.quick, "repeats": options.repeats})
         results.settings["seconds"] = options.seconds

@@ -223,7 +223,7 @@ def fastest_parser() -> Callable[[bytes], Any]:
     """
     try:
         from msgspec import DecodeError  # noqa: PLC0415 - nobody has to have it
-        from msgspec.json import Decoder  # noqa: PLC0415
+        from msgspec.json import Decoder  # noqa: PLC0415 - as above
     except ImportError:
         return by_json
     by_msgspec = Decoder().decode

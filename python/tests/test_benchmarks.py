@@ -85,7 +85,7 @@ def _children(pid: int) -> list[str]:
         if len(children) == 2 and children == before:
             return children
         before = children
-        time.sleep(0.1)
+        time.sleep(0.1)  # longer than a process takes to begin
     pytest.fail("a run starts Redis and a contender")
 
 
