@@ -10,7 +10,7 @@ import timeit
 from functools import partial
 from typing import TYPE_CHECKING
 
-from jobqueue import messages
+from jobqueue.protocol import messages
 from rich.console import Console
 from rich.table import Table
 

@@ -3,7 +3,6 @@
 `jobqueue.aio` has the same names for asyncio.
 """
 
-from jobqueue.client import Client
 from jobqueue.errors import (
     ConnectionLost,
     InvalidMessage,
@@ -13,8 +12,9 @@ from jobqueue.errors import (
     NotQueued,
     ProcessorInUse,
 )
-from jobqueue.job import Job
-from jobqueue.server import Server
+from jobqueue.threads.client import Client
+from jobqueue.threads.job import Job
+from jobqueue.threads.server import Server
 
 __all__ = [
     "Client",

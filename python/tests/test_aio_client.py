@@ -262,7 +262,7 @@ def test_a_loop_that_was_held_up_looks_before_it_gives_up(play: Play, claim: Cla
     async def scenario(client: aio.Client) -> None:
         await client.run("echo")
         await claim()
-        connection = await aio.connection.Connection.open(client._pool, 0.1)
+        connection = await aio.link.Link.open(client._pool, 0.1)
 
         for _ in range(3):
             await connection.send([(b"PING",)])

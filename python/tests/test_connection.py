@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jobqueue import Client, Server, pools
-from jobqueue.aio import pools as aio_pools
-from jobqueue.aio.connection import Connection as AioConnection
-from jobqueue.connection import Connection, Unreachable
+from jobqueue import Client, Server
+from jobqueue.aio.link import Link as AioLink
 from jobqueue.errors import ConnectionLost
-from jobqueue.flows import Refusal, Refused
+from jobqueue.protocol.commands import Refusal, Refused
+from jobqueue.threads.link import Link
+from jobqueue.wire import aio_pools, pools
+from jobqueue.wire.connection import Unreachable
 from redis import Redis
 
 from tests.conftest import DEADLINE_S, RedisProcess, Running
@@ -36,10 +37,10 @@ class Half:
         """Connect."""
         if self._runner:
             self._pool = aio_pools.pool_of(url)
-            self._connection = self._call(AioConnection.open(self._pool, 0.5))
+            self._connection = self._call(AioLink.open(self._pool, 0.5))
         else:
             self._pool = pools.pool_of(url)
-            self._connection = Connection(self._pool)
+            self._connection = Link(self._pool)
 
     def drop(self) -> None:
         """Disconnect as somebody else who has the pool may."""

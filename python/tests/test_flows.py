@@ -3,10 +3,10 @@
 from typing import Any
 
 import pytest
-from jobqueue import flows
-from jobqueue.flows import Flow, Refusal, Refused
-from jobqueue.keys import Keys
-from jobqueue.messages import Answer, Dead
+from jobqueue.protocol import commands as flows
+from jobqueue.protocol.commands import Flow, Refusal, Refused
+from jobqueue.protocol.keys import Keys
+from jobqueue.protocol.messages import Answer, Dead
 
 KEYS = Keys.of("q", "p")
 ANSWER = Answer(b"job", b"channel", "1", b"result")

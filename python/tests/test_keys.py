@@ -1,7 +1,7 @@
 """What the vectors don't say of keys."""
 
-from jobqueue import keys
-from jobqueue.keys import Keys
+from jobqueue.protocol import keys
+from jobqueue.protocol.keys import Keys
 
 
 def test_a_whole_key_wins_over_the_processor() -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 from jobqueue.errors import ProcessorInUse
-from jobqueue.lock import ProcessorLock
+from jobqueue.host.lock import ProcessorLock
 
 HOLD = """
-from jobqueue.lock import ProcessorLock
+from jobqueue.host.lock import ProcessorLock
 with ProcessorLock("redis", "list"):
     print("held", flush=True)
     input()

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from jobqueue import messages
 from jobqueue.errors import InvalidMessage, JobError
-from jobqueue.messages import Answer, Dead, Run
+from jobqueue.protocol import messages
+from jobqueue.protocol.messages import Answer, Dead, Run
 
 RUN = Run(b"the message", b"c", "1", "echo", None)
 JSON = st.recursive(

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 import redis as redis_py
-from jobqueue import Client, Server, aio, pools
+from jobqueue import Client, Server, aio
+from jobqueue.wire import pools
 from redis import BlockingConnectionPool, Redis
 from redis.backoff import NoBackoff
 from redis.cache import CacheConfig

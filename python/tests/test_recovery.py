@@ -1,10 +1,10 @@
 """What a server recovers, and when it looks."""
 
 import pytest
-from jobqueue import recovery
-from jobqueue.backoff import FIRST_SECONDS, LIMIT_SECONDS, delay_seconds
-from jobqueue.messages import Answer, Dead
-from jobqueue.recovery import SecondLook
+from jobqueue.core import recovery
+from jobqueue.core.backoff import FIRST_SECONDS, LIMIT_SECONDS, delay_seconds
+from jobqueue.core.recovery import SecondLook
+from jobqueue.protocol.messages import Answer, Dead
 
 FIRST = Answer(b"a", b"c", "1", b"first")
 SECOND = Answer(b"a", b"c", "1", b"second")

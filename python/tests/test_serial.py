@@ -4,10 +4,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from jobqueue.flows import Refusal, Refused
-from jobqueue.keys import Keys
-from jobqueue.messages import Answer, Dead
-from jobqueue.serial import Exchange, Handle, Send, Serial, Sleep
+from jobqueue.core.serial import Exchange, Handle, Send, Serial, Sleep
+from jobqueue.protocol.commands import Refusal, Refused
+from jobqueue.protocol.keys import Keys
+from jobqueue.protocol.messages import Answer, Dead
 
 CLAIM, MORE = ["BLMOVE"], ["LMOVE"]
 FINISH = ["MULTI", "PUBLISH", "LREM", "EXEC"]

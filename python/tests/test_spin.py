@@ -6,8 +6,8 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
-from jobqueue import spin
-from jobqueue.spin import MOST_ASLEEP, SPIN_SECONDS, Spin
+from jobqueue.threads import spin
+from jobqueue.threads.spin import MOST_ASLEEP, SPIN_SECONDS, Spin
 
 if TYPE_CHECKING:
     from collections.abc import Callable

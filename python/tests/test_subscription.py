@@ -12,7 +12,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from jobqueue import Client, ConnectionLost, Job, pools, pusher, subscription
+from jobqueue import Client, ConnectionLost, Job
+from jobqueue.threads import pusher, subscription
+from jobqueue.wire import pools
 from redis import Redis
 
 from tests.conftest import DEADLINE_S, RedisProcess, until

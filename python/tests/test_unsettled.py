@@ -1,7 +1,7 @@
 """Which jobs an event settles, without a client."""
 
 import pytest
-from jobqueue.unsettled import Unsettled
+from jobqueue.core.unsettled import Unsettled
 
 
 @pytest.fixture

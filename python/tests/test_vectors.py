@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jobqueue import keys, messages
 from jobqueue.errors import InvalidMessage, JobError
-from jobqueue.keys import Keys
-from jobqueue.messages import Answer, Dead, Result, Run
+from jobqueue.protocol import keys, messages
+from jobqueue.protocol.keys import Keys
+from jobqueue.protocol.messages import Answer, Dead, Result, Run
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 

@@ -1,6 +1,6 @@
 """The client for asyncio: pushes jobs and settles each of them once.
 
-As `jobqueue.client`, with the same names in the same order. Two tasks serve a client, whatever the
+As `jobqueue.threads.client`, with the same names in the same order. Two tasks serve a client, whatever the
 number of jobs: one is subscribed, one reads the replies to pushes. They start with the first job.
 """
 
@@ -14,15 +14,15 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Any, Self
 
-from jobqueue import keys, messages
-from jobqueue.aio import pools
 from jobqueue.aio.job import Job
 from jobqueue.aio.pusher import Pusher
 from jobqueue.aio.subscription import Subscription
 from jobqueue.aio.timer import Timer
-from jobqueue.client import deadline_of, remaining
+from jobqueue.core.unsettled import Unsettled
 from jobqueue.errors import ConnectionLost, InvalidMessage, JobQueueError, JobTimeout, NotQueued
-from jobqueue.unsettled import Unsettled
+from jobqueue.protocol import keys, messages
+from jobqueue.threads.client import deadline_of, remaining
+from jobqueue.wire import aio_pools as pools
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from redis.asyncio import Redis
 
-log = logging.getLogger("jobqueue.client")
+log = logging.getLogger("jobqueue.threads.client")
 
 
 class Client:

@@ -13,25 +13,26 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
-from jobqueue import flows, recovery
 from jobqueue.aio import handlers
 from jobqueue.aio.connections import Connections
 from jobqueue.aio.running import Running
-from jobqueue.pools import PATIENCE_SECONDS
-from jobqueue.recovery import SecondLook
+from jobqueue.core import recovery
+from jobqueue.core.recovery import SecondLook
+from jobqueue.protocol import commands as flows
+from jobqueue.wire.pools import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from redis.asyncio import ConnectionPool
 
-    from jobqueue.aio.connection import Connection
+    from jobqueue.aio.link import Link
     from jobqueue.aio.stop import Stop
-    from jobqueue.handlers import Handlers
-    from jobqueue.keys import Keys
-    from jobqueue.messages import Answer, Dead
+    from jobqueue.core.handlers import Handlers
+    from jobqueue.protocol.keys import Keys
+    from jobqueue.protocol.messages import Answer, Dead
 
-log = logging.getLogger("jobqueue.server")
+log = logging.getLogger("jobqueue.threads.server")
 
 BATCH = 100  # outcomes that leave in one write
 
@@ -85,7 +86,7 @@ class Concurrent:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _claim(self, connection: Connection) -> None:
+    async def _claim(self, connection: Link) -> None:
         again, self._lost = self._lost, True
         # server.recovery.first, server.recovery.reconnect
         second_look = SecondLook(time.monotonic(), self._block_seconds)
@@ -108,7 +109,7 @@ class Concurrent:
                 # server.stop.drains: until then, a lost claim of this life can move one more job.
                 await asyncio.sleep(second_look.remaining(now))
 
-    async def _look(self, connection: Connection) -> None:
+    async def _look(self, connection: Link) -> None:
         # server.recovery.quiet: what runs is noted first, and no claim is outstanding.
         running = self._running.snapshot()
         found = recovery.strays(await connection.run(flows.look(self._keys)), running)
@@ -139,7 +140,7 @@ class Concurrent:
         await self._collect()  # no connection before there is something to send on it
         await self._acknowledging.converse(self._confirm, persist=True)
 
-    async def _confirm(self, connection: Connection) -> None:
+    async def _confirm(self, connection: Link) -> None:
         transactions = await connection.run(flows.may_transact())
         while True:
             # server.publish.again: after a lost connection, these are the same bytes once more.

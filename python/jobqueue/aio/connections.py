@@ -6,11 +6,11 @@ import logging
 import random
 from typing import TYPE_CHECKING
 
-from jobqueue.aio.connection import Connection
-from jobqueue.backoff import delay_seconds
-from jobqueue.connection import Unreachable
-from jobqueue.connections import LAST_ATTEMPTS
+from jobqueue.aio.link import Link
+from jobqueue.core.backoff import delay_seconds
 from jobqueue.errors import ConnectionLost
+from jobqueue.threads.connections import LAST_ATTEMPTS
+from jobqueue.wire.connection import Unreachable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from jobqueue.aio.stop import Stop
 
-log = logging.getLogger("jobqueue.server")
+log = logging.getLogger("jobqueue.threads.server")
 
 
 class Connections:
@@ -32,7 +32,7 @@ class Connections:
         self._failures = 0
 
     async def converse(
-        self, conversation: Callable[[Connection], Awaitable[None]], *, persist: bool
+        self, conversation: Callable[[Link], Awaitable[None]], *, persist: bool
     ) -> None:
         """Call the conversation, with a new connection each time that it raises ConnectionLost.
 
@@ -46,7 +46,7 @@ class Connections:
         """
         while True:
             try:
-                connection = await Connection.open(self._pool, self._patience)
+                connection = await Link.open(self._pool, self._patience)
                 persist = True
                 try:
                     await conversation(connection)

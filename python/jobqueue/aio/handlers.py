@@ -9,12 +9,12 @@ import asyncio
 import inspect
 from typing import TYPE_CHECKING
 
-from jobqueue.handlers import failed, succeeded
-from jobqueue.messages import Answer, Dead, Run
-from jobqueue.signals import interrupts
+from jobqueue.core.handlers import failed, succeeded
+from jobqueue.host.signals import interrupts
+from jobqueue.protocol.messages import Answer, Dead, Run
 
 if TYPE_CHECKING:
-    from jobqueue.handlers import Handlers
+    from jobqueue.core.handlers import Handlers
 
 
 async def outcome(handlers: Handlers, message: bytes) -> Answer | Dead:

@@ -1,6 +1,6 @@
 """The connection that jobs are pushed on. A push doesn't wait: a task reads what Redis replies.
 
-As `jobqueue.pusher`. A push is never sent twice.
+As `jobqueue.threads.pusher`. A push is never sent twice.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
-from jobqueue.aio.connection import Connection
-from jobqueue.aio.pools import PATIENCE_SECONDS
+from jobqueue.aio.link import Link
 from jobqueue.errors import ConnectionLost, NotQueued
-from jobqueue.flows import Refusal
+from jobqueue.protocol.commands import Refusal
+from jobqueue.wire.aio_pools import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from redis.asyncio import ConnectionPool
 
-    from jobqueue.pusher import Push
+    from jobqueue.threads.pusher import Push
 
 
 class Pusher:
@@ -46,7 +46,7 @@ class Pusher:
         self._refused = refused
         self._lost = lost
         self._opening = asyncio.Lock()
-        self._connection: Connection | None = None
+        self._connection: Link | None = None
         self._closed = False
         self._unanswered: deque[Push] = deque()
         self._task: asyncio.Task[None] | None = None
@@ -77,17 +77,17 @@ class Pusher:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
 
-    async def _usable(self) -> Connection:
+    async def _usable(self) -> Link:
         async with self._opening:
             if self._closed:
                 raise ConnectionLost("the client is closed")
             if self._connection is None:
-                connection = await Connection.open(self._pool, PATIENCE_SECONDS)
+                connection = await Link.open(self._pool, PATIENCE_SECONDS)
                 self._connection, self._unanswered = connection, deque()
                 self._task = asyncio.create_task(self._read(connection, self._unanswered))
             return self._connection
 
-    async def _read(self, connection: Connection, unanswered: deque[Push]) -> None:
+    async def _read(self, connection: Link, unanswered: deque[Push]) -> None:
         overdue: Push | None = None
         try:
             while True:

@@ -1,6 +1,6 @@
 """The server for asyncio: takes jobs from the queue, runs their handlers, publishes the results.
 
-As `jobqueue.server`, with the same names in the same order.
+As `jobqueue.threads.server`, with the same names in the same order.
 """
 
 from __future__ import annotations
@@ -10,25 +10,26 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any
 
-from jobqueue import keys
-from jobqueue.aio import handlers, pools
+from jobqueue.aio import handlers
 from jobqueue.aio.concurrent import Concurrent
 from jobqueue.aio.connections import Connections
 from jobqueue.aio.stop import Stop
-from jobqueue.lock import ProcessorLock
-from jobqueue.serial import Exchange, Handle, Send, Serial
-from jobqueue.serving import Serving
-from jobqueue.signals import stopped_by_signals
+from jobqueue.core.serial import Exchange, Handle, Send, Serial
+from jobqueue.core.settings import Serving
+from jobqueue.host.lock import ProcessorLock
+from jobqueue.host.signals import stopped_by_signals
+from jobqueue.protocol import keys
+from jobqueue.wire import aio_pools as pools
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from redis.asyncio import Redis
 
-    from jobqueue.aio.connection import Connection
-    from jobqueue.serial import Steps
+    from jobqueue.aio.link import Link
+    from jobqueue.core.serial import Steps
 
-log = logging.getLogger("jobqueue.server")
+log = logging.getLogger("jobqueue.threads.server")
 
 
 class Server(Serving):
@@ -112,7 +113,7 @@ class Server(Serving):
         )
         await connections.converse(lambda link: self._take(serial.steps(), link), persist=False)
 
-    async def _take(self, steps: Steps[None], connection: Connection) -> None:
+    async def _take(self, steps: Steps[None], connection: Link) -> None:
         """Take the steps of a server that runs one job at a time."""
         came: Any = None
         try:

@@ -8,18 +8,18 @@ import logging
 import random
 from typing import TYPE_CHECKING
 
-from jobqueue.aio.connection import Connection
-from jobqueue.aio.pools import PATIENCE_SECONDS
-from jobqueue.backoff import delay_seconds
+from jobqueue.aio.link import Link
+from jobqueue.core.backoff import delay_seconds
 from jobqueue.errors import ConnectionLost
-from jobqueue.flows import Refusal, Refused
+from jobqueue.protocol.commands import Refusal, Refused
+from jobqueue.wire.aio_pools import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from redis.asyncio import ConnectionPool
 
-log = logging.getLogger("jobqueue.client")
+log = logging.getLogger("jobqueue.threads.client")
 
 
 class Subscription:
@@ -46,17 +46,17 @@ class Subscription:
         self._arrived = arrived
         self._lost = lost
         self._awaited = awaited
-        self._connection: Connection | None = None
+        self._connection: Link | None = None
         self._task: asyncio.Task[None] | None = None
-        self._attempt: asyncio.Future[Connection | ConnectionLost] | None = None
+        self._attempt: asyncio.Future[Link | ConnectionLost] | None = None
         self._wanted = asyncio.Event()
 
     @property
-    def connection(self) -> Connection | None:
+    def connection(self) -> Link | None:
         """The connection that is subscribed now."""
         return self._connection
 
-    async def require(self, patience: float | None) -> Connection | None:
+    async def require(self, patience: float | None) -> Link | None:
         """Return the subscribed connection, or try at once to make one and wait for the outcome.
 
         Returns:
@@ -107,8 +107,8 @@ class Subscription:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wanted.wait(), delay)
 
-    async def _subscribed(self) -> Connection:
-        connection = await Connection.open(self._pool, PATIENCE_SECONDS)
+    async def _subscribed(self) -> Link:
+        connection = await Link.open(self._pool, PATIENCE_SECONDS)
         try:
             await connection.subscribe(self._channel)
         except BaseException:
@@ -116,13 +116,13 @@ class Subscription:
             raise
         return connection
 
-    def _tried(self, outcome: Connection | ConnectionLost) -> None:
+    def _tried(self, outcome: Link | ConnectionLost) -> None:
         self._wanted.clear()
         attempt, self._attempt = self._attempt, None
         if attempt is not None:
             attempt.set_result(outcome)
 
-    async def _listen(self, connection: Connection) -> None:
+    async def _listen(self, connection: Link) -> None:
         try:
             await self._receive(connection)
         except ConnectionLost as error:
@@ -132,7 +132,7 @@ class Subscription:
             await connection.close()
             self._lost()
 
-    async def _receive(self, connection: Connection) -> None:
+    async def _receive(self, connection: Link) -> None:
         heard, pinged = True, False
         while True:
             try:

@@ -5,10 +5,11 @@ from typing import Annotated
 
 import typer
 
-from jobqueue import admin, keys
+from jobqueue import admin
 from jobqueue.cli.options import Json, Queue, Url
 from jobqueue.cli.terminal import Fault, Status, connect, say, say_table, talking_to, to_json
-from jobqueue.pools import DEFAULT_URL
+from jobqueue.protocol import keys
+from jobqueue.wire.pools import DEFAULT_URL
 
 Names = Annotated[
     list[str] | None,

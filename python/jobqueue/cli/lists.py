@@ -5,12 +5,13 @@ from typing import Annotated
 
 import typer
 
-from jobqueue import admin, keys
+from jobqueue import admin
 from jobqueue.cli.options import Json, Queue, Url
 from jobqueue.cli.terminal import Fault, Status, connect, say, say_table, talking_to, to_json
 from jobqueue.errors import ProcessorInUse
-from jobqueue.lock import ProcessorLock
-from jobqueue.pools import DEFAULT_URL, identity
+from jobqueue.host.lock import ProcessorLock
+from jobqueue.protocol import keys
+from jobqueue.wire.pools import DEFAULT_URL, identity
 
 
 def status(*, as_json: Json = False, redis: Url = DEFAULT_URL, queue: Queue = keys.QUEUE) -> None:

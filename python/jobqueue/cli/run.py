@@ -9,10 +9,10 @@ import typer
 
 from jobqueue.cli.options import Queue, Url
 from jobqueue.cli.terminal import Fault, Status, connect, say, to_json
-from jobqueue.client import Client
 from jobqueue.errors import ConnectionLost, JobError, JobTimeout, NotQueued
-from jobqueue.keys import QUEUE
-from jobqueue.pools import DEFAULT_URL
+from jobqueue.protocol.keys import QUEUE
+from jobqueue.threads.client import Client
+from jobqueue.wire.pools import DEFAULT_URL
 
 
 def run(

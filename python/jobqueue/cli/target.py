@@ -14,11 +14,12 @@ import sys
 import traceback
 from pathlib import Path
 
-from jobqueue import aio, keys, pools
-from jobqueue.aio import pools as aio_pools
+from jobqueue import aio
 from jobqueue.cli.terminal import Fault, Status, connect
-from jobqueue.keys import Keys
-from jobqueue.server import Server
+from jobqueue.protocol import keys
+from jobqueue.protocol.keys import Keys
+from jobqueue.threads.server import Server
+from jobqueue.wire import aio_pools, pools
 
 _log = logging.getLogger(__name__)
 

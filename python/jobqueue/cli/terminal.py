@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from jobqueue.pools import pool_of
+from jobqueue.wire.pools import pool_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

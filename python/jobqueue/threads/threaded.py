@@ -14,23 +14,24 @@ from collections import deque
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
-from jobqueue import flows, recovery
-from jobqueue.connections import Connections
-from jobqueue.recovery import SecondLook
-from jobqueue.running import Running
+from jobqueue.core import recovery
+from jobqueue.core.recovery import SecondLook
+from jobqueue.protocol import commands as flows
+from jobqueue.threads.connections import Connections
+from jobqueue.threads.running import Running
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from redis import ConnectionPool
 
-    from jobqueue.connection import Connection
-    from jobqueue.handlers import Handlers
-    from jobqueue.keys import Keys
-    from jobqueue.messages import Answer, Dead
-    from jobqueue.stop import Stop
+    from jobqueue.core.handlers import Handlers
+    from jobqueue.protocol.keys import Keys
+    from jobqueue.protocol.messages import Answer, Dead
+    from jobqueue.threads.link import Link
+    from jobqueue.threads.stop import Stop
 
-log = logging.getLogger("jobqueue.server")
+log = logging.getLogger("jobqueue.threads.server")
 
 BATCH = 100  # outcomes that leave in one write
 
@@ -88,7 +89,7 @@ class Threaded:
         for thread in threads:
             thread.join()
 
-    def _claim(self, connection: Connection) -> None:
+    def _claim(self, connection: Link) -> None:
         again, self._lost = self._lost, True
         # server.recovery.first, server.recovery.reconnect
         second_look = SecondLook(time.monotonic(), self._block_seconds)
@@ -111,7 +112,7 @@ class Threaded:
                 # server.stop.drains: until then, a lost claim of this life can move one more job.
                 time.sleep(second_look.remaining(now))
 
-    def _look(self, connection: Connection) -> None:
+    def _look(self, connection: Link) -> None:
         # server.recovery.quiet: what runs is noted first, and no claim is outstanding.
         running = self._running.snapshot()
         found = recovery.strays(connection.run(flows.look(self._keys)), running)
@@ -143,7 +144,7 @@ class Threaded:
             self._unconfirmed.append(outcome)
             self._acknowledging.converse(self._confirm, persist=True)
 
-    def _confirm(self, connection: Connection) -> None:
+    def _confirm(self, connection: Link) -> None:
         transactions = connection.run(flows.may_transact())
         while True:
             # server.publish.again: after a lost connection, these are the same bytes once more.

@@ -10,25 +10,26 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any
 
-from jobqueue import keys, pools
-from jobqueue.connections import Connections
-from jobqueue.lock import ProcessorLock
-from jobqueue.serial import Exchange, Handle, Send, Serial
-from jobqueue.serving import Serving
-from jobqueue.signals import stopped_by_signals
-from jobqueue.spin import Spin
-from jobqueue.stop import Stop
-from jobqueue.threaded import Threaded
+from jobqueue.core.serial import Exchange, Handle, Send, Serial
+from jobqueue.core.settings import Serving
+from jobqueue.host.lock import ProcessorLock
+from jobqueue.host.signals import stopped_by_signals
+from jobqueue.protocol import keys
+from jobqueue.threads.connections import Connections
+from jobqueue.threads.spin import Spin
+from jobqueue.threads.stop import Stop
+from jobqueue.threads.threaded import Threaded
+from jobqueue.wire import pools
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from redis import Redis
 
-    from jobqueue.connection import Connection
-    from jobqueue.serial import Steps
+    from jobqueue.core.serial import Steps
+    from jobqueue.threads.link import Link
 
-log = logging.getLogger("jobqueue.server")
+log = logging.getLogger("jobqueue.threads.server")
 
 
 class Server(Serving):
@@ -126,7 +127,7 @@ class Server(Serving):
         )
         connections.converse(lambda link: self._take(serial.steps(), link), persist=False)
 
-    def _take(self, steps: Steps[None], connection: Connection) -> None:
+    def _take(self, steps: Steps[None], connection: Link) -> None:
         """Take the steps of a server that runs one job at a time."""
         came: Any = None
         try:

@@ -15,17 +15,18 @@ import logging
 from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
-from jobqueue import flows, recovery
-from jobqueue.recovery import SecondLook
+from jobqueue.core import recovery
+from jobqueue.core.recovery import SecondLook
+from jobqueue.protocol import commands as flows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from jobqueue.flows import Command, Flow, Reply, Returned
-    from jobqueue.keys import Keys
-    from jobqueue.messages import Answer, Dead
+    from jobqueue.protocol.commands import Command, Flow, Reply, Returned
+    from jobqueue.protocol.keys import Keys
+    from jobqueue.protocol.messages import Answer, Dead
 
-log = logging.getLogger("jobqueue.server")
+log = logging.getLogger("jobqueue.threads.server")
 
 
 class Send(NamedTuple):

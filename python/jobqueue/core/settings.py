@@ -5,13 +5,13 @@ from __future__ import annotations
 import socket
 from typing import TYPE_CHECKING, overload
 
-from jobqueue.handlers import Handlers
-from jobqueue.keys import Keys
+from jobqueue.core.handlers import Handlers
+from jobqueue.protocol.keys import Keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from jobqueue.handlers import Handler, HandlerT
+    from jobqueue.core.handlers import Handler, HandlerT
 
 LONGEST_BLOCK_SECONDS = 5.0
 

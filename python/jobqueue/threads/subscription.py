@@ -13,18 +13,18 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from jobqueue.backoff import delay_seconds
-from jobqueue.connection import Connection
+from jobqueue.core.backoff import delay_seconds
 from jobqueue.errors import ConnectionLost
-from jobqueue.flows import Refusal, Refused
-from jobqueue.spin import Spin
+from jobqueue.protocol.commands import Refusal, Refused
+from jobqueue.threads.link import Link
+from jobqueue.threads.spin import Spin
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from redis import ConnectionPool
 
-log = logging.getLogger("jobqueue.client")
+log = logging.getLogger("jobqueue.threads.client")
 
 MOMENT_SECONDS = 0.01  # how much later a result may come that nobody waits for, after such a turn
 
@@ -59,7 +59,7 @@ class Subscription:
         self._spin = Spin()  # of that caller
         self._asked = False  # by a caller, for the turn
         self._needed = threading.Event()  # the thread, to take the turn
-        self._connection: Connection | None = None
+        self._connection: Link | None = None
         self._thread: threading.Thread | None = None
         self._attempts = 0
         self._wanted = False
@@ -67,11 +67,11 @@ class Subscription:
         self._error = ConnectionLost("the client is closed")
 
     @property
-    def connection(self) -> Connection | None:
+    def connection(self) -> Link | None:
         """The connection that is subscribed now."""
         return self._connection
 
-    def require(self, patience: float | None) -> Connection | None:
+    def require(self, patience: float | None) -> Link | None:
         """Return the subscribed connection, or try at once to make one and wait for the outcome.
 
         Returns:
@@ -176,8 +176,8 @@ class Subscription:
                 delay = delay_seconds(failures + 1, random.random())  # noqa: S311 - no secret
                 self._changed.wait_for(lambda: self._wanted or self._closed, delay)
 
-    def _subscribed(self) -> Connection:
-        connection = Connection(self._pool)
+    def _subscribed(self) -> Link:
+        connection = Link(self._pool)
         try:
             connection.subscribe(self._channel)
         except ConnectionLost:
@@ -185,7 +185,7 @@ class Subscription:
             raise
         return connection
 
-    def _tried(self, connection: Connection | None, error: ConnectionLost | None) -> None:
+    def _tried(self, connection: Link | None, error: ConnectionLost | None) -> None:
         with self._changed:
             self._connection = connection
             self._error = error or self._error
@@ -193,7 +193,7 @@ class Subscription:
             self._wanted = False
             self._changed.notify_all()
 
-    def _listen(self, connection: Connection) -> None:
+    def _listen(self, connection: Link) -> None:
         try:
             self._serve(connection)
         except ConnectionLost as error:
@@ -205,7 +205,7 @@ class Subscription:
             connection.close()
             self._lost()
 
-    def _serve(self, connection: Connection) -> None:
+    def _serve(self, connection: Link) -> None:
         pinged = False
         while not self._closed:
             with self._turn:
@@ -226,7 +226,7 @@ class Subscription:
             pass
         self._needed.clear()
 
-    def _receive(self, connection: Connection, seconds: float | None = None) -> bool:
+    def _receive(self, connection: Link, seconds: float | None = None) -> bool:
         """Hand over what comes next; False where nothing has come in time."""
         push = connection.next_push(seconds)
         if isinstance(push, Refusal):

@@ -10,10 +10,10 @@ import inspect
 import logging
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from jobqueue import messages
 from jobqueue.errors import JobError
-from jobqueue.messages import Answer, Dead, Run
-from jobqueue.signals import interrupts
+from jobqueue.host.signals import interrupts
+from jobqueue.protocol import messages
+from jobqueue.protocol.messages import Answer, Dead, Run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Handler: TypeAlias = "Callable[[Any], Any]"
 HandlerT = TypeVar("HandlerT", bound="Handler")
 
-log = logging.getLogger("jobqueue.server")
+log = logging.getLogger("jobqueue.threads.server")
 
 
 class Handlers:

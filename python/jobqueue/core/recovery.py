@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from jobqueue.messages import Answer, Dead
+    from jobqueue.protocol.messages import Answer, Dead
 
 
 def strays(entries: Iterable[bytes], running: Iterable[bytes]) -> list[bytes]:

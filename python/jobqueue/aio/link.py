@@ -1,6 +1,6 @@
 """One connection to Redis: commands go out in one write, replies come back in order.
 
-As `jobqueue.connection`, over `redis.asyncio`. Timeouts are kept here, one for all the replies to a
+As `jobqueue.threads.link`, over `redis.asyncio`. Timeouts are kept here, one for all the replies to a
 write: redis-py would set up a timer for each reply and a task for each write, which cost more than
 what they watch over.
 """
@@ -14,19 +14,19 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
 from jobqueue.aio.patience import Patience
-from jobqueue.connection import not_connected, packed, read_along, refusal, reply
 from jobqueue.errors import ConnectionLost
-from jobqueue.flows import Refusal, Refused
+from jobqueue.protocol.commands import Refusal, Refused
+from jobqueue.wire.connection import not_connected, packed, read_along, refusal, reply
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
 
     from redis.asyncio import ConnectionPool
 
-    from jobqueue.flows import Command, Flow, Reply, Returned
+    from jobqueue.protocol.commands import Command, Flow, Reply, Returned
 
 
-class Connection:
+class Link:
     """A connection taken out of a pool, which `open` makes.
 
     Args:
@@ -42,7 +42,7 @@ class Connection:
         self._redis.register_connect_callback(self._refuse_to_connect_again)
 
     @classmethod
-    async def open(cls, pool: ConnectionPool, patience: float) -> Connection:
+    async def open(cls, pool: ConnectionPool, patience: float) -> Link:
         """Connect."""
         try:
             async with Patience(patience):

@@ -1,6 +1,6 @@
 """Where connections come from: a URL, or the pool of a ready-made client of `redis.asyncio`.
 
-As in `jobqueue.pools`, which says what is refused and why.
+As in `jobqueue.wire.pools`, which says what is refused and why.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from jobqueue.pools import (
+from jobqueue.wire.pools import (
     DEFAULT_URL,
     PATIENCE_SECONDS,
     identity,

@@ -16,31 +16,28 @@ import socket
 import ssl
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from hiredis import Reader, pack_command
-from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
+from hiredis import pack_command
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from jobqueue.errors import ConnectionLost
-from jobqueue.flows import Refusal, Refused
+from jobqueue.protocol.commands import Refusal, Refused
+from jobqueue.wire.connection import not_connected, packed, read_along, refusal, reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from redis import ConnectionPool
 
-    from jobqueue.flows import Command, Flow, Reply
+    from jobqueue.protocol.commands import Command, Flow, Reply
 
 Returned = TypeVar("Returned")
 
 _pack: Callable[[Any], bytes] = pack_command  # hiredis annotates it for one argument only
 
 
-class Unreachable(ConnectionLost):
-    """There is no Redis at this address, or it doesn't let us in; trying again may never help."""
-
-
-class Connection:
+class Link:
     """A connection taken out of a pool, connected when the constructor returns."""
 
     def __init__(self, pool: ConnectionPool) -> None:
@@ -174,53 +171,3 @@ class Connection:
         set_handler = getattr(self._redis._parser, "set_pubsub_push_handler", None)  # noqa: SLF001
         if set_handler is not None:
             set_handler(lambda push: push)
-
-
-def packed(commands: Iterable[Command]) -> bytes:
-    """Write commands as Redis reads them."""
-    return b"".join([_pack(command) for command in commands])
-
-
-def read_along(redis: Any, limit: int) -> list[Reply]:
-    """Take the replies, up to a limit, that redis-py has read together with the last one.
-
-    Asking redis-py for each of them costs more than reading it. It is asked where things are not
-    as usual: another parser than hiredis's, or RESP3, where other things lie between the replies.
-    """
-    reader = getattr(redis._parser, "_reader", None)  # noqa: SLF001 - the parser has no public one
-    if limit == 0 or redis.protocol != 2 or not isinstance(reader, Reader):
-        return []
-    gets = reader.gets
-    replies: list[Reply] = []
-    while len(replies) < limit:
-        value = gets(False)  # noqa: FBT003 - hiredis takes it by position: don't decode
-        if type(value) is object:  # redis-py's mark for a reply that isn't whole yet
-            break
-        if isinstance(value, RedisError) and not isinstance(value, ResponseError):
-            raise ConnectionLost(f"the connection to Redis is lost: {value}")
-        replies.append(refusal(value) if isinstance(value, ResponseError) else reply(value))
-    return replies
-
-
-def reply(value: Any) -> Reply:
-    """Make a value of redis-py's reply: errors inside EXEC's become `Refusal`, too."""
-    if type(value) is list:
-        return [refusal(item) if isinstance(item, ResponseError) else item for item in value]
-    return value
-
-
-def refusal(error: ResponseError) -> Refusal:
-    """Make a value of an error reply; redis-py cuts the first word off those that it knows."""
-    if isinstance(error, NoPermissionError):
-        return Refusal("NOPERM", f"NOPERM {error}")
-    return Refusal(str(error).partition(" ")[0], str(error))
-
-
-def not_connected(error: Exception) -> ConnectionLost:
-    """Tell a Redis that isn't there, or refuses us, from a connection lost during the handshake."""
-    cause = error.__context__
-    lost = isinstance(cause, ConnectionResetError | BrokenPipeError | ConnectionAbortedError)
-    absent = not isinstance(error, RedisError) or (isinstance(cause, OSError) and not lost)
-    if absent or isinstance(error, AuthenticationError | ResponseError):
-        return Unreachable(f"cannot connect to Redis: {error}")
-    return ConnectionLost(f"the connection to Redis is lost: {error}")

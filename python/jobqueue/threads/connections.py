@@ -6,18 +6,19 @@ import logging
 import random
 from typing import TYPE_CHECKING
 
-from jobqueue.backoff import delay_seconds
-from jobqueue.connection import Connection, Unreachable
+from jobqueue.core.backoff import delay_seconds
 from jobqueue.errors import ConnectionLost
+from jobqueue.threads.link import Link
+from jobqueue.wire.connection import Unreachable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from redis import ConnectionPool
 
-    from jobqueue.stop import Stop
+    from jobqueue.threads.stop import Stop
 
-log = logging.getLogger("jobqueue.server")
+log = logging.getLogger("jobqueue.threads.server")
 
 LAST_ATTEMPTS = 8  # in a row before a stop gives up, which takes about 4 seconds
 
@@ -30,7 +31,7 @@ class Connections:
         self._stop = stop
         self._failures = 0
 
-    def converse(self, conversation: Callable[[Connection], None], *, persist: bool) -> None:
+    def converse(self, conversation: Callable[[Link], None], *, persist: bool) -> None:
         """Call the conversation, with a new connection each time that it raises ConnectionLost.
 
         Args:
@@ -43,7 +44,7 @@ class Connections:
         """
         while True:
             try:
-                connection = Connection(self._pool)
+                connection = Link(self._pool)
                 persist = True
                 try:
                     conversation(connection)

@@ -16,13 +16,14 @@ import uuid
 from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakSet
 
-from jobqueue import keys, messages, pools
+from jobqueue.core.unsettled import Unsettled
 from jobqueue.errors import ConnectionLost, InvalidMessage, JobQueueError, JobTimeout, NotQueued
-from jobqueue.job import Job
-from jobqueue.pusher import Pusher
-from jobqueue.subscription import Subscription
-from jobqueue.timer import Timer
-from jobqueue.unsettled import Unsettled
+from jobqueue.protocol import keys, messages
+from jobqueue.threads.job import Job
+from jobqueue.threads.pusher import Pusher
+from jobqueue.threads.subscription import Subscription
+from jobqueue.threads.timer import Timer
+from jobqueue.wire import pools
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     from redis import Redis
 
-log = logging.getLogger("jobqueue.client")
+log = logging.getLogger("jobqueue.threads.client")
 
 
 class Client:

@@ -14,10 +14,10 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
-from jobqueue.connection import Connection
 from jobqueue.errors import ConnectionLost, NotQueued
-from jobqueue.flows import Refusal
-from jobqueue.pools import PATIENCE_SECONDS
+from jobqueue.protocol.commands import Refusal
+from jobqueue.threads.link import Link
+from jobqueue.wire.pools import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -51,7 +51,7 @@ class Pusher:
         self._refused = refused
         self._lost = lost
         self._lock = threading.Lock()
-        self._connection: Connection | None = None
+        self._connection: Link | None = None
         self._closed = False
         self._unanswered: deque[Push] = deque()
 
@@ -82,14 +82,14 @@ class Pusher:
             if self._connection is not None:
                 self._connection.interrupt()
 
-    def _usable(self) -> Connection:
+    def _usable(self) -> Link:
         if self._closed:
             raise ConnectionLost("the client is closed")
         connection = self._connection
         if connection is not None and not self._unanswered and _closed(connection):
             connection = None
         if connection is None:
-            self._connection = connection = Connection(self._pool)
+            self._connection = connection = Link(self._pool)
             self._unanswered = deque()
             threading.Thread(
                 target=self._read,
@@ -99,7 +99,7 @@ class Pusher:
             ).start()
         return connection
 
-    def _read(self, connection: Connection, unanswered: deque[Push]) -> None:
+    def _read(self, connection: Link, unanswered: deque[Push]) -> None:
         try:
             while True:
                 connection.wait(PATIENCE_SECONDS)
@@ -116,7 +116,7 @@ class Pusher:
             for job_ids, _ in unanswered:
                 self._lost(job_ids, error)
 
-    def _answered(self, connection: Connection, unanswered: deque[Push]) -> None:
+    def _answered(self, connection: Link, unanswered: deque[Push]) -> None:
         refused = []
         with self._lock:  # TLS allows no read while another thread writes
             while connection.readable():
@@ -131,7 +131,7 @@ class Pusher:
             self._refused(job_ids, text)
 
 
-def _closed(connection: Connection) -> bool:
+def _closed(connection: Link) -> bool:
     """Tell whether an idle connection was closed by the peer; noticed in time, that costs no job."""
     try:
         if not connection.readable():

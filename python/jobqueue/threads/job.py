@@ -8,13 +8,13 @@ import time
 from concurrent.futures import Future, InvalidStateError
 from typing import TYPE_CHECKING, Any
 
-from jobqueue.signals import interrupts
+from jobqueue.host.signals import interrupts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-log = logging.getLogger("jobqueue.client")
+log = logging.getLogger("jobqueue.threads.client")
 
 _cancelling = threading.RLock()  # a callback of one job may cancel another
 

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from jobqueue.errors import ConnectionLost
-from jobqueue.messages import Answer, Dead
+from jobqueue.protocol.messages import Answer, Dead
 
 if TYPE_CHECKING:
-    from jobqueue.keys import Keys
+    from jobqueue.protocol.keys import Keys
 
 Command: TypeAlias = tuple[bytes, ...]
 Reply: TypeAlias = Any

@@ -1,0 +1,1 @@
+"""The seam to redis-py: where its connections come from, and all that depends on its private parts."""

@@ -1,0 +1,74 @@
+"""What redis-py keeps to itself about its connections, in one place: how they write, read and fail."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from hiredis import Reader, pack_command
+from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
+
+from jobqueue.errors import ConnectionLost
+from jobqueue.protocol.commands import Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from jobqueue.protocol.commands import Command, Reply
+
+Returned = TypeVar("Returned")
+
+_pack: Callable[[Any], bytes] = pack_command  # hiredis annotates it for one argument only
+
+
+class Unreachable(ConnectionLost):
+    """There is no Redis at this address, or it doesn't let us in; trying again may never help."""
+
+
+def packed(commands: Iterable[Command]) -> bytes:
+    """Write commands as Redis reads them."""
+    return b"".join([_pack(command) for command in commands])
+
+
+def read_along(redis: Any, limit: int) -> list[Reply]:
+    """Take the replies, up to a limit, that redis-py has read together with the last one.
+
+    Asking redis-py for each of them costs more than reading it. It is asked where things are not
+    as usual: another parser than hiredis's, or RESP3, where other things lie between the replies.
+    """
+    reader = getattr(redis._parser, "_reader", None)  # noqa: SLF001 - the parser has no public one
+    if limit == 0 or redis.protocol != 2 or not isinstance(reader, Reader):
+        return []
+    gets = reader.gets
+    replies: list[Reply] = []
+    while len(replies) < limit:
+        value = gets(False)  # noqa: FBT003 - hiredis takes it by position: don't decode
+        if type(value) is object:  # redis-py's mark for a reply that isn't whole yet
+            break
+        if isinstance(value, RedisError) and not isinstance(value, ResponseError):
+            raise ConnectionLost(f"the connection to Redis is lost: {value}")
+        replies.append(refusal(value) if isinstance(value, ResponseError) else reply(value))
+    return replies
+
+
+def reply(value: Any) -> Reply:
+    """Make a value of redis-py's reply: errors inside EXEC's become `Refusal`, too."""
+    if type(value) is list:
+        return [refusal(item) if isinstance(item, ResponseError) else item for item in value]
+    return value
+
+
+def refusal(error: ResponseError) -> Refusal:
+    """Make a value of an error reply; redis-py cuts the first word off those that it knows."""
+    if isinstance(error, NoPermissionError):
+        return Refusal("NOPERM", f"NOPERM {error}")
+    return Refusal(str(error).partition(" ")[0], str(error))
+
+
+def not_connected(error: Exception) -> ConnectionLost:
+    """Tell a Redis that isn't there, or refuses us, from a connection lost during the handshake."""
+    cause = error.__context__
+    lost = isinstance(cause, ConnectionResetError | BrokenPipeError | ConnectionAbortedError)
+    absent = not isinstance(error, RedisError) or (isinstance(cause, OSError) and not lost)
+    if absent or isinstance(error, AuthenticationError | ResponseError):
+        return Unreachable(f"cannot connect to Redis: {error}")
+    return ConnectionLost(f"the connection to Redis is lost: {error}")
