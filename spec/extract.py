@@ -150,7 +150,9 @@ def extract(text: str) -> list[Requirement]:
     faults += [
         f"the feature '{name}' has no requirement" for name in features.values() if name not in used
     ]
-    faults += [f"the untested id '{id_}' is no requirement" for id_ in untested if id_ not in found]
+    faults += [
+        f"the untested id '{id_}' is not a requirement" for id_ in untested if id_ not in found
+    ]
     if faults:
         raise Refused(faults)
     return list(found.values())

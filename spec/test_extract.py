@@ -195,7 +195,7 @@ def test_a_bad_paragraph_is_refused(folder: Path, paragraph: str, fault: str) ->
         (
             "`server.recovery.first` |",
             "`server.result.gone` |",
-            "'server.result.gone' is no requirement",
+            "'server.result.gone' is not a requirement",
         ),
         (
             "server.recovery.first]",
@@ -268,7 +268,7 @@ def test_an_older_version_is_frozen(folder: Path, after: str) -> None:
 
 
 def test_a_later_version_may_add(folder: Path) -> None:
-    """A requirement that no earlier version has is no fault, and the earlier extract stays."""
+    """A requirement that no earlier version has is not a fault, and the earlier extract stays."""
     run(folder)
     earlier = (folder / "requirements" / "2.0.json").read_text("utf-8")
     added = "**[server.result.more]** The server MAY publish more.\n"

@@ -243,7 +243,7 @@ class Server:
             return self.error("invalid-job", "the job names no method")
         handler = self.handler(method)
         if handler is None:
-            return self.error("method-not-found", f"no handler is named {method!r}")
+            return self.error("method-not-found", f"no handler is registered for method {method!r}")
         try:
             return self.value(handler(self.parameters(job)))
         except Exception as failure:

@@ -84,7 +84,7 @@ class InvalidJobDead(Server):
 class EmptyMethodNotFound(Server):
     def run(self, job: Job) -> dict[str, Json]:
         if job.get("method") == "":
-            return self.error("method-not-found", "no handler is named ''")
+            return self.error("method-not-found", "no handler is registered for method ''")
         return super().run(job)
 
 

@@ -82,7 +82,7 @@ def test_recovered_jobs_count_towards_the_limit(server: StartServer, peer: Peer)
     )
 
 
-@pytest.mark.requirement("server.concurrency.one")
+@pytest.mark.requirement("server.publish.in-order")
 def test_one_at_a_time_keeps_the_order(server: StartServer, peer: Peer) -> None:
     """One handler at a time answers in the order of the claims, however long each takes."""
     server(concurrency=1)
@@ -94,7 +94,7 @@ def test_one_at_a_time_keeps_the_order(server: StartServer, peer: Peer) -> None:
 
     require(
         order == [job.parameters["ms"] for job in jobs],
-        "server.concurrency.one",
+        "server.publish.in-order",
         expected="results in the order of the push",
         got=order,
     )
