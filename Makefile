@@ -43,11 +43,13 @@ test-kit: $(READY)
 	@temporary=$$(mktemp -d); trap "rm -rf $$temporary" EXIT; \
 	set -x; PYTEST_DEBUG_TEMPROOT=$$temporary $(BIN)/pytest --durations=8 conformance/kit_tests conformance/proof
 
-lint: $(READY) ## ruff, mypy, and what is generated from the spec is fresh
+lint: $(READY) ## ruff, mypy, shellcheck, and what is generated from the spec is fresh
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/mypy conformance/jobqueue_conformance/implementations/python-asyncio/*.py
+	$(BIN)/shellcheck --external-sources --source-path=SCRIPTDIR .ci/run .ci/redis-image \
+	  conformance/jobqueue_conformance/implementations/bash/*.sh
 	$(BIN)/python spec/extract.py --check
 
 conformance: $(READY) ## the conformance suite against IMPL on REDIS

@@ -1,0 +1,46 @@
+# What messages mean: from a line of text to a line of text.
+
+# jq alone reads NaN and 01, too. So what it is given has to consist of JSON's own tokens.
+def token:
+  "[\\]\\[{}:, \\t\\n\\r]"
+  + "|true|false|null"
+  + "|-?(?:0|[1-9][0-9]*+)(?:\\.[0-9]+)?(?:[eE][-+]?[0-9]+)?(?![-+.0-9A-Za-z])"
+  + "|\"(?:[^\"\\\\\\x00-\\x1f]|\\\\(?:[\"\\\\/bfnrt]|u[0-9A-Fa-f]{4}))*+\"";
+def json: select(test("\\A(?:" + token + ")*+\\z")) | fromjson;
+
+def is_name: type == "string" and . != "";
+def fault($code; $message): {error: {$code, $message}};
+
+# The handlers: what they return, or the error in its place.
+def run:
+  if .method | is_name | not then fault("invalid-job"; "no method")
+  elif .method == "echo" or .method == "wait" then {result: .parameters}
+  elif .method == "fail" then fault("handler-error"; (.parameters.message? | strings) // "failed")
+  else fault("method-not-found"; .method) end;
+
+# The server's message -> "SECONDS [CHANNEL, RESULT]": how long its handler takes, and what is published then.
+# Nothing is published for a dead one: "0 ".
+def answer($prefix):
+  [json?][0]
+  | if type != "object" or (.id | is_name | not) or (.channel | is_name and startswith($prefix) | not) then "0 "
+    else
+      (if .method == "wait" then .parameters.ms? | numbers / 1000 else empty end // 0) as $seconds
+      | "\($seconds) \([.channel, ({id} + run | tojson)])"
+    end;
+
+# The caller's line -> "SEQ SECONDS JOB", with "-" where it gave no timeout.
+def job($channel; $id):
+  fromjson | "\(.seq) \((.timeout_ms | values / 1000) // "-") \({method, parameters, $channel, $id})";
+
+# A message on the client's channel -> {result} or {error}; nothing where it is no result, or another job's.
+def outcome($id):
+  json
+  | objects
+  | select(.id == $id and has("result") != has("error"))
+  | if has("result") then {result} else select(.error | objects | [.code, .message] | all(type == "string")) | {error} end;
+
+# The client asks both on one pipe: ">ID CALLER'S LINE" or "<ID MESSAGE".
+def turn($channel):
+  index(" ") as $space
+  | .[1:$space] as $id
+  | (startswith(">") as $pushes | .[$space + 1:] | if $pushes then job($channel; $id) else outcome($id) end) // "";

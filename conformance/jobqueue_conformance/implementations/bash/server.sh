@@ -1,0 +1,61 @@
+#!/usr/bin/env bash
+# A JobQueue server: takes one message after the other, runs it, publishes its result, and removes it.
+#
+# Bash drops NUL bytes and trailing newlines, but a removal has to name the exact bytes. So messages stay in Redis, where
+# turn.lua finds them by their SHA-1; what comes here is a copy to read.
+#
+# Nothing else is on the list of a server that runs one job at a time. So recovery is the loop itself: each turn takes what
+# lies there and claims only where nothing does, after a start, after a lost connection, and once a second when idle.
+set -u
+source settings.sh
+list=${JOBQUEUE_IN_PROCESS:-$queue:in-process:${JOBQUEUE_PROCESSOR:-$HOSTNAME}}
+script=$(<turn.lua)
+
+# A trap waits until the command in the foreground has ended: a claim's reply is read before the stop is seen.
+stop=''
+trap 'stop=1 SECONDS=0' TERM INT # bash's own clock
+
+# One jq for all jobs, since starting it costs more than everything else about a job.
+coproc jq {
+  exec jq --raw-input --raw-output --unbuffered -L . --arg prefix "${JOBQUEUE_CHANNEL_PREFIX-}" \
+    'include "messages"; try answer($prefix) catch "0 "' # server.run.goes-on: whatever a message holds
+}
+
+# Finishes $sha by $answer and puts the next message, an error, or nothing into $found. The answer comes by standard input,
+# for a command line's arguments are limited.
+take_turn() {
+  mapfile -t found < <("${redis[@]}" -x EVAL "$script" 3 "$list" "$queue:dead" "$queue" "$sha" "$stop" <<<"$answer" 2>&1)
+}
+
+is_forbidden() { # Is this how Redis says that nothing may be published on that channel?
+  [[ $1 == *NOPERM* || $1 == *"can't publish"* || $1 == *'No permissions'* ]]
+}
+
+sha=''
+answer=''
+while true; do
+  take_turn
+  case ${found[0]-} in
+    '') # Nothing lies on the list, and what was to be finished is.
+      sha=''
+      answer=''
+      [[ ! $stop ]] || exit 0                                       # server.stop.drains
+      "${redis[@]}" BLMOVE "$queue" "$list" RIGHT LEFT 1 >/dev/null # the next turn finds what this claims
+      ;;
+    *[!0-9a-f]*) # An error, and no SHA-1: the same turn again, until Redis has carried it out (server.publish.again).
+      if is_forbidden "${found[0]}"; then
+        answer='' # server.publish.noperm
+      fi
+      if [[ $stop ]] && ((SECONDS > 20)); then
+        exit 1 # server.stop.unreachable
+      fi
+      sleep 0.2
+      ;;
+    *)
+      sha=${found[0]}
+      printf '%s\n' "${found[1]}" >&"${jq[1]}"
+      read -r seconds answer <&"${jq[0]}" || exit
+      [[ $seconds == 0 ]] || sleep "$seconds"
+      ;;
+  esac
+done
