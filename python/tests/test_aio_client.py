@@ -178,7 +178,7 @@ def test_a_dead_peer_is_noticed(
     play: Play, claim: Claim, redis_process: RedisProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """client.lost.settles: where Redis doesn't even answer PING, a job isn't waited for any more."""
-    monkeypatch.setattr(subscription, "PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(subscription, "REPLY_SECONDS", 0.1)
 
     async def scenario(client: aio.Client) -> None:
         job = await client.run("echo")
@@ -193,7 +193,7 @@ def test_a_push_that_isnt_answered_is_lost(
     play: Play, claim: Claim, redis_process: RedisProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """client.lost.settles: the connection of a push that Redis doesn't answer is given up."""
-    monkeypatch.setattr(pusher, "PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(pusher, "REPLY_SECONDS", 0.1)
 
     async def scenario(client: aio.Client) -> None:
         (await client.run("echo")).cancel()

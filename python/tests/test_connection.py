@@ -13,9 +13,9 @@ import pytest
 from jobqueue import Client, Server
 from jobqueue.aio.link import Link as AioLink
 from jobqueue.errors import ConnectionLost
-from jobqueue.protocol.commands import Refusal, Refused
+from jobqueue.protocol.commands import ErrorReply, Unavailable
 from jobqueue.threads.link import Link
-from jobqueue.wire import aio_pools, pools
+from jobqueue.wire import pools
 from jobqueue.wire.connection import Unreachable
 from redis import Redis
 
@@ -36,7 +36,7 @@ class Half:
     def open(self, url: str) -> None:
         """Connect."""
         if self._runner:
-            self._pool = aio_pools.pool_of(url)
+            self._pool = pools.aio_pool_of(url)
             self._connection = self._call(AioLink.open(self._pool, 0.5))
         else:
             self._pool = pools.pool_of(url)
@@ -116,7 +116,7 @@ def test_commands_are_answered_in_order(
     pong, refused, began, queued, (executed,) = connection.receive(5)
     assert (pong, began, queued) == (b"PONG", b"OK", b"QUEUED")
     assert refused == executed
-    assert isinstance(refused, Refusal)
+    assert isinstance(refused, ErrorReply)
     assert (refused.code, refused.text[:9]) == ("WRONGTYPE", "WRONGTYPE")
 
 
@@ -152,7 +152,7 @@ def test_no_answer_is_a_lost_connection(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """server.recovery.block: a dead peer is noticed, and redis-py doesn't try again."""
-    monkeypatch.setattr(pools, "PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(pools, "REPLY_SECONDS", 0.2)
     connection = connect(redis_url)
 
     with redis_process.frozen():
@@ -195,7 +195,7 @@ def test_a_refused_subscription_is_a_lost_connection(
     redis.execute_command("ACL", "SETUSER", "deaf", *rules.split())  # type: ignore[no-untyped-call]
     connection = connect(redis_url.replace("//", "//deaf:secret@"))
 
-    with pytest.raises(Refused, match="NOPERM"):
+    with pytest.raises(Unavailable, match="NOPERM"):
         connection.subscribe("job-queue:results:1")
 
 

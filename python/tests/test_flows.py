@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from jobqueue.protocol import commands as flows
-from jobqueue.protocol.commands import Flow, Refusal, Refused
+from jobqueue.protocol.commands import ErrorReply, Flow, Unavailable
 from jobqueue.protocol.keys import Keys
 from jobqueue.protocol.messages import Answer, Dead
 
@@ -17,10 +17,10 @@ REMOVE = (b"LREM", b"q:in-process:p", b"-1", b"job")
 TRANSACTION = [(b"MULTI",), PUBLISH, REMOVE, (b"EXEC",)]
 BURY = (b"LPUSH", b"q:dead", b"job")
 
-NOPERM = Refusal("NOPERM", "NOPERM no permissions")
-OOM = Refusal("OOM", "OOM command not allowed")
-READONLY = Refusal("READONLY", "READONLY a replica")
-ABORTED = Refusal("EXECABORT", "EXECABORT Transaction discarded")
+NOPERM = ErrorReply("NOPERM", "NOPERM no permissions")
+OOM = ErrorReply("OOM", "OOM command not allowed")
+READONLY = ErrorReply("READONLY", "READONLY a replica")
+ABORTED = ErrorReply("EXECABORT", "EXECABORT Transaction discarded")
 
 
 def lead(flow: Flow[Any], *replies: list[Any]) -> tuple[list[Any], Any]:
@@ -105,7 +105,7 @@ def test_any_other_refusal_is_a_lost_connection(
     for reply in replies[:-1]:
         flow.send(reply)
 
-    with pytest.raises(Refused, match=r"OOM|READONLY"):
+    with pytest.raises(Unavailable, match=r"OOM|READONLY"):
         flow.send(replies[-1])
 
 
@@ -155,8 +155,8 @@ def test_a_refused_claim_is_a_lost_connection() -> None:
     flow = flows.claim(KEYS, 1, 1.0)
     next(flow)
 
-    with pytest.raises(Refused, match="UNBLOCKED"):
-        flow.send([Refusal("UNBLOCKED", "UNBLOCKED force unblock")])
+    with pytest.raises(Unavailable, match="UNBLOCKED"):
+        flow.send([ErrorReply("UNBLOCKED", "UNBLOCKED force unblock")])
 
 
 def test_a_look_gives_the_oldest_first() -> None:
@@ -178,5 +178,5 @@ def test_a_transaction_that_can_begin_and_not_end_is_a_refusal() -> None:
     flow = flows.may_transact()
     next(flow)
 
-    with pytest.raises(Refused, match="NOPERM"):
+    with pytest.raises(Unavailable, match="NOPERM"):
         flow.send([b"OK", NOPERM])

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from jobqueue.core.serial import Exchange, Handle, Send, Serial, Sleep
-from jobqueue.protocol.commands import Refusal, Refused
+from jobqueue.protocol.commands import ErrorReply, Unavailable
 from jobqueue.protocol.keys import Keys
 from jobqueue.protocol.messages import Answer, Dead
 
@@ -13,8 +13,8 @@ CLAIM, MORE = ["BLMOVE"], ["LMOVE"]
 FINISH = ["MULTI", "PUBLISH", "LREM", "EXEC"]
 NEVER = -1
 CONNECT = [["MULTI", "EXEC"], ["LRANGE"]]
-NOPERM = Refusal("NOPERM", "NOPERM no permissions")
-OOM = Refusal("OOM", "OOM command not allowed")
+NOPERM = ErrorReply("NOPERM", "NOPERM no permissions")
+OOM = ErrorReply("OOM", "OOM command not allowed")
 
 
 @dataclass
@@ -35,7 +35,7 @@ class Play:
     requested: bool = False  # the stop
     stops_at: int = 1  # the number of the claim that is on its way when the stop is requested
     loses: int = 1_000  # writes until the connection is lost, with the replies to the last one
-    refuses: dict[str, Refusal] = field(default_factory=dict)
+    refuses: dict[str, ErrorReply] = field(default_factory=dict)
     transactions: bool = True
     meddles: bool = False  # whether somebody else removes what is claimed
     _queued: list[tuple[str, ...]] | None = None
@@ -96,7 +96,7 @@ class Play:
         if command == "EXEC":
             queued, self._queued = self._queued or [], None
             if any(each[0] in self.refuses for each in queued):
-                return Refusal("EXECABORT", "EXECABORT Transaction discarded")
+                return ErrorReply("EXECABORT", "EXECABORT Transaction discarded")
             return [self._do(*each) for each in queued]
         if self._queued is not None:
             self._queued.append((command, *arguments))  # type: ignore[arg-type]
@@ -273,7 +273,7 @@ def test_a_refusal_ends_the_connection() -> None:
     play = Play(queue=[b"1"], refuses={"PUBLISH": OOM})
     serial = play.serial()
 
-    with pytest.raises(Refused, match="OOM"):
+    with pytest.raises(Unavailable, match="OOM"):
         play.take(serial)
     play.refuses.clear()
     play.take(serial)
@@ -286,7 +286,7 @@ def test_the_back_off_ends_where_redis_takes_a_claim() -> None:
     refused = Play(refuses={"BLMOVE": OOM})
     served = Play()
 
-    with pytest.raises(Refused):
+    with pytest.raises(Unavailable):
         refused.take(refused.serial())
     served.take(served.serial())
 

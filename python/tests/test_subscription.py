@@ -144,8 +144,8 @@ def test_a_subscription_lost_while_a_caller_receives(resting: Client, redis: Red
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch, connect: Callable[..., Client]) -> Client:
     """A client that soon takes a silent Redis for dead."""
-    monkeypatch.setattr(pools, "PATIENCE_SECONDS", 0.2)
-    monkeypatch.setattr(pusher, "PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(pools, "REPLY_SECONDS", 0.2)
+    monkeypatch.setattr(pusher, "REPLY_SECONDS", 0.2)
     return connect()
 
 

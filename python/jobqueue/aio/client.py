@@ -22,7 +22,7 @@ from jobqueue.core.unsettled import Unsettled
 from jobqueue.errors import ConnectionLost, InvalidMessage, JobQueueError, JobTimeout, NotQueued
 from jobqueue.protocol import keys, messages
 from jobqueue.threads.client import deadline_of, remaining
-from jobqueue.wire import aio_pools as pools
+from jobqueue.wire import pools
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from redis.asyncio import Redis
 
-log = logging.getLogger("jobqueue.threads.client")
+log = logging.getLogger("jobqueue.client")
 
 
 class Client:
@@ -54,12 +54,12 @@ class Client:
             raise ValueError("a queue is named by a non-empty string")
         self._queue = queue
         self._source = source
-        self._pool = pools.pool_of(source)
+        self._pool = pools.aio_pool_of(source)
         self._closed = False
         self._home: tuple[int, asyncio.AbstractEventLoop] | None = None
 
     def _begin(self) -> None:
-        self._pool = pools.pool_of(self._source)
+        self._pool = pools.aio_pool_of(self._source)
         self._ids = map(str, itertools.count(1))
         self._channel = keys.results(self._queue, str(uuid.uuid4()))
         self._unsettled: Unsettled[Job] = Unsettled()

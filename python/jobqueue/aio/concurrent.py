@@ -19,7 +19,7 @@ from jobqueue.aio.running import Running
 from jobqueue.core import recovery
 from jobqueue.core.recovery import SecondLook
 from jobqueue.protocol import commands as flows
-from jobqueue.wire.pools import PATIENCE_SECONDS
+from jobqueue.wire.pools import REPLY_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from jobqueue.protocol.keys import Keys
     from jobqueue.protocol.messages import Answer, Dead
 
-log = logging.getLogger("jobqueue.threads.server")
+log = logging.getLogger("jobqueue.server")
 
 BATCH = 100  # outcomes that leave in one write
 
@@ -58,8 +58,8 @@ class Concurrent:
         self._block_seconds = block_seconds
         self._limit = max(concurrency, prefetch)
         self._running = Running()
-        self._claiming = Connections(pool, stop, block_seconds + PATIENCE_SECONDS)
-        self._acknowledging = Connections(pool, stop, PATIENCE_SECONDS)
+        self._claiming = Connections(pool, stop, block_seconds + REPLY_SECONDS)
+        self._acknowledging = Connections(pool, stop, REPLY_SECONDS)
         self._waiting: asyncio.Queue[bytes] = asyncio.Queue()
         self._finished: asyncio.Queue[Answer | Dead] = asyncio.Queue()
         self._unconfirmed: deque[Answer | Dead] = deque()

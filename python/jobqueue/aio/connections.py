@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from jobqueue.aio.stop import Stop
 
-log = logging.getLogger("jobqueue.threads.server")
+log = logging.getLogger("jobqueue.server")
 
 
 class Connections:

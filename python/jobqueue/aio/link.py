@@ -7,23 +7,26 @@ what they watch over.
 
 from __future__ import annotations
 
+import asyncio
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
-from jobqueue.aio.patience import Patience
 from jobqueue.errors import ConnectionLost
-from jobqueue.protocol.commands import Refusal, Refused
-from jobqueue.wire.connection import not_connected, packed, read_along, refusal, reply
+from jobqueue.protocol.commands import ErrorReply, Unavailable
+from jobqueue.wire.connection import error_reply, not_connected, packed, read_along, reply
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
+    from types import TracebackType
 
     from redis.asyncio import ConnectionPool
 
     from jobqueue.protocol.commands import Command, Flow, Reply, Returned
+
+GRACE_SECONDS = 0.1
 
 
 class Link:
@@ -32,22 +35,22 @@ class Link:
     Args:
         pool: Where it goes back to.
         redis: What redis-py calls a connection.
-        patience: How many seconds Redis may take to answer.
+        reply_seconds: How long Redis may take to reply.
     """
 
-    def __init__(self, pool: ConnectionPool, redis: Any, patience: float) -> None:
+    def __init__(self, pool: ConnectionPool, redis: Any, reply_seconds: float) -> None:
         self._pool = pool
         self._redis = redis
-        self._patience = patience
+        self._reply_seconds = reply_seconds
         self._redis.register_connect_callback(self._refuse_to_connect_again)
 
     @classmethod
-    async def open(cls, pool: ConnectionPool, patience: float) -> Link:
+    async def open(cls, pool: ConnectionPool, reply_seconds: float) -> Link:
         """Connect."""
         try:
-            async with Patience(patience):
+            async with ReplyTimeout(reply_seconds):
                 redis: Any = await pool.get_connection()  # type: ignore[no-untyped-call]
-                return cls(pool, redis, patience)
+                return cls(pool, redis, reply_seconds)
         except Exception as error:  # not only redis-py's: a host name can be no name at all
             raise not_connected(error) from error
 
@@ -81,7 +84,7 @@ class Link:
     async def send(self, commands: Iterable[Command]) -> None:
         """Write commands, and don't wait for the replies."""
         try:
-            async with Patience(self._patience):
+            async with ReplyTimeout(self._reply_seconds):
                 await self._redis.send_packed_command([packed(commands)], check_health=False)
         except Exception as error:  # where redis-py has taken its writer away, an AttributeError
             raise ConnectionLost(f"the connection to Redis is lost: {error}") from error
@@ -91,12 +94,12 @@ class Link:
         read = self._redis.read_response
         replies: list[Reply] = []
         try:
-            async with Patience(self._patience):
+            async with ReplyTimeout(self._reply_seconds):
                 while len(replies) < count:
                     try:
                         replies.append(reply(await read(disable_decoding=True, timeout=math.inf)))
                     except ResponseError as error:
-                        replies.append(refusal(error))
+                        replies.append(error_reply(error))
                     replies += read_along(self._redis, count - len(replies))
         except TimeoutError as error:
             raise ConnectionLost("the connection to Redis is lost: no answer in time") from error
@@ -109,12 +112,12 @@ class Link:
         self._skip_traces_of_pushes()
         await self.send([(b"SUBSCRIBE", channel.encode())])
         try:
-            async with Patience(self._patience):
+            async with ReplyTimeout(self._reply_seconds):
                 answer = await self.next_push()
         except TimeoutError as error:
             raise ConnectionLost("the connection to Redis is lost: no answer in time") from error
-        if isinstance(answer, Refusal):
-            raise Refused(f"Redis refused to subscribe: {answer.text}")
+        if isinstance(answer, ErrorReply):
+            raise Unavailable(f"Redis refused to subscribe: {answer.text}")
 
     async def next_push(self) -> Reply:
         """Wait for what Redis sends next, for ever; cancelled, it loses nothing."""
@@ -135,7 +138,7 @@ class Link:
                 )
             )
         except ResponseError as error:
-            return refusal(error)
+            return error_reply(error)
         except Exception as error:
             raise ConnectionLost(f"the connection to Redis is lost: {error}") from error
 
@@ -159,3 +162,33 @@ class Link:
 
 async def _as_it_is(push: Reply) -> Reply:
     return push
+
+
+class ReplyTimeout:
+    """As `asyncio.timeout`, but it ends only after the loop has looked at what arrived meanwhile.
+
+    Where a handler has blocked the loop for longer than the limit, `asyncio.timeout` would take an
+    answer that lies in the socket for no answer.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._timeout = asyncio.timeout(None)
+
+    async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
+        await self._timeout.__aenter__()
+        self._handle = self._loop.call_later(self._seconds, self._pass)
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._handle.cancel()
+        await self._timeout.__aexit__(exc_type, exc, traceback)
+
+    def _pass(self) -> None:
+        self._timeout.reschedule(self._loop.time() + GRACE_SECONDS)

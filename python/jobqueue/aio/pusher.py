@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from jobqueue.aio.link import Link
 from jobqueue.errors import ConnectionLost, NotQueued
-from jobqueue.protocol.commands import Refusal
-from jobqueue.wire.aio_pools import PATIENCE_SECONDS
+from jobqueue.protocol.commands import ErrorReply
+from jobqueue.wire.pools import REPLY_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -82,7 +82,7 @@ class Pusher:
             if self._closed:
                 raise ConnectionLost("the client is closed")
             if self._connection is None:
-                connection = await Link.open(self._pool, PATIENCE_SECONDS)
+                connection = await Link.open(self._pool, REPLY_SECONDS)
                 self._connection, self._unanswered = connection, deque()
                 self._task = asyncio.create_task(self._read(connection, self._unanswered))
             return self._connection
@@ -92,7 +92,7 @@ class Pusher:
         try:
             while True:
                 try:
-                    async with asyncio.timeout(PATIENCE_SECONDS):
+                    async with asyncio.timeout(REPLY_SECONDS):
                         while True:
                             self._answered(await connection.next_reply(), unanswered)
                 except TimeoutError:
@@ -111,6 +111,6 @@ class Pusher:
 
     def _answered(self, reply: object, unanswered: deque[Push]) -> None:
         job_ids, _ = unanswered.popleft()
-        if isinstance(reply, Refusal):
+        if isinstance(reply, ErrorReply):
             # client.settle.not-queued
             self._refused(job_ids, reply.text)

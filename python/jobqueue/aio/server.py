@@ -19,7 +19,7 @@ from jobqueue.core.settings import Serving
 from jobqueue.host.lock import ProcessorLock
 from jobqueue.host.signals import stopped_by_signals
 from jobqueue.protocol import keys
-from jobqueue.wire import aio_pools as pools
+from jobqueue.wire import pools
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from jobqueue.aio.link import Link
     from jobqueue.core.serial import Steps
 
-log = logging.getLogger("jobqueue.threads.server")
+log = logging.getLogger("jobqueue.server")
 
 
 class Server(Serving):
@@ -62,7 +62,7 @@ class Server(Serving):
             channel_prefixes=channel_prefixes,
             awaits=True,
         )
-        self._pool = pools.pool_of(source, block_timeout)
+        self._pool = pools.aio_pool_of(source, block_timeout)
         self._stop = Stop()
 
     async def run(self) -> None:
@@ -101,7 +101,7 @@ class Server(Serving):
                 block_seconds=self._block_seconds,
             ).serve()
             return
-        patience = self._block_seconds + pools.PATIENCE_SECONDS
+        patience = self._block_seconds + pools.REPLY_SECONDS
         connections = Connections(self._pool, self._stop, patience)
         serial = Serial(
             self._keys,

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 from jobqueue.aio.link import Link
 from jobqueue.core.backoff import delay_seconds
 from jobqueue.errors import ConnectionLost
-from jobqueue.protocol.commands import Refusal, Refused
-from jobqueue.wire.aio_pools import PATIENCE_SECONDS
+from jobqueue.protocol.commands import ErrorReply, Unavailable
+from jobqueue.wire.pools import REPLY_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from redis.asyncio import ConnectionPool
 
-log = logging.getLogger("jobqueue.threads.client")
+log = logging.getLogger("jobqueue.client")
 
 
 class Subscription:
@@ -108,7 +108,7 @@ class Subscription:
                 await asyncio.wait_for(self._wanted.wait(), delay)
 
     async def _subscribed(self) -> Link:
-        connection = await Link.open(self._pool, PATIENCE_SECONDS)
+        connection = await Link.open(self._pool, REPLY_SECONDS)
         try:
             await connection.subscribe(self._channel)
         except BaseException:
@@ -136,12 +136,12 @@ class Subscription:
         heard, pinged = True, False
         while True:
             try:
-                async with asyncio.timeout(PATIENCE_SECONDS):
+                async with asyncio.timeout(REPLY_SECONDS):
                     while True:  # one timeout for many messages, which costs each of them nothing
                         push = await connection.next_push()
                         heard, pinged = True, False
-                        if isinstance(push, Refusal):
-                            raise Refused(f"Redis refused the subscription: {push.text}")
+                        if isinstance(push, ErrorReply):
+                            raise Unavailable(f"Redis refused the subscription: {push.text}")
                         if isinstance(push, list) and push[0] == b"message":
                             self._arrived(push[2])
             except TimeoutError:

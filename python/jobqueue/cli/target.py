@@ -19,7 +19,7 @@ from jobqueue.cli.terminal import Fault, Status, connect
 from jobqueue.protocol import keys
 from jobqueue.protocol.keys import Keys
 from jobqueue.threads.server import Server
-from jobqueue.wire import aio_pools, pools
+from jobqueue.wire import pools
 
 _log = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ def override(
         if isinstance(server, Server):
             server._pool = pools.pool_of(redis, server._block_seconds)
         else:
-            server._pool = aio_pools.pool_of(redis, server._block_seconds)
+            server._pool = pools.aio_pool_of(redis, server._block_seconds)
     old_queue, old_key = keys.text(server._keys.queue), keys.text(server._keys.in_process)
     if in_process is None and processor is None:
         if old_key.startswith(of_all := keys.in_process(old_queue, "")):

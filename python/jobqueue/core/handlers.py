@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Handler: TypeAlias = "Callable[[Any], Any]"
 HandlerT = TypeVar("HandlerT", bound="Handler")
 
-log = logging.getLogger("jobqueue.threads.server")
+log = logging.getLogger("jobqueue.server")
 
 
 class Handlers:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from jobqueue.protocol.keys import Keys
     from jobqueue.protocol.messages import Answer, Dead
 
-log = logging.getLogger("jobqueue.threads.server")
+log = logging.getLogger("jobqueue.server")
 
 
 class Send(NamedTuple):

@@ -19,7 +19,7 @@ from jobqueue.errors import ProcessorInUse
 if TYPE_CHECKING:
     from types import TracebackType
 
-log = logging.getLogger("jobqueue.threads.server")
+log = logging.getLogger("jobqueue.server")
 
 _held_here: set[Path] = set()
 

@@ -1,8 +1,8 @@
 """The server's conversations with Redis, kept apart from how one waits for a reply.
 
 A flow is a generator: it yields commands to send in one write, is sent their replies in the same
-order, and returns what came of it. A reply that is an error is a value, `Refusal`. A refusal that
-the protocol treats as a lost connection is raised as `Refused`.
+order, and returns what came of it. A reply that is an error is a value, `ErrorReply`. A refusal that
+the protocol treats as a lost connection is raised as `Unavailable`.
 
 A flow that was abandoned half-way leaves its message on the in-process list: nothing is ever
 removed before Redis has taken the result.
@@ -27,14 +27,14 @@ Flow: TypeAlias = Generator[list[Command], list[Reply], Returned]
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class ErrorReply:
     """An error that Redis replied with: its first word, and the whole of it."""
 
     code: str
     text: str
 
 
-class Refused(ConnectionLost):
+class Unavailable(ConnectionLost):
     """Redis can't serve now, which counts as a lost connection."""
 
 
@@ -45,7 +45,7 @@ def may_transact() -> Flow[bool]:
     could take effect without its PUBLISH.
     """
     began, executed = yield [(b"MULTI",), (b"EXEC",)]
-    if isinstance(began, Refusal):
+    if isinstance(began, ErrorReply):
         return False
     _taken(executed)
     return True
@@ -85,9 +85,9 @@ def finish(keys: Keys, outcome: Answer | Dead, *, transactions: bool) -> Flow[st
     # server.publish.refused: a transaction in which one command was refused executes none of them.
     if transactions:
         _, published, _, executed = yield [(b"MULTI",), publish, remove, (b"EXEC",)]
-        if not isinstance(executed, Refusal):
+        if not isinstance(executed, ErrorReply):
             published, removed = executed
-            if not isinstance(published, Refusal):
+            if not isinstance(published, ErrorReply):
                 return _removed(removed)
         if _forbidden(published):
             return (yield from _bury_forbidden(keys, outcome))
@@ -133,10 +133,10 @@ def _removed(removed: Reply) -> str | None:
 
 
 def _forbidden(reply: Reply) -> bool:
-    return isinstance(reply, Refusal) and reply.code == "NOPERM"
+    return isinstance(reply, ErrorReply) and reply.code == "NOPERM"
 
 
 def _taken(reply: Reply) -> Any:
-    if isinstance(reply, Refusal):
-        raise Refused(f"Redis refused a command: {reply.text}")
+    if isinstance(reply, ErrorReply):
+        raise Unavailable(f"Redis refused a command: {reply.text}")
     return reply

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from redis import Redis
 
-log = logging.getLogger("jobqueue.threads.client")
+log = logging.getLogger("jobqueue.client")
 
 
 class Client:

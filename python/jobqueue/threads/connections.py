@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from jobqueue.threads.stop import Stop
 
-log = logging.getLogger("jobqueue.threads.server")
+log = logging.getLogger("jobqueue.server")
 
 LAST_ATTEMPTS = 8  # in a row before a stop gives up, which takes about 4 seconds
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-log = logging.getLogger("jobqueue.threads.client")
+log = logging.getLogger("jobqueue.client")
 
 _cancelling = threading.RLock()  # a callback of one job may cancel another
 

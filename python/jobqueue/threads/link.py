@@ -22,8 +22,8 @@ from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from jobqueue.errors import ConnectionLost
-from jobqueue.protocol.commands import Refusal, Refused
-from jobqueue.wire.connection import not_connected, packed, read_along, refusal, reply
+from jobqueue.protocol.commands import ErrorReply, Unavailable
+from jobqueue.wire.connection import error_reply, not_connected, packed, read_along, reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -89,7 +89,7 @@ class Link:
             try:
                 replies.append(reply(read(disable_decoding=True)))
             except ResponseError as error:
-                replies.append(refusal(error))
+                replies.append(error_reply(error))
             except Exception as error:
                 raise ConnectionLost(f"the connection to Redis is lost: {error}") from error
             replies += read_along(self._redis, count - len(replies))
@@ -101,8 +101,8 @@ class Link:
         self.send([(b"SUBSCRIBE", channel.encode())])
         answer = self.next_push()
         if not (isinstance(answer, list) and bytes(answer[0]) == b"subscribe"):
-            text = answer.text if isinstance(answer, Refusal) else "no answer in time"
-            raise Refused(f"Redis refused to subscribe: {text}")
+            text = answer.text if isinstance(answer, ErrorReply) else "no answer in time"
+            raise Unavailable(f"Redis refused to subscribe: {text}")
 
     def next_push(self, seconds: float | None = None) -> Reply:
         """Wait for what Redis sends next, and return None where nothing comes in time.
@@ -122,7 +122,7 @@ class Link:
         except RedisTimeoutError:
             return None
         except ResponseError as error:
-            return refusal(error)
+            return error_reply(error)
         except Exception as error:
             raise ConnectionLost(f"the connection to Redis is lost: {error}") from error
 

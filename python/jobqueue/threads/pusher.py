@@ -15,9 +15,9 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from jobqueue.errors import ConnectionLost, NotQueued
-from jobqueue.protocol.commands import Refusal
+from jobqueue.protocol.commands import ErrorReply
 from jobqueue.threads.link import Link
-from jobqueue.wire.pools import PATIENCE_SECONDS
+from jobqueue.wire.pools import REPLY_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -102,10 +102,10 @@ class Pusher:
     def _read(self, connection: Link, unanswered: deque[Push]) -> None:
         try:
             while True:
-                connection.wait(PATIENCE_SECONDS)
+                connection.wait(REPLY_SECONDS)
                 self._answered(connection, unanswered)
                 time.sleep(REST_SECONDS)
-                if unanswered and time.monotonic() - unanswered[0][1] > PATIENCE_SECONDS:
+                if unanswered and time.monotonic() - unanswered[0][1] > REPLY_SECONDS:
                     raise ConnectionLost("Redis doesn't answer to a push")  # noqa: TRY301
         except ConnectionLost as error:
             with self._lock:
@@ -121,10 +121,10 @@ class Pusher:
         with self._lock:  # TLS allows no read while another thread writes
             while connection.readable():
                 reply = connection.next_push()
-                if not isinstance(reply, int | Refusal):
+                if not isinstance(reply, int | ErrorReply):
                     continue  # under RESP3 Redis may tell of other things, unasked
                 job_ids, _ = unanswered.popleft()
-                if isinstance(reply, Refusal):
+                if isinstance(reply, ErrorReply):
                     refused.append((job_ids, reply.text))
         for job_ids, text in refused:
             # client.settle.not-queued

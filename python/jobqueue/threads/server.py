@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from jobqueue.core.serial import Steps
     from jobqueue.threads.link import Link
 
-log = logging.getLogger("jobqueue.threads.server")
+log = logging.getLogger("jobqueue.server")
 
 
 class Server(Serving):

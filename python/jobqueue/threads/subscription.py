@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from jobqueue.core.backoff import delay_seconds
 from jobqueue.errors import ConnectionLost
-from jobqueue.protocol.commands import Refusal, Refused
+from jobqueue.protocol.commands import ErrorReply, Unavailable
 from jobqueue.threads.link import Link
 from jobqueue.threads.spin import Spin
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from redis import ConnectionPool
 
-log = logging.getLogger("jobqueue.threads.client")
+log = logging.getLogger("jobqueue.client")
 
 MOMENT_SECONDS = 0.01  # how much later a result may come that nobody waits for, after such a turn
 
@@ -229,8 +229,8 @@ class Subscription:
     def _receive(self, connection: Link, seconds: float | None = None) -> bool:
         """Hand over what comes next; False where nothing has come in time."""
         push = connection.next_push(seconds)
-        if isinstance(push, Refusal):
-            raise Refused(f"Redis refused the subscription: {push.text}")
+        if isinstance(push, ErrorReply):
+            raise Unavailable(f"Redis refused the subscription: {push.text}")
         if isinstance(push, list) and push[0] == b"message":
             self._arrived(push[2])
         return push is not None

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from jobqueue.threads.link import Link
     from jobqueue.threads.stop import Stop
 
-log = logging.getLogger("jobqueue.threads.server")
+log = logging.getLogger("jobqueue.server")
 
 BATCH = 100  # outcomes that leave in one write
 

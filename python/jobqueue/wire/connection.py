@@ -8,7 +8,7 @@ from hiredis import Reader, pack_command
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
 
 from jobqueue.errors import ConnectionLost
-from jobqueue.protocol.commands import Refusal
+from jobqueue.protocol.commands import ErrorReply
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -46,22 +46,22 @@ def read_along(redis: Any, limit: int) -> list[Reply]:
             break
         if isinstance(value, RedisError) and not isinstance(value, ResponseError):
             raise ConnectionLost(f"the connection to Redis is lost: {value}")
-        replies.append(refusal(value) if isinstance(value, ResponseError) else reply(value))
+        replies.append(error_reply(value) if isinstance(value, ResponseError) else reply(value))
     return replies
 
 
 def reply(value: Any) -> Reply:
-    """Make a value of redis-py's reply: errors inside EXEC's become `Refusal`, too."""
+    """Make a value of redis-py's reply: errors inside EXEC's become `ErrorReply`, too."""
     if type(value) is list:
-        return [refusal(item) if isinstance(item, ResponseError) else item for item in value]
+        return [error_reply(item) if isinstance(item, ResponseError) else item for item in value]
     return value
 
 
-def refusal(error: ResponseError) -> Refusal:
+def error_reply(error: ResponseError) -> ErrorReply:
     """Make a value of an error reply; redis-py cuts the first word off those that it knows."""
     if isinstance(error, NoPermissionError):
-        return Refusal("NOPERM", f"NOPERM {error}")
-    return Refusal(str(error).partition(" ")[0], str(error))
+        return ErrorReply("NOPERM", f"NOPERM {error}")
+    return ErrorReply(str(error).partition(" ")[0], str(error))
 
 
 def not_connected(error: Exception) -> ConnectionLost:

@@ -1,4 +1,4 @@
-"""Where connections come from: a URL, or the connection pool of a ready-made redis-py client.
+"""Where connections come from: a URL, or the pool of a ready-made client of redis-py, of either half.
 
 redis-py's defaults defeat the protocol. It repeats commands by itself, so that a lost reply queues
 a job twice and a lost claim strands one; it stops waiting sooner than a claim does; it may decode
@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from redis import ConnectionPool, Redis
+from redis import asyncio as aio
+from redis.asyncio.retry import Retry as AioRetry
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -19,34 +21,58 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 DEFAULT_URL = "redis://localhost:6379/0"
-PATIENCE_SECONDS = 5.0  # how long Redis may take to answer, beyond the time that a claim blocks
+REPLY_SECONDS = 5.0  # how long Redis may take to reply, beyond the time that a claim blocks
 
 
-def pool_of(source: str | Redis, block_seconds: float = 0.0) -> ConnectionPool:
+def pool_of(
+    source: str | Redis, block_seconds: float = 0.0, connections: int = 1
+) -> ConnectionPool:
     """Return the pool that the source stands for.
 
     Args:
         source: A URL that redis-py understands, or a client of its own making.
         block_seconds: How long a claim blocks.
+        connections: How many connections are used at once.
 
     Raises:
         TypeError: The source is neither.
         ValueError: The URL or the client can't be used.
     """
     if isinstance(source, str):
-        settings = options(source, block_seconds + PATIENCE_SECONDS, Retry(NoBackoff(), 0))
-        with one_sentence():
+        settings = _options(source, Retry(NoBackoff(), 0))
+        # This half leaves it to redis-py to notice a dead peer.
+        settings["socket_timeout"] = block_seconds + REPLY_SECONDS
+        with hide_url_in_errors():
             pool: ConnectionPool = ConnectionPool.from_url(source, **settings)
     elif isinstance(source, Redis):
         pool = source.connection_pool
     else:
         raise TypeError(f"Redis is given as a URL or a redis.Redis, not {type(source).__name__}")
-    require_usable(pool, block_seconds)
+    _require_usable(pool, block_seconds, connections)
+    return pool
+
+
+def aio_pool_of(
+    source: str | aio.Redis, block_seconds: float = 0.0, connections: int = 1
+) -> aio.ConnectionPool:
+    """Return the pool that the source stands for, as `pool_of`, for a client of `redis.asyncio`."""
+    if isinstance(source, str):
+        settings = _options(source, AioRetry(NoBackoff(), 0))
+        settings["socket_timeout"] = None  # `jobqueue.aio.link` keeps the time
+        with hide_url_in_errors():
+            pool: aio.ConnectionPool = aio.ConnectionPool.from_url(source, **settings)
+    elif isinstance(source, aio.Redis):
+        pool = source.connection_pool
+    else:
+        raise TypeError(
+            f"Redis is given as a URL or a redis.asyncio.Redis, not {type(source).__name__}"
+        )
+    _require_usable(pool, block_seconds, connections, timed=not isinstance(source, str))
     return pool
 
 
 @contextmanager
-def one_sentence() -> Iterator[None]:
+def hide_url_in_errors() -> Iterator[None]:
     """Say that a URL can't be read, in place of redis-py's errors, which may quote a password."""
     # client.security.password, server.security.password
     try:
@@ -58,33 +84,40 @@ def one_sentence() -> Iterator[None]:
         ) from None
 
 
-def options(url: str, socket_timeout: float | None, retry: object) -> dict[str, Any]:
+def _options(url: str, retry: object) -> dict[str, Any]:
     """Return redis-py's options for a URL's connections; what stands in the URL itself wins."""
-    settings: dict[str, Any] = {
+    options: dict[str, Any] = {
         "protocol": 2,  # nothing here needs RESP3, and its handshake takes more commands
         "retry": retry,
-        "socket_timeout": socket_timeout,
     }
     if not url.startswith("unix:"):
-        settings["socket_connect_timeout"] = PATIENCE_SECONDS
-    return settings
+        options["socket_connect_timeout"] = REPLY_SECONDS
+    return options
 
 
-def require_usable(pool: Any, block_seconds: float, *, timed: bool = True) -> None:
-    """Refuse a pool whose connections would break the protocol.
+def _require_usable(
+    pool: Any, block_seconds: float, connections: int, *, timed: bool = True
+) -> None:
+    """Refuse a pool whose connections would break the protocol, or are too few.
 
     Args:
         pool: A pool of redis-py, for threads or for asyncio.
         block_seconds: How long a claim blocks.
+        connections: How many connections are used at once.
         timed: Whether redis-py has to notice a dead peer.
 
     Raises:
         ValueError: One sentence that says why, and what to pass to redis-py instead.
     """
+    if pool.max_connections < connections:
+        raise ValueError(
+            f"this client has at most {pool.max_connections} connections: create it with a "
+            f"max_connections of {connections} or more"
+        )
     if getattr(pool, "cache", None) is not None:
         raise ValueError("client-side caching isn't possible here: create the client without cache")
     # Built but not connected: only the connection itself knows what redis-py's defaults came to.
-    with one_sentence():
+    with hide_url_in_errors():
         connection = pool.connection_class(**pool.connection_kwargs)
     if connection.retry.get_retries() != 0:
         # client.push.once
