@@ -26,7 +26,8 @@ from typing import TYPE_CHECKING
 CONFORMANCE = Path(__file__).parent
 sys.path[:0] = [str(CONFORMANCE), str(CONFORMANCE.parent / "python")]
 
-from jobqueue_conformance import data, redis_server
+from jobqueue_conformance.redis_servers import choice
+from jobqueue_conformance.spec import data
 from proof import gates, matrix, pace, page, panel, repository, session, weaken
 from proof.progress import Proof
 from proof.session import ROOT, Order, Session, SuiteTest
@@ -41,7 +42,7 @@ PARTS = ("gates", "matrix", "panels", "model")
 def main() -> int:
     """Run what the command line asks for, and exit with 0 where nothing is wrong."""
     options = _parser().parse_args()
-    proof = Proof(options, redis_server.program())
+    proof = Proof(options, choice.program())
     tests = _collected(proof)
     if options.acknowledge:
         repository.acknowledge({each for test in tests for each in test.requirements})
@@ -151,7 +152,7 @@ def _matrix_orders(proof: Proof, tests: list[SuiteTest], mutants: dict[str, Muta
     ]
     needed = [test for test in tests if whole or test.id in named]
     orders += _spread(proof, matrix.BASE, matrix.manifest("", matrix.BASE), needed)
-    return [replace(order, before=pace.hurry) for order in orders]
+    return [replace(order, before=pace.shorten_waits) for order in orders]
 
 
 def _panel_orders(
@@ -159,7 +160,7 @@ def _panel_orders(
 ) -> list[Order]:
     """The whole suite against each member of the panels."""
     return [
-        replace(order, before=pace.despair if member.panel == "null" else None)
+        replace(order, before=pace.barely_wait if member.panel == "null" else None)
         for label, member in members.items()
         if proof.chooses("panels", label)
         for order in _spread(proof, label, member.manifest(), [*filter(member.faces, tests)])

@@ -22,7 +22,8 @@ from pathlib import Path
 CONFORMANCE = Path(__file__).parent
 sys.path[:0] = [str(CONFORMANCE), str(CONFORMANCE.parent / "python")]
 
-from jobqueue_conformance import manifest, redis_server
+from jobqueue_conformance.redis_servers import choice
+from jobqueue_conformance.spec import manifest
 from proof import session
 from proof.session import ROOT, Ended, Order
 
@@ -89,7 +90,7 @@ def main() -> int:
     )
     options = parser.parse_args()
     implementation = manifest.read(options.impl)
-    redis = redis_server.program()
+    redis = choice.program()
     BUILD.mkdir(parents=True, exist_ok=True)
     orders = [
         Order(
@@ -108,7 +109,7 @@ def main() -> int:
     burners = [multiprocessing.Process(target=burn, daemon=True) for _ in range(options.load)]
     for burner in burners:
         burner.start()
-    count = Count(implementation.label, redis_server.describe(redis, "redis:8"))
+    count = Count(implementation.label, choice.describe(redis, "redis:8"))
     for order, said in session.run(orders, options.jobs):
         failures = count.add(order, said.ended, said.problem)
         print(

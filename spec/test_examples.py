@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jobqueue_conformance.redis_server import RedisServer, choose, open_server
+from jobqueue_conformance.redis_servers.base import RedisServer
+from jobqueue_conformance.redis_servers.choice import choose, open_server
 from jsonschema import Draft202012Validator
 from redis import ResponseError
 from redis.backoff import NoBackoff

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from jobqueue_conformance.manifest import MANIFEST, SHIPPED
+from jobqueue_conformance.spec.manifest import MANIFEST
+from jobqueue_conformance.spec.paths import IMPLEMENTATIONS, PACKAGE, SUITE
 
-PACKAGE = Path(__file__).parent
 HELP = f"""\
 jobqueue-conformance: is this implementation of the JobQueue protocol right?
 
@@ -43,7 +43,9 @@ def main() -> None:
         sys.exit(_new(arguments[1:]))
     given = any(each.startswith(("--impl", "--server", "--client")) for each in arguments)
     if {"-h", "--help"} & set(arguments) or (not given and not Path(MANIFEST).is_file()):
-        shipped = ", ".join(sorted(each.parent.name for each in SHIPPED.glob(f"*/{MANIFEST}")))
+        shipped = ", ".join(
+            sorted(each.parent.name for each in IMPLEMENTATIONS.glob(f"*/{MANIFEST}"))
+        )
         print(HELP.format(shipped=shipped), end="")
         sys.exit(0 if given or arguments else 2)
     if not given:
@@ -54,7 +56,7 @@ def main() -> None:
 def suite_arguments(arguments: list[str]) -> list[str]:
     """What pytest is told: the kit's configuration, and the suite where no test of it is named."""
     named = [str(PACKAGE / each) if _is_test(each) else each for each in arguments]
-    suite = [] if named != arguments else [str(PACKAGE / "tests")]
+    suite = [] if named != arguments else [str(SUITE)]
     cache = f"cache_dir={Path.cwd() / '.pytest_cache'}"
     return [
         f"--config-file={PACKAGE / 'pytest.ini'}",

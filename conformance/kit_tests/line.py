@@ -1,4 +1,4 @@
-"""A plain connection to Redis or to the tap, for tests that need to know what is in which packet."""
+"""A plain connection to Redis or to the proxy, for tests that need to know what is in which packet."""
 
 import socket
 

@@ -1,22 +1,22 @@
 """Boundaries: the places where a fault can hit a job, counted the same for every way to write a server."""
 
 import pytest
-from jobqueue_conformance import boundary, frames
-from jobqueue_conformance.boundary import Nth, NthOfHandshake
-from jobqueue_conformance.passage import COMMAND, MESSAGE, REPLY, Passage
+from jobqueue_conformance.proxy import boundary, resp
+from jobqueue_conformance.proxy.boundary import Nth, NthOfHandshake
+from jobqueue_conformance.proxy.events import COMMAND, MESSAGE, REPLY, Event
 
 JOB = '{"id":"job-7"}'
 RESULT = '{"id":"job-7","result":1}'
 
 
-def command(*parts: str, queued: bool = False, connection: int = 1) -> Passage:
+def command(*parts: str, queued: bool = False, connection: int = 1) -> Event:
     """A command that has arrived."""
-    return Passage(0.0, "server", connection, COMMAND, frames.command(*parts), queued=queued)
+    return Event(0.0, "server", connection, COMMAND, resp.command(*parts), queued=queued)
 
 
-def reply(frame: str, answers: Passage) -> Passage:
+def reply(frame: str, answers: Event) -> Event:
     """The reply to a command."""
-    return Passage(
+    return Event(
         0.0, "server", answers.connection, REPLY, frame.encode(), answers, queued=answers.queued
     )
 
@@ -26,7 +26,7 @@ def bulk(text: str) -> str:
     return f"${len(text)}\r\n{text}\r\n"
 
 
-def plain_server() -> list[Passage]:
+def plain_server() -> list[Event]:
     """A handshake, an empty claim, a claim, a publication, a removal, a ping."""
     exchanges = [
         (command("HELLO", "3"), "%0\r\n"),
@@ -39,7 +39,7 @@ def plain_server() -> list[Passage]:
     return [each for asked, said in exchanges for each in (asked, reply(said, asked))]
 
 
-def transaction_server() -> list[Passage]:
+def transaction_server() -> list[Event]:
     """A claim, and both other steps in a transaction."""
     claim = command("BLMOVE", "q", "l", "RIGHT", "LEFT", "2")
     publish = command("PUBLISH", "c", RESULT, queued=True)
@@ -60,7 +60,7 @@ def transaction_server() -> list[Passage]:
     ]
 
 
-def script_server() -> list[Passage]:
+def script_server() -> list[Event]:
     """A claim by a script, and both other steps in another."""
     claim = command("EVALSHA", "1f", "2", "q", "l")
     finish = command("EVALSHA", "2e", "1", "l", "c", RESULT, JOB)
@@ -68,25 +68,25 @@ def script_server() -> list[Passage]:
 
 
 @pytest.mark.parametrize(
-    "passages, boundaries",
+    "events, boundaries",
     [(plain_server(), 5), (transaction_server(), 3), (script_server(), 3)],
     ids=["plain", "transaction", "script"],
 )
-def test_boundaries_belong_to_the_job(passages: list[Passage], boundaries: int) -> None:
+def test_boundaries_belong_to_the_job(events: list[Event], boundaries: int) -> None:
     """Handshakes, pings, empty claims and queued commands are no boundaries."""
-    assert sum(boundary.is_boundary(each, b"job-7") for each in passages) == boundaries
+    assert sum(boundary.is_boundary(each, b"job-7") for each in events) == boundaries
 
 
 def test_the_nth_boundary_matches_once() -> None:
     """A number matches one boundary, and zero matches each."""
     second, each = Nth(2, "job-7"), Nth(0, "job-7")
 
-    assert [second(passage) for passage in script_server()] == [False, False, True, False]
-    assert [each(passage) for passage in script_server()] == [False, True, True, True]
+    assert [second(event) for event in script_server()] == [False, False, True, False]
+    assert [each(event) for event in script_server()] == [False, True, True, True]
 
 
 def test_a_handshake_ends_where_the_queue_is_named() -> None:
-    """A passage of a handshake is on a new connection, before it names the queue."""
+    """An event of a handshake is on a new connection, before it names the queue."""
     third = NthOfHandshake(3, "queue-1", after_connection=4)
     hello = command("HELLO", "3", connection=5)
     ping = command("PING", connection=5)
@@ -113,5 +113,5 @@ def test_a_boundary_says_where_it_is() -> None:
     assert boundary.label(answer) == (
         "the reply to EXEC of PUBLISH, LREM has arrived and isn't returned"
     )
-    message = Passage(0.0, "client", 1, MESSAGE, b">0\r\n")
+    message = Event(0.0, "client", 1, MESSAGE, b">0\r\n")
     assert boundary.label(message) == "a message has arrived and isn't returned"

@@ -9,10 +9,11 @@ import venv
 from pathlib import Path
 
 import pytest
-from jobqueue_conformance import data
+from jobqueue_conformance.spec import data
+from jobqueue_conformance.spec.paths import IMPLEMENTATIONS, PACKAGE
 
-ROOT = data.PACKAGE.parents[1]
-PYTHON = data.PACKAGE / "implementations" / "python"
+ROOT = PACKAGE.parents[1]
+PYTHON = IMPLEMENTATIONS / "python"
 
 
 def command(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -60,7 +61,7 @@ def test_the_smoke_test_says_what_is_wrong_with_a_skeleton(tmp_path: Path) -> No
         (["--help"], 0, "--report DIR"),
         (["new"], 2, "usage"),
         (["--impl=nowhere"], 4, "'nowhere' is no manifest"),
-        (["--impl=python", "--redis=nowhere"], 4, "no program that can be started"),
+        (["--impl=python", "--redis=nowhere"], 4, "not a program that can be started"),
     ],
 )
 def test_a_wrong_call_is_answered_by_one_sentence(

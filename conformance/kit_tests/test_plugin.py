@@ -5,9 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from jobqueue_conformance import data
+from jobqueue_conformance.spec.paths import PACKAGE
 
-ROOT = data.PACKAGE.parents[1]
+ROOT = PACKAGE.parents[1]
 BROKEN = """
 name = "broken"
 spec = "1.0"

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from jobqueue_conformance.bell import Bell
-from jobqueue_conformance.process import Exited, Process, SetupError
-from jobqueue_conformance.verdicts import Unsupported
+from jobqueue_conformance.programs.process import Exited, Process, SetupError
+from jobqueue_conformance.proxy.waiting import Notifier
+from jobqueue_conformance.spec.verdicts import Unsupported
 
 WITH_CHILD = """
 import subprocess, sys
@@ -20,9 +20,9 @@ child.wait()
 KIT = """
 import os, sys
 from pathlib import Path
-from jobqueue_conformance.bell import Bell
-from jobqueue_conformance.process import Process
-process = Process("p", [sys.executable, "-c", sys.argv[1]], Path(), {}, Bell(), Path(sys.argv[2]))
+from jobqueue_conformance.proxy.waiting import Notifier
+from jobqueue_conformance.programs.process import Process
+process = Process("p", [sys.executable, "-c", sys.argv[1]], Path(), {}, Notifier(), Path(sys.argv[2]))
 while not (line := process.stdout):
     pass
 print(process.popen.pid, line, flush=True)
@@ -30,10 +30,10 @@ os.kill(os.getpid(), 9)
 """
 
 
-def start(program: str, bell: Bell, folder: Path, **environment: str) -> Process:
+def start(program: str, notifier: Notifier, folder: Path, **environment: str) -> Process:
     """A Python program under test."""
     command = [sys.executable, "-I", "-S", "-c", program]
-    return Process("server", command, folder, environment, bell, folder)
+    return Process("server", command, folder, environment, notifier, folder)
 
 
 def exists(pid: int) -> bool:
@@ -47,23 +47,23 @@ def exists(pid: int) -> bool:
 
 
 def test_the_environment_is_what_the_suite_says(
-    bell: Bell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    notifier: Notifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing of the user's own settings reaches what is under test."""
     monkeypatch.setenv("JOBQUEUE_CONCURRENCY", "9")
     monkeypatch.setenv("REDIS_URL", "redis://elsewhere")
     show = "import os; print({k: v for k, v in os.environ.items() if k[:5] in ('JOBQU', 'REDIS')})"
 
-    process = start(show, bell, tmp_path, JOBQUEUE_QUEUE="q")
+    process = start(show, notifier, tmp_path, JOBQUEUE_QUEUE="q")
     process.wait_exit()
 
     assert process.stdout == "{'JOBQUEUE_QUEUE': 'q'}\n"
     process.end()
 
 
-def test_status_69_is_unsupported_with_its_reason(bell: Bell, tmp_path: Path) -> None:
+def test_status_69_is_unsupported_with_its_reason(notifier: Notifier, tmp_path: Path) -> None:
     """A program that can't run here isn't a failure, and gives its reason."""
-    process = start("import sys; print('no jq', file=sys.stderr); sys.exit(69)", bell, tmp_path)
+    process = start("import sys; print('no jq', file=sys.stderr); sys.exit(69)", notifier, tmp_path)
     process.wait_exit()
 
     with pytest.raises(Unsupported, match="the server can't run here: no jq"):
@@ -71,9 +71,9 @@ def test_status_69_is_unsupported_with_its_reason(bell: Bell, tmp_path: Path) ->
     process.end()
 
 
-def test_another_status_is_explained(bell: Bell, tmp_path: Path) -> None:
+def test_another_status_is_explained(notifier: Notifier, tmp_path: Path) -> None:
     """A program that exits at once is a set-up error that quotes its last words."""
-    process = start("raise KeyError('REDIS_URL')", bell, tmp_path)
+    process = start("raise KeyError('REDIS_URL')", notifier, tmp_path)
     process.wait_exit()
 
     with pytest.raises(SetupError, match=r"the server exited with 1; its stderr: KeyError"):
@@ -81,16 +81,18 @@ def test_another_status_is_explained(bell: Bell, tmp_path: Path) -> None:
     process.end()
 
 
-def test_a_command_that_is_none_is_explained(bell: Bell, tmp_path: Path) -> None:
+def test_a_command_that_is_none_is_explained(notifier: Notifier, tmp_path: Path) -> None:
     """A command that can't be started is a set-up error that names it."""
     with pytest.raises(SetupError, match=r"\['no-such-program'\] can't be started"):
-        Process("server", ["no-such-program"], tmp_path, {}, bell, tmp_path)
+        Process("server", ["no-such-program"], tmp_path, {}, notifier, tmp_path)
 
 
-def test_sigterm_goes_to_the_process_and_sigkill_to_its_group(bell: Bell, tmp_path: Path) -> None:
+def test_sigterm_goes_to_the_process_and_sigkill_to_its_group(
+    notifier: Notifier, tmp_path: Path
+) -> None:
     """SIGTERM ends the process that was started, and the kill ends what it left behind."""
-    process = start(WITH_CHILD, bell, tmp_path)
-    child = int(bell.wait(lambda: process.stdout, "the child"))
+    process = start(WITH_CHILD, notifier, tmp_path)
+    child = int(notifier.wait(lambda: process.stdout, "the child"))
 
     process.terminate()
     status = process.wait_exit()
@@ -100,17 +102,17 @@ def test_sigterm_goes_to_the_process_and_sigkill_to_its_group(bell: Bell, tmp_pa
     assert status == -signal.SIGTERM
     assert process.explain_exit().startswith("the server was ended by SIGTERM")
     assert survived
-    bell.wait(lambda: not exists(child), "the child to end")
+    notifier.wait(lambda: not exists(child), "the child to end")
     process.end()
 
 
-def test_a_signal_is_delivered_before_the_test_goes_on(bell: Bell, tmp_path: Path) -> None:
+def test_a_signal_is_delivered_before_the_test_goes_on(notifier: Notifier, tmp_path: Path) -> None:
     """Waiting for a signal's delivery returns when it no longer pends, also where the process lives on."""
     ignore = (
         "import signal, time; signal.signal(15, print); print('on', flush=True); time.sleep(60)"
     )
-    process = start(ignore, bell, tmp_path)
-    bell.wait(lambda: process.stdout, "the handler")
+    process = start(ignore, notifier, tmp_path)
+    notifier.wait(lambda: process.stdout, "the handler")
 
     process.terminate()
     process.wait_signal_delivered()
@@ -119,7 +121,7 @@ def test_a_signal_is_delivered_before_the_test_goes_on(bell: Bell, tmp_path: Pat
     process.end()
 
 
-def test_it_dies_with_the_kit(bell: Bell, tmp_path: Path) -> None:
+def test_it_dies_with_the_kit(notifier: Notifier, tmp_path: Path) -> None:
     """When the kit is killed, so are the processes that it started, and theirs."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     kit = subprocess.run(
@@ -132,7 +134,7 @@ def test_it_dies_with_the_kit(bell: Bell, tmp_path: Path) -> None:
     started, child = map(int, kit.stdout.split())
 
     assert kit.returncode == -signal.SIGKILL
-    bell.wait(lambda: not exists(started) and not exists(child), "both to end")
+    notifier.wait(lambda: not exists(started) and not exists(child), "both to end")
 
 
 def test_an_exit_that_nobody_asked_for_is_a_failure() -> None:

@@ -1,11 +1,11 @@
 """A real Redis: empty for each test, restarted with its data, and, where it is the user's own, left alone."""
 
 import pytest
-from jobqueue_conformance import redis_server as redis_servers
-from jobqueue_conformance.redis_foreign import ForeignRedis
-from jobqueue_conformance.redis_local import LocalRedis
-from jobqueue_conformance.redis_server import RedisUnavailable
-from jobqueue_conformance.verdicts import Unsupported
+from jobqueue_conformance.redis_servers import choice
+from jobqueue_conformance.redis_servers.base import RedisUnavailable
+from jobqueue_conformance.redis_servers.external import ExternalRedis
+from jobqueue_conformance.redis_servers.local import LocalRedis
+from jobqueue_conformance.spec.verdicts import Unsupported
 
 
 def test_a_test_begins_with_nothing(redis_server: LocalRedis) -> None:
@@ -42,7 +42,7 @@ def test_data_survive_a_kill_when_they_are_kept(redis_server: LocalRedis) -> Non
 def test_a_server_of_the_user_is_never_flushed(redis_server: LocalRedis) -> None:
     """Only keys of the test's queue are deleted there, whatever characters the queue has."""
     url = f"redis://127.0.0.1:{redis_server.port}/1"
-    foreign = ForeignRedis(url)
+    foreign = ExternalRedis(url)
     with foreign.connect() as user:
         user.mset({"jobs-[a]": 1, "jobs-[a]:dead": 1, "jobs-a": 1, "mine": 1})
 
@@ -50,7 +50,7 @@ def test_a_server_of_the_user_is_never_flushed(redis_server: LocalRedis) -> None
 
         assert sorted(user.keys()) == [b"jobs-a", b"mine"]
     with pytest.raises(RedisUnavailable, match="holds 2 keys"):
-        redis_servers.choose(url, "", print)
+        choice.choose(url, "", print)
     redis_server.empty("jobs")
 
 
@@ -59,7 +59,7 @@ def test_a_server_of_the_user_is_never_set_or_restarted(
     redis_server: LocalRedis, wanted: str
 ) -> None:
     """What would need that is unsupported there."""
-    foreign = ForeignRedis(f"redis://127.0.0.1:{redis_server.port}/2")
+    foreign = ExternalRedis(f"redis://127.0.0.1:{redis_server.port}/2")
 
     with pytest.raises(Unsupported, match="is the user's own"):
         getattr(foreign, wanted)()
@@ -67,10 +67,10 @@ def test_a_server_of_the_user_is_never_set_or_restarted(
 
 def test_a_server_that_cannot_be_had_is_one_sentence() -> None:
     """Neither a missing program nor an unreachable server is a traceback."""
-    with pytest.raises(RedisUnavailable, match="is no program"):
-        redis_servers.choose("/no/such/server", "", print)
+    with pytest.raises(RedisUnavailable, match="is not a program"):
+        choice.choose("/no/such/server", "", print)
     with pytest.raises(RedisUnavailable, match="can't be used"):
-        redis_servers.choose("redis://127.0.0.1:1/0", "", print)
+        choice.choose("redis://127.0.0.1:1/0", "", print)
 
 
 def test_the_embedded_server_says_what_it_is(redis_server: LocalRedis) -> None:
@@ -79,4 +79,4 @@ def test_the_embedded_server_says_what_it_is(redis_server: LocalRedis) -> None:
 
     assert name == "valkey"
     assert int(version.split(".")[0]) >= 7
-    assert redis_server.description in redis_servers.describe(redis_server.description, "")
+    assert redis_server.description in choice.describe(redis_server.description, "")

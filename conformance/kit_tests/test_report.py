@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jobqueue_conformance import data, report
-from jobqueue_conformance.manifest import Implementation, KnownFailure
-from jobqueue_conformance.subjects import Subjects
-from jobqueue_conformance.verdicts import Failure, Record, Unsupported, judge, stale
+from jobqueue_conformance.programs.subjects import Subjects
+from jobqueue_conformance.running import report
+from jobqueue_conformance.spec import data
+from jobqueue_conformance.spec.manifest import Implementation, KnownFailure
+from jobqueue_conformance.spec.verdicts import Failure, Record, Unsupported, judge, stale
 
 BEGAN = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
 ORDER = "server.claim.order"

@@ -1,29 +1,29 @@
-"""Transcripts: what passed the tap, as redis-cli would show it."""
+"""Transcripts: what passed the proxy, as redis-cli would show it."""
 
 import pytest
-from jobqueue_conformance import frames, transcript
-from jobqueue_conformance.passage import CLOSED, COMMAND, MESSAGE, NOTE, OPENED, REPLY, Passage
+from jobqueue_conformance.proxy import resp, transcript
+from jobqueue_conformance.proxy.events import CLOSED, COMMAND, MESSAGE, NOTE, OPENED, REPLY, Event
 
 
-def command(*parts: str) -> Passage:
+def command(*parts: str) -> Event:
     """A command that has arrived."""
-    return Passage(0.0, "server", 1, COMMAND, frames.command(*parts))
+    return Event(0.0, "server", 1, COMMAND, resp.command(*parts))
 
 
 def test_a_transcript_reads_like_redis_cli() -> None:
-    """Every passage is a line: when, who, on which connection, which way, what."""
+    """Every event is a line: when, who, on which connection, which way, what."""
     asked = command("LPUSH", "queue", '{"a": 1}', "it's\n")
-    passages = [
-        Passage(10.0, "server", 1, OPENED, b""),
-        Passage(10.001, "server", 1, COMMAND, asked.frame),
-        Passage(10.002, "server", 1, REPLY, b"*3\r\n:1\r\n$-1\r\n%1\r\n+a\r\n#t\r\n", asked),
-        Passage(10.003, "server", 1, REPLY, b"-OOM no\r\n", asked),
-        Passage(10.004, "client", 2, MESSAGE, b">2\r\n$7\r\nmessage\r\n*0\r\n"),
-        Passage(10.005, "client", 0, NOTE, b"stdin {}"),
-        Passage(10.006, "server", 1, CLOSED, b""),
+    events = [
+        Event(10.0, "server", 1, OPENED, b""),
+        Event(10.001, "server", 1, COMMAND, asked.frame),
+        Event(10.002, "server", 1, REPLY, b"*3\r\n:1\r\n$-1\r\n%1\r\n+a\r\n#t\r\n", asked),
+        Event(10.003, "server", 1, REPLY, b"-OOM no\r\n", asked),
+        Event(10.004, "client", 2, MESSAGE, b">2\r\n$7\r\nmessage\r\n*0\r\n"),
+        Event(10.005, "client", 0, NOTE, b"stdin {}"),
+        Event(10.006, "server", 1, CLOSED, b""),
     ]
 
-    assert [" ".join(line.split()) for line in transcript.lines(passages)] == [
+    assert [" ".join(line.split()) for line in transcript.lines(events)] == [
         "0.0 ms server#1 (opened)",
         '1.0 ms server#1 > LPUSH queue \'{"a": 1}\' "it\'s\\n"',
         "2.0 ms server#1 < [(integer) 1, (nil), {a: (true)}]",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
-    from jobqueue_conformance.data import Requirement
+    from jobqueue_conformance.spec.data import Requirement
 
     from proof.session import SuiteTest
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from jobqueue_conformance.data import Requirement
+    from jobqueue_conformance.spec.data import Requirement
 
     from proof.session import Ended, Session, SuiteTest
 

@@ -8,18 +8,18 @@ from __future__ import annotations
 import sys
 from functools import partial
 
-from jobqueue_conformance import peer, pytest_fixtures, server_sweep
-from jobqueue_conformance.tests import test_server_stories
+from jobqueue_conformance.peer import peer
+from jobqueue_conformance.running import fixtures
+from jobqueue_conformance.sweep import server
+from jobqueue_conformance.tests.server import test_server_stories
 
 # What the suite's modules call the times that a right program doesn't come near.
 BOUNDS = {"GUARD_MS", "AMPLE_MS", "AFTER_A_LOSS_S", "AGAIN_S", "SHRINKING_S"}
 
 
-def hurry(factor: float = 0.4) -> None:
+def shorten_waits(factor: float = 0.4) -> None:
     """Let hangs last less long: mutants hang, and their base has to pass in this time, too."""
-    vars(pytest_fixtures)["Pace"] = partial(
-        pytest_fixtures.Pace, deadline_s=pytest_fixtures.Pace().deadline_s * factor
-    )
+    vars(fixtures)["Pace"] = partial(fixtures.Pace, deadline_s=fixtures.Pace().deadline_s * factor)
     for name, module in list(sys.modules.items()):
         if name.startswith("jobqueue_conformance."):
             for bound in BOUNDS.intersection(vars(module)):
@@ -27,12 +27,12 @@ def hurry(factor: float = 0.4) -> None:
                 setattr(module, bound, type(whole)(whole * factor))
 
 
-def despair() -> None:
+def barely_wait() -> None:
     """Hardly wait at all, where nothing can come."""
-    hurry(0.1)
+    shorten_waits(0.1)
     for module, bound in (
         (peer, "MOMENT_S"),
-        (server_sweep, "LONGEST_BLOCK_S"),
+        (server, "LONGEST_BLOCK_S"),
         (test_server_stories, "LONGEST_LOOK_S"),
     ):
         vars(module)[bound] = 0.5

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from jobqueue_conformance import data
+from jobqueue_conformance.spec import data
+from jobqueue_conformance.spec.paths import SUITE
 
-from proof.session import ROOT, SUITE
+from proof.session import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

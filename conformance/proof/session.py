@@ -23,17 +23,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from jobqueue_conformance import data
-from jobqueue_conformance.bell import Hung
-from jobqueue_conformance.run import requirements_of
-from jobqueue_conformance.verdicts import Failure
+from jobqueue_conformance.proxy.waiting import Hung
+from jobqueue_conformance.running.session import requirements_of
+from jobqueue_conformance.spec import data
+from jobqueue_conformance.spec.paths import SUITE
+from jobqueue_conformance.spec.verdicts import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from multiprocessing.context import ForkProcess
 
 ROOT = Path(__file__).parents[2]
-SUITE = ROOT / "conformance" / "jobqueue_conformance" / "tests"
 PROGRAMS = ("server", "client")
 FORK = multiprocessing.get_context("fork")
 FIXTURE_LABELS = {"id", "why", "outcome", "requirements"}
@@ -187,6 +187,13 @@ def watch_fixtures() -> None:
     data.load = load_watched
 
 
+def located(test: str) -> str:
+    """Where pytest finds a test or a file of tests that mutants.toml names; no two files share a name."""
+    file, separator, name = test.partition("::")
+    [path] = SUITE.rglob(file)
+    return f"{path}{separator}{name}"
+
+
 def short(node_id: str) -> str:
     """A test's id without the folders, as mutants.toml writes it."""
     return node_id.rpartition("/")[2] if "[" not in node_id else _short_parametrized(node_id)
@@ -210,7 +217,7 @@ def collect(order: Order) -> Session:
 
 def play(session: Session, order: Order, *options: str) -> str | None:
     """One pytest session in this process; returns what kept it from running tests."""
-    arguments = [str(SUITE / test) for test in order.tests] or [str(SUITE)]
+    arguments = [located(test) for test in order.tests] or [str(SUITE)]
     arguments += [f"--impl={order.manifest}", f"--rootdir={ROOT}", f"-c={ROOT / 'pyproject.toml'}"]
     # Rewritten assertions would make each process compile the suite again.
     arguments += ["--assert=plain", "-p", "no:xdist", "-p", "no:cacheprovider"]

@@ -15,8 +15,9 @@ from fnmatch import fnmatchcase
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from proof import matrix, pace, panel
-from proof.session import SUITE, Order, SuiteTest
+from jobqueue_conformance.spec.paths import PACKAGE, SUITE
+
+from proof import imports, matrix, pace, panel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
 
     from proof.matrix import Mutant
     from proof.progress import Proof
+    from proof.session import Order, SuiteTest
 
-PACKAGE = SUITE.parent
 CALLS = {"require", "fail"}
 STEPS = (
     "hypothesis_stateful_rule",
@@ -52,7 +53,7 @@ class Assertion:
     @property
     def in_test(self) -> bool:
         """Whether it stands in a test itself."""
-        return self.path.parent == SUITE and self.function.startswith("test_")
+        return SUITE in self.path.parents and self.function.startswith("test_")
 
     def delete_and(self, wait: Callable[[], None]) -> None:
         """Delete it, and wait for programs in this way."""
@@ -99,14 +100,10 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
 
 def read() -> list[Assertion]:
     """Every assertion of the suite and of the kit's modules."""
-    return [
-        each for path in sorted(PACKAGE.rglob("*.py")) for each in _in_file(path, PACKAGE, SUITE)
-    ]
+    return [each for path in imports.modules(PACKAGE).values() for each in _in_file(path)]
 
 
-def _in_file(path: Path, *folders: Path) -> Iterator[Assertion]:
-    if path.parent not in folders:
-        return
+def _in_file(path: Path) -> Iterator[Assertion]:
     for body, prefix in _bodies(ast.parse(path.read_text("utf-8"))):
         for function in body:
             if isinstance(function, ast.FunctionDef):
@@ -131,9 +128,11 @@ def _ids(node: ast.AST) -> tuple[str, ...]:
 
 
 def standing_on(assertion: Assertion, tests: Sequence[SuiteTest]) -> tuple[str, ...]:
-    """The tests that may come to it, going by the names in their source."""
-    if assertion.path.parent != SUITE:
-        files = {path.name for path in SUITE.glob("*.py") if _mentions(path, assertion.path.stem)}
+    """The tests that may come to it, going by what they import, and in one file by the names in their source."""
+    if SUITE not in assertion.path.parents:
+        known = imports.modules(PACKAGE)
+        [module] = [name for name, path in known.items() if path == assertion.path]
+        files = {known[name].name for name in imports.leading_to(module, imports.read(PACKAGE))}
         return tuple(each.id for each in tests if each.file in files)
     text = assertion.path.read_text("utf-8")
     sources = {
@@ -152,10 +151,6 @@ def standing_on(assertion: Assertion, tests: Sequence[SuiteTest]) -> tuple[str, 
         for each in tests
         if each.file == assertion.path.name and _function(each.id) in names
     )
-
-
-def _mentions(path: Path, name: str) -> bool:
-    return name in path.read_text("utf-8")
 
 
 def _function(test: str) -> str:
@@ -217,7 +212,7 @@ def _ask_null_programs(
             if ids := standing_on(assertion, faced)[:MOST_TESTS]:
                 order = proof.order(member.label, member.manifest(), ids)
                 name = f"{member.label}-without-{assertion.path.stem}-{assertion.line}"
-                patience = partial(assertion.delete_and, pace.despair)
+                patience = partial(assertion.delete_and, pace.barely_wait)
                 orders.append(replace(order, name=name, before=patience))
                 asked[name] = label, member
     for order, said in proof.run("null programs", orders):
@@ -266,7 +261,7 @@ def _with(proof: Proof, assertion: Assertion, mutant: Mutant) -> Order:
     )
     test = re.sub(r"[^a-z0-9]+", "-", mutant.killed_by[0])
     name = f"with-{assertion.path.stem}-{assertion.line}-{mutant.label}-{test}"
-    return replace(order, name=name[:200], before=pace.hurry)
+    return replace(order, name=name[:200], before=pace.shorten_waits)
 
 
 def _without(proof: Proof, assertion: Assertion, mutant: Mutant) -> Order:
@@ -274,5 +269,5 @@ def _without(proof: Proof, assertion: Assertion, mutant: Mutant) -> Order:
     return replace(
         order,
         name=f"without-{order.name.removeprefix('with-')}",
-        before=partial(assertion.delete_and, pace.hurry),
+        before=partial(assertion.delete_and, pace.shorten_waits),
     )

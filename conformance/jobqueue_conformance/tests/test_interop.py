@@ -2,14 +2,14 @@
 
 import pytest
 
-from jobqueue_conformance.calls import GUARD_MS
-from jobqueue_conformance.passage import COMMAND
-from jobqueue_conformance.peer import Peer
-from jobqueue_conformance.pytest_fixtures import StartClient, StartServer
-from jobqueue_conformance.tap import Tap
-from jobqueue_conformance.vectors import vectors
-from jobqueue_conformance.verdicts import require
-from jobqueue_conformance.wire import equal
+from jobqueue_conformance.peer.calls import GUARD_MS
+from jobqueue_conformance.peer.peer import Peer
+from jobqueue_conformance.programs.starting import StartClient, StartServer
+from jobqueue_conformance.proxy.events import COMMAND
+from jobqueue_conformance.proxy.proxy import Proxy
+from jobqueue_conformance.spec.messages import equal
+from jobqueue_conformance.spec.vectors import vectors
+from jobqueue_conformance.spec.verdicts import require
 
 IN_FLIGHT = 200
 VALUES = {vector["id"]: vector["value"] for vector in vectors("values")}
@@ -72,14 +72,16 @@ def test_many_jobs_in_flight_have_their_own_results(
 
 
 @pytest.mark.requirement("server.recovery.first", "client.settle.result")
-def test_a_killed_server_costs_no_job(server: StartServer, client: StartClient, tap: Tap) -> None:
+def test_a_killed_server_costs_no_job(
+    server: StartServer, client: StartClient, proxy: Proxy
+) -> None:
     """Jobs whose server is killed before their answer have it after its next start."""
     started = server()
     driver = client()
 
     for life in range(3):
-        hold = tap.hold(
-            lambda passage: passage.kind == COMMAND and passage.carries("the victim"), "server"
+        hold = proxy.hold(
+            lambda event: event.kind == COMMAND and event.carries("the victim"), "server"
         )
         seq = driver.submit("echo", f"the victim {life}", timeout_ms=GUARD_MS)
         hold.wait()

@@ -5,14 +5,14 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from jobqueue_conformance import matches
-from jobqueue_conformance.keys import PROCESSOR, Keys
-from jobqueue_conformance.manifest import Implementation
-from jobqueue_conformance.peer import Peer
-from jobqueue_conformance.pytest_fixtures import StartClient, StartServer
-from jobqueue_conformance.tap import Tap
-from jobqueue_conformance.vectors import vectors
-from jobqueue_conformance.verdicts import Unsupported, require
+from jobqueue_conformance.peer.peer import Peer
+from jobqueue_conformance.programs.starting import StartClient, StartServer
+from jobqueue_conformance.proxy import matches
+from jobqueue_conformance.proxy.proxy import Proxy
+from jobqueue_conformance.spec.keys import PROCESSOR, Keys
+from jobqueue_conformance.spec.manifest import Implementation
+from jobqueue_conformance.spec.vectors import vectors
+from jobqueue_conformance.spec.verdicts import Unsupported, require
 
 ODD = {"case", "cluster", "space", "glob", "unicode", "backslash"}  # where careless names break
 NAMES = [
@@ -46,13 +46,13 @@ def test_a_servers_lists_are_named_after_queue_and_processor(
     server: StartServer,
     peer: Peer,
     redis: Redis,
-    tap: Tap,
+    proxy: Proxy,
     names: dict[str, Any],
     implementation: Implementation,
 ) -> None:
     """A claimed job lies on the list of the vector, and a dead message on its dead list."""
     dead, job = b"no JSON", peer.job("echo", "named")
-    hold = tap.hold(matches.command(job))
+    hold = proxy.hold(matches.command(job))
     peer.push_message(dead)
     peer.push_job(job)
     server(names.get("processor", PROCESSOR), in_process=names.get("configured", ""))

@@ -6,34 +6,40 @@ Where this fails, nothing else is run.
 import pytest
 import redis as redis_py
 
-from jobqueue_conformance import smoke, wire
-from jobqueue_conformance.bell import Bell
-from jobqueue_conformance.keys import Keys
-from jobqueue_conformance.peer import Peer
-from jobqueue_conformance.pytest_fixtures import StartClient, StartServer
-from jobqueue_conformance.tap import Tap
-from jobqueue_conformance.verdicts import require
+from jobqueue_conformance.peer import diagnosis
+from jobqueue_conformance.peer.peer import Peer
+from jobqueue_conformance.programs.starting import StartClient, StartServer
+from jobqueue_conformance.proxy.proxy import Proxy
+from jobqueue_conformance.proxy.waiting import Notifier
+from jobqueue_conformance.spec import messages
+from jobqueue_conformance.spec.keys import Keys
+from jobqueue_conformance.spec.verdicts import require
 
 HELLO = {"request": "hello"}
 
 
 @pytest.mark.requirement("server.run.handler")
 def test_a_server_answers_a_job(
-    server: StartServer, peer: Peer, keys: Keys, redis: redis_py.Redis, tap: Tap, bell: Bell
+    server: StartServer,
+    peer: Peer,
+    keys: Keys,
+    redis: redis_py.Redis,
+    proxy: Proxy,
+    notifier: Notifier,
 ) -> None:
     """The server answers one job, and the signals that are sent to it reach it."""
     process = server()
     job = peer.push("echo", HELLO)
 
-    result = smoke.first_result(peer, job, keys, redis)
+    result = diagnosis.first_result(peer, job, keys, redis)
 
     require(
-        wire.equal(result.get("result"), HELLO),
+        messages.equal(result.get("result"), HELLO),
         "server.run.handler",
         expected=f"the result {HELLO}",
         got=result,
     )
-    smoke.check_signals_arrive(process, tap, bell)
+    diagnosis.check_signals_arrive(process, proxy, notifier)
 
 
 @pytest.mark.requirement("client.settle.result", "client.settle.value")
@@ -42,13 +48,13 @@ def test_a_client_settles_a_job(client: StartClient, peer: Peer) -> None:
     driver = client()
     seq = driver.submit("echo", HELLO, timeout_ms=30_000)
 
-    peer.answer(smoke.first_job(peer), result=HELLO)
-    outcome = smoke.first_outcome(driver, seq)
+    peer.answer(diagnosis.first_job(peer), result=HELLO)
+    outcome = diagnosis.first_outcome(driver, seq)
 
     require(
-        wire.equal(outcome.value, HELLO),
+        messages.equal(outcome.value, HELLO),
         "client.settle.value",
         expected=f"the result {HELLO}",
         got=outcome,
     )
-    smoke.check_ends_with_input(driver)
+    diagnosis.check_ends_with_input(driver)

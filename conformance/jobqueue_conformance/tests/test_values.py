@@ -9,14 +9,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from jobqueue_conformance.calls import GUARD_MS
-from jobqueue_conformance.client_process import ClientProcess
-from jobqueue_conformance.examples import examples, run
-from jobqueue_conformance.peer import Peer
-from jobqueue_conformance.pytest_fixtures import StartClient, StartServer
-from jobqueue_conformance.vectors import vectors
-from jobqueue_conformance.verdicts import require
-from jobqueue_conformance.wire import equal
+from jobqueue_conformance.peer.calls import GUARD_MS
+from jobqueue_conformance.peer.peer import Peer
+from jobqueue_conformance.programs.client import ClientProcess
+from jobqueue_conformance.programs.starting import StartClient, StartServer
+from jobqueue_conformance.running.examples import examples, run
+from jobqueue_conformance.spec.messages import equal
+from jobqueue_conformance.spec.vectors import vectors
+from jobqueue_conformance.spec.verdicts import require
 
 VALUES = {vector["id"]: vector["value"] for vector in vectors("values")}
 IDS = {vector["id"]: vector["job_id"] for vector in vectors("ids")}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from jobqueue_conformance.data import Requirement
+from jobqueue_conformance.spec.data import Requirement
 
 from proof import gates
 from proof.session import SuiteTest

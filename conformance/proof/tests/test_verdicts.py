@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from jobqueue_conformance.data import Requirement
+from jobqueue_conformance.spec.data import Requirement
 
 from proof import matrix, page, panel
 from proof.matrix import Mutant

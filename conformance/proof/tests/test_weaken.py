@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from proof.weaken import Assertion
 
 SOURCE = """
-from jobqueue_conformance.verdicts import fail, require
+from jobqueue_conformance.spec.verdicts import fail, require
 
 
 def test_one():

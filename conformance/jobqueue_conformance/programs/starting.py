@@ -1,0 +1,34 @@
+"""How a test starts a program under test: what it can ask for, and what it gets."""
+
+from typing import Protocol
+
+from jobqueue_conformance.programs.client import ClientProcess
+from jobqueue_conformance.programs.server import ServerProcess
+from jobqueue_conformance.spec.keys import PROCESSOR
+
+BLOCK_MS = 1000  # a whole second, for servers whose Redis commands take no fractions
+
+
+class StartServer(Protocol):
+    """Starts a server and waits until it has named the queue."""
+
+    def __call__(
+        self,
+        processor: str = PROCESSOR,
+        *,
+        in_process: str | None = None,
+        concurrency: int = 1,
+        block_ms: int = BLOCK_MS,
+        channel_prefix: str = "",
+        user: str | None = None,
+        password: str = "",
+        wait: bool = True,
+    ) -> ServerProcess:
+        """`in_process` is the whole key, and "" leaves its name to the server; `wait=False` returns at once."""
+
+
+class StartClient(Protocol):
+    """Starts a client's driver."""
+
+    def __call__(self, *, user: str | None = None, password: str = "") -> ClientProcess:
+        """The driver is ready for `submit`."""

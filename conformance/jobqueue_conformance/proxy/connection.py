@@ -1,0 +1,294 @@
+"""One connection through the proxy: what is under test on one side, Redis on the other.
+
+It lets one command at a time go to Redis, so that everything behind it is still in the proxy's hands, and watches both
+sockets. It runs in the proxy's thread, and only there.
+"""
+
+import selectors
+import socket
+import struct
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Protocol
+
+from jobqueue_conformance.proxy import resp
+from jobqueue_conformance.proxy.events import COMMAND, MESSAGE, REPLY, Event
+
+CHUNK = 1 << 18
+RESET = struct.pack("ii", 1, 0)  # SO_LINGER: closing sends RST instead of FIN
+
+
+class Gate(Protocol):
+    """Who decides what may pass, and hears of everything."""
+
+    selector: selectors.BaseSelector
+
+    def passes(self, event: Event, connection: "Connection") -> bool:
+        """Record the event; false holds it."""
+
+    def answered(self, event: Event) -> None:
+        """The last reply to a command has been returned."""
+
+    def closed(self, connection: "Connection") -> None:
+        """Both sides are closed."""
+
+
+class Side:
+    """One of the two sockets: sends without blocking."""
+
+    def __init__(
+        self, sock: socket.socket, selector: selectors.BaseSelector, read: Callable[[], None]
+    ) -> None:
+        sock.settimeout(0)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.socket = sock
+        self.open = True
+        self._selector = selector
+        self._read = read
+        self._unsent = bytearray()
+        self._last = False
+        selector.register(sock, selectors.EVENT_READ, self.ready)
+
+    def ready(self, events: int) -> None:
+        """The selector's call: there is room to send, or something to read."""
+        if self.open and events & selectors.EVENT_WRITE:
+            self._flush()
+        if events & selectors.EVENT_READ and self.open:
+            self._read()
+
+    def receive(self) -> bytes:
+        """What has arrived; nothing when the other end has closed."""
+        try:
+            return self.socket.recv(CHUNK)
+        except OSError:
+            return b""
+
+    def drain(self) -> bytes:
+        """All that has arrived and wasn't read yet."""
+        rest = bytearray()
+        try:
+            while self.open and (received := self.socket.recv(CHUNK)):
+                rest += received
+        except OSError:
+            pass
+        return bytes(rest)
+
+    def send(self, frame: bytes) -> None:
+        """Send it now, or as soon as there is room."""
+        if self.open:
+            self._unsent += frame
+            self._flush()
+
+    def finish(self) -> None:
+        """Send FIN behind what is still to be sent; the other end's FIN will follow."""
+        self._last = True
+        if self.open:
+            self._flush()
+
+    def close(self, *, reset: bool = False) -> None:
+        """Close at once, with FIN or RST."""
+        if self.open:
+            self.open = False
+            self._selector.unregister(self.socket)
+            if reset:
+                self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+            self.socket.close()
+
+    def _flush(self) -> None:
+        try:
+            while self._unsent:
+                del self._unsent[: self.socket.send(self._unsent)]
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._unsent.clear()  # reading finds out that it is closed
+        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._unsent else 0)
+        if self._selector.get_key(self.socket).events != wanted:
+            self._selector.modify(self.socket, wanted, self.ready)
+        if self._last and not self._unsent:
+            with suppress(OSError):
+                self.socket.shutdown(socket.SHUT_WR)
+
+
+class Connection:
+    """The frames under way between the two sides, and what is held of them."""
+
+    def __init__(
+        self, gate: Gate, who: str, number: int, near: socket.socket, far: socket.socket
+    ) -> None:
+        """Join the side of what is under test, `near`, and that of Redis, `far`."""
+        self.who = who
+        self.number = number
+        self.local_port: int = far.getsockname()[1]
+        self.in_flight: Event | None = None
+        self.held_command: Event | None = None
+        self.held_reply: Event | None = None
+        self._gate = gate
+        self._near = Side(near, gate.selector, self._read_near)
+        self._far = Side(far, gate.selector, self._read_far)
+        self._commands = resp.Splitter(inline=True)
+        self._replies = resp.Splitter()
+        self._replies_left = 0
+        self._transaction: list[Event] | None = None
+        self._subscribed: set[tuple[bytes, bytes]] = set()
+        self._resp3 = False
+
+    # What the test decides, called in the proxy's thread.
+
+    def release(self) -> None:
+        """Let what is held pass."""
+        if not self._near.open:
+            self._end_far()
+            return
+        command, self.held_command = self.held_command, None
+        reply, self.held_reply = self.held_reply, None
+        if reply is not None:
+            self._return(reply)
+        if command is not None:
+            self._forward(command)
+        self._pump()
+
+    def drop(self, *, reset: bool, deliver: bool, half_open: bool = False) -> None:
+        """End the connection of what is under test.
+
+        Args:
+            reset: with RST, not FIN.
+            deliver: Redis still receives what is held or waits in the proxy, as bytes that were under way.
+            half_open: Redis doesn't notice: it goes on serving a connection that is dead.
+        """
+        self._commands.feed(self._near.drain())
+        self._near.close(reset=reset)
+        if not deliver:
+            self._commands.take()
+            self.held_command = None
+        if not half_open:
+            self._end_far()
+
+    def hang_up(self) -> None:
+        """Let Redis notice that the connection is dead."""
+        self._end_far()
+
+    @property
+    def dead(self) -> bool:
+        """Whether what is under test has lost or left it."""
+        return not self._near.open
+
+    @property
+    def waiting(self) -> bool:
+        """Whether bytes wait behind what is held or in flight."""
+        return len(self._commands) > 0
+
+    # What happens on the sockets.
+
+    def _read_near(self) -> None:
+        received = self._near.receive()
+        if received:
+            self._commands.feed(received)
+            self._pump()
+        else:
+            self._near.close()
+            if self.held_command is None and self.held_reply is None:
+                self._end_far()
+
+    def _read_far(self) -> None:
+        received = self._far.receive()
+        if received:
+            self._replies.feed(received)
+            self._pump()
+        else:
+            self._far.close()
+            self._near.close()
+            self.in_flight = self.held_command = self.held_reply = None
+            self._gate.closed(self)
+
+    def _end_far(self) -> None:
+        """What was under way still reaches Redis; then it sees FIN, and answers with its own."""
+        command, self.held_command = self.held_command, None
+        self.held_reply = None
+        if command is not None:
+            self._far.send(command.frame)
+        self._far.send(self._commands.take())
+        self._far.finish()
+
+    def _pump(self) -> None:
+        while self._down() or self._up():
+            pass
+        if not self._near.open and self.in_flight is None and self._far.open:
+            self._end_far()
+
+    def _up(self) -> bool:
+        """Take up the next command, where none is under way."""
+        if self.in_flight is not None or self.held_command is not None:
+            return False
+        frame = self._commands.next()
+        if frame is None:
+            return False
+        event = Event(0.0, self.who, self.number, COMMAND, frame)
+        name = event.arguments[0] if event.arguments else b""
+        if self._transaction is not None:
+            if name == b"EXEC":
+                event.transaction = tuple(self._transaction)
+            event.queued = name not in {b"EXEC", b"DISCARD", b"RESET"}
+        if self._gate.passes(event, self):
+            self._forward(event)
+        else:
+            self.held_command = event
+        return True
+
+    def _forward(self, event: Event) -> None:
+        self.in_flight = event
+        self._replies_left = resp.replies_to(event.arguments, len(self._subscribed))
+        self._far.send(event.frame)
+
+    def _down(self) -> bool:
+        """Take up the next reply or message, where none is held."""
+        if self.held_reply is not None:
+            return False
+        frame = self._replies.next()
+        if frame is None:
+            return False
+        command = None if self._is_message(frame) else self.in_flight
+        kind = MESSAGE if command is None else REPLY
+        queued = command is not None and command.queued
+        event = Event(0.0, self.who, self.number, kind, frame, answers=command, queued=queued)
+        if self._gate.passes(event, self):
+            self._return(event)
+        else:
+            self.held_reply = event
+        return True
+
+    def _return(self, event: Event) -> None:
+        self._near.send(event.frame)
+        command = event.answers
+        if command is None:
+            return
+        self._learn(command, event.frame)
+        self._replies_left -= 1
+        if self._replies_left <= 0 or event.frame[:1] == b"-":
+            self.in_flight = None
+            self._gate.answered(command)
+
+    def _is_message(self, frame: bytes) -> bool:
+        pushed = frame[:1] == b">" or (bool(self._subscribed) and not self._resp3)
+        return pushed and resp.first_word(frame) in resp.MESSAGES
+
+    def _learn(self, command: Event, reply: bytes) -> None:
+        """Remember what decides how later frames are read."""
+        name, *rest = command.arguments or (b"",)
+        if name == b"MULTI" and reply == b"+OK\r\n":
+            self._transaction = []
+        elif name in {b"EXEC", b"DISCARD", b"RESET"}:
+            self._transaction = None
+        elif self._transaction is not None and reply == b"+QUEUED\r\n":
+            self._transaction.append(command)
+        elif name.endswith(b"SUBSCRIBE") and reply[:1] in b"*>":
+            said = resp.value(reply)
+            if isinstance(said, list):
+                what, channel, _ = said
+                family, on = what.removesuffix(b"subscribe").removesuffix(b"un"), b"un" not in what
+                (self._subscribed.add if on else self._subscribed.discard)((family, channel))
+        elif name == b"HELLO" and rest and reply[:1] != b"-":
+            self._resp3 = rest[0] == b"3"
+        if name == b"RESET":
+            self._subscribed.clear()
+            self._resp3 = False

@@ -1,0 +1,294 @@
+"""The proxy between what is under test and Redis: it records all events, holds some, and ends connections.
+
+It has one endpoint, a port that never changes, for each name under test, and one thread. The test's thread asks it to
+hold an event or to drop a connection, and waits on its notifier; what goes wrong inside fails the test.
+"""
+
+import selectors
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Literal, ParamSpec
+
+from jobqueue_conformance.proxy.connection import Connection
+from jobqueue_conformance.proxy.events import CLOSED, NOTE, OPENED, Event
+from jobqueue_conformance.proxy.waiting import Notifier
+
+Given = ParamSpec("Given")
+How = Literal["fin", "rst"]
+Matches = Callable[[Event], bool]
+
+
+class Endpoint:
+    """The address at which one name under test finds Redis, and what came through it in this life."""
+
+    def __init__(self, who: str, queue: bytes) -> None:
+        self.who = who
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self.listener.settimeout(0)
+        self.port: int = self.listener.getsockname()[1]
+        self.queue = queue
+        self.open = False
+        self.begin()
+
+    @property
+    def inactivity(self) -> str:
+        """One sentence on a program that runs, and does nothing that it was started for."""
+        if not self.connected:
+            return f"the {self.who} never connected to Redis: it has to use REDIS_URL"
+        queue = self.queue.decode()
+        return f"the {self.who} never named the queue, {queue}: it has to use JOBQUEUE_QUEUE"
+
+    def begin(self) -> None:
+        """A new life of what is under test."""
+        self.connected = False
+        self.named_queue = False
+        self.exchanges = 0
+
+
+class Hold:
+    """Stops the first event that matches, until the test has decided what becomes of it."""
+
+    def __init__(self, proxy: "Proxy", matches: Matches, who: str | None) -> None:
+        self.matches = matches
+        self.who = who
+        self.event: Event | None = None
+        self.connection: Connection | None = None
+        self._proxy = proxy
+
+    def wait(self, what: str = "the event to be held") -> Event:
+        """Wait until it is there."""
+        return self._proxy.notifier.wait(lambda: self.event, what)
+
+    def release(self) -> None:
+        """Let it pass; where it hasn't come yet, let it pass when it comes."""
+        self._proxy.run(self._release)
+
+    def drop(self, how: How = "fin", *, deliver: bool = False, half_open: bool = False) -> None:
+        """End its connection, and wait until Redis knows; see `Connection.drop`."""
+        connection = self.connection
+        assert connection is not None, "nothing is held"
+        self._proxy.forget(self)
+        self._proxy.run(connection.drop, reset=how == "rst", deliver=deliver, half_open=half_open)
+        if not half_open:
+            self._proxy.wait_closed(connection)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether what is under test has sent more behind what is held."""
+        return self.connection is not None and self.connection.waiting
+
+    def _release(self) -> None:
+        self._proxy.holds = [hold for hold in self._proxy.holds if hold is not self]
+        if self.connection is not None:
+            self.connection.release()
+
+
+class Proxy:
+    """All endpoints, all connections, and everything that passed."""
+
+    def __init__(self, notifier: Notifier, redis_address: Callable[[], tuple[str, int]]) -> None:
+        """Serve at once; `redis_address` is asked anew for each connection."""
+        self.notifier = notifier
+        self.events: list[Event] = []
+        self.endpoints: dict[str, Endpoint] = {}
+        self.connections: list[Connection] = []
+        self.holds: list[Hold] = []
+        self.selector: selectors.BaseSelector = selectors.DefaultSelector()
+        self._redis_address = redis_address
+        self.opened = 0
+        self._orders: deque[Callable[[], None]] = deque()
+        self._wake_near, self._wake_far = socket.socketpair()
+        self._wake_near.settimeout(0)
+        self.selector.register(self._wake_near, selectors.EVENT_READ, self._obey)
+        self._running = True
+        self._thread = threading.Thread(target=self._serve, name="proxy", daemon=True)
+        self._thread.start()
+
+    # For the test's thread.
+
+    def endpoint(self, who: str, queue: str) -> Endpoint:
+        """The endpoint of this name, made where there is none yet."""
+        if who not in self.endpoints:
+            endpoint = self.endpoints[who] = Endpoint(who, queue.encode())
+            self.run(self._listen, endpoint)
+        return self.endpoints[who]
+
+    def hold(self, matches: Matches, who: str | None = None) -> Hold:
+        """Stop the first event from now on that matches, of this name or of any."""
+        hold = Hold(self, matches, who)
+        self.run(self.holds.append, hold)
+        return hold
+
+    def forget(self, hold: Hold) -> None:
+        """Stop nothing for it any more."""
+        self.run(lambda: self.holds.remove(hold) if hold in self.holds else None)
+
+    def drop(self, who: str | None = None, how: How = "fin", *, half_open: bool = False) -> None:
+        """End all connections, of this name or of any, and wait until Redis knows."""
+        ended = [each for each in self.connections if who in {None, each.who}]
+        for connection in ended:
+            self.run(connection.drop, reset=how == "rst", deliver=False, half_open=half_open)
+        if not half_open:
+            for connection in ended:
+                self.wait_closed(connection)
+
+    def hang_up(self, who: str | None = None) -> None:
+        """Let Redis notice which connections are dead."""
+        ended = [each for each in self.connections if who in {None, each.who} and each.dead]
+        for connection in ended:
+            self.run(connection.hang_up)
+            self.wait_closed(connection)
+
+    def stop_accepting(self, who: str | None = None) -> None:
+        """Let nobody in: who connects waits until the endpoint is open."""
+        for endpoint in self._endpoints(who):
+            if endpoint.open:
+                endpoint.open = False
+                self.run(self.selector.unregister, endpoint.listener)
+
+    def accept_again(self, who: str | None = None) -> None:
+        """Let everybody in again."""
+        for endpoint in self._endpoints(who):
+            if not endpoint.open:
+                self.run(self._listen, endpoint)
+
+    def wait_closed(self, connection: Connection) -> None:
+        """Wait until both ends of the connection are closed."""
+        self.notifier.wait(
+            lambda: connection not in self.connections, "Redis to close a connection"
+        )
+
+    def wait_all_closed(self, who: str) -> None:
+        """Wait until no connection of this name is left, on either side."""
+        self.notifier.wait(
+            lambda: not self.connected(who),
+            f"Redis to close every connection of the {who}",
+        )
+
+    def in_flight(self, who: str) -> list[Event]:
+        """The commands of this name that Redis hasn't answered, or whose reply is held."""
+        found = [each.in_flight for each in self.connections if each.who == who and not each.dead]
+        return [each for each in found if each is not None]
+
+    def connected(self, who: str) -> bool:
+        """Whether this name has a connection."""
+        return any(each.who == who for each in self.connections)
+
+    def has_half_open_claim(self, who: str) -> bool:
+        """Whether Redis has yet to answer a connection that is dead."""
+        return any(each.who == who and each.dead and each.in_flight for each in self.connections)
+
+    def under_way(self, text: str) -> bool:
+        """Whether something that carries this text is between what is under test and Redis."""
+        return any(
+            event is not None and event.carries(text)
+            for each in list(self.connections)
+            for event in (each.in_flight, each.held_command, each.held_reply)
+        )
+
+    def note(self, who: str, text: str) -> None:
+        """Write something into the transcript that didn't pass the proxy."""
+        self.events.append(Event(time.monotonic(), who, 0, NOTE, text.encode()))
+
+    def run(
+        self, order: Callable[Given, object], *args: Given.args, **keywords: Given.kwargs
+    ) -> None:
+        """Have the proxy's thread do something, and wait until it has."""
+        self.notifier.check()
+        done = threading.Event()
+
+        def obey() -> None:
+            try:
+                order(*args, **keywords)
+            finally:
+                done.set()
+
+        self._orders.append(obey)
+        self._wake_far.send(b"!")
+        done.wait(self.notifier.deadline_s)
+        self.notifier.check()
+
+    def close(self) -> None:
+        """End everything; Redis loses all connections."""
+        self._running = False
+        with suppress(OSError):  # the thread may have ended already
+            self._wake_far.send(b"!")
+        self._thread.join(self.notifier.deadline_s)
+        self._wake_far.close()
+
+    # For the connections, in the proxy's thread.
+
+    def passes(self, event: Event, connection: Connection) -> bool:
+        """Record the event; false holds it."""
+        event.at_s = time.monotonic()
+        self.events.append(event)
+        endpoint = self.endpoints[event.who]
+        endpoint.named_queue = endpoint.named_queue or endpoint.queue in event.frame
+        held = False
+        for hold in self.holds:
+            if hold.event is None and hold.who in {None, event.who} and hold.matches(event):
+                hold.connection = connection
+                hold.event = event
+                held = True
+        self.notifier.notify()
+        return not held
+
+    def answered(self, event: Event) -> None:
+        """Count the exchange, where it was about the queue."""
+        endpoint = self.endpoints[event.who]
+        if event.carries(endpoint.queue):
+            endpoint.exchanges += 1
+
+    def closed(self, connection: Connection) -> None:
+        """Forget a connection whose sides are both closed."""
+        self.connections = [each for each in self.connections if each is not connection]
+        self._record(CLOSED, connection.who, connection.number)
+
+    # The thread.
+
+    def _serve(self) -> None:
+        try:
+            while self._running:
+                for key, events in self.selector.select():
+                    key.data(events)
+        except BaseException as error:
+            self.notifier.fail_with(error)
+        finally:
+            for key in list(self.selector.get_map().values()):
+                key.fileobj.close()  # type: ignore[union-attr]
+            self.selector.close()
+
+    def _obey(self, _events: int) -> None:
+        self._wake_near.recv(4096)
+        while self._orders:
+            self._orders.popleft()()
+
+    def _listen(self, endpoint: Endpoint) -> None:
+        endpoint.open = True
+        self.selector.register(
+            endpoint.listener, selectors.EVENT_READ, lambda _events: self._accept(endpoint)
+        )
+
+    def _accept(self, endpoint: Endpoint) -> None:
+        near, _ = endpoint.listener.accept()
+        try:
+            far = socket.create_connection(self._redis_address(), timeout=5)
+        except OSError:
+            near.close()  # Redis is away: what is under test sees a lost connection
+            return
+        self.opened += 1
+        endpoint.connected = True
+        connection = Connection(self, endpoint.who, self.opened, near, far)
+        self.connections = [*self.connections, connection]
+        self._record(OPENED, endpoint.who, self.opened)
+
+    def _record(self, kind: str, who: str, number: int) -> None:
+        self.events.append(Event(time.monotonic(), who, number, kind, b""))
+        self.notifier.notify()
+
+    def _endpoints(self, who: str | None) -> list[Endpoint]:
+        return [endpoint for endpoint in self.endpoints.values() if who in {None, endpoint.who}]

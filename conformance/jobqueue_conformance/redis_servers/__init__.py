@@ -1,0 +1,1 @@
+"""The real Redis, from wherever it comes."""

@@ -1,0 +1,276 @@
+"""What a test can ask for; registered by the plugin when something is under test.
+
+The real Redis lives as long as the process that runs the tests; everything else is made for one test.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import redis as redis_py
+
+from jobqueue_conformance.peer.observer import Observer
+from jobqueue_conformance.peer.peer import Peer
+from jobqueue_conformance.programs.client import ClientProcess
+from jobqueue_conformance.programs.process import Process, SetupError
+from jobqueue_conformance.programs.server import ServerProcess
+from jobqueue_conformance.programs.starting import BLOCK_MS, StartClient, StartServer
+from jobqueue_conformance.programs.subjects import REDIS_VERSION, SUBJECTS
+from jobqueue_conformance.proxy.proxy import Proxy
+from jobqueue_conformance.proxy.waiting import Notifier
+from jobqueue_conformance.redis_servers import choice
+from jobqueue_conformance.redis_servers.base import RedisServer
+from jobqueue_conformance.spec.keys import PROCESSOR, Keys
+from jobqueue_conformance.spec.manifest import Implementation
+from jobqueue_conformance.spec.verdicts import Unsupported
+from jobqueue_conformance.sweep.client import ClientSweep
+from jobqueue_conformance.sweep.server import ServerSweep
+from jobqueue_conformance.sweep.server_faults import ServerFaults
+
+
+@dataclass
+class Pace:
+    """How long this machine takes for a start decides how long a hang may last."""
+
+    deadline_s: float = 10.0
+    processes: list[Process] = field(default_factory=list)
+
+
+@pytest.fixture(scope="session")
+def pace() -> Pace:
+    """What is learned from test to test."""
+    return Pace()
+
+
+@pytest.fixture(scope="session")
+def redis_server(pytestconfig: pytest.Config) -> Iterator[RedisServer]:
+    """The real Redis of this process."""
+    server = choice.open_server(
+        pytestconfig.getoption("redis"), pytestconfig.getoption("redis_image")
+    )
+    pytestconfig.stash[REDIS_VERSION] = server.version
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def implementation(request: pytest.FixtureRequest) -> Implementation:
+    """The implementation whose class this test is about."""
+    subjects = request.config.stash[SUBJECTS]
+    return subjects.of_class("client" if "client" in request.fixturenames else "server")
+
+
+@pytest.fixture
+def keys(request: pytest.FixtureRequest) -> Keys:
+    """Names that no other test uses."""
+    return Keys.fresh(request.config.stash[SUBJECTS].hard_coded)
+
+
+@pytest.fixture
+def notifier(pace: Pace) -> Iterator[Notifier]:
+    """What every part of the kit notifies."""
+    notifier = Notifier()
+    notifier.deadline_s = pace.deadline_s
+    yield notifier
+    pace.deadline_s = max(pace.deadline_s, notifier.deadline_s)
+    notifier.check()
+
+
+@pytest.fixture
+def emptied(redis_server: RedisServer, keys: Keys) -> Iterator[RedisServer]:
+    """The real Redis, with nothing in it."""
+    redis_server.empty(keys.queue)
+    yield redis_server
+    if not redis_server.private:
+        redis_server.empty(keys.queue)
+
+
+@pytest.fixture
+def redis(emptied: RedisServer) -> Iterator[redis_py.Redis]:
+    """A client straight to the real Redis, whose database is empty."""
+    with emptied.connect() as connected:
+        yield connected
+
+
+@pytest.fixture
+def proxy(notifier: Notifier, emptied: RedisServer) -> Iterator[Proxy]:
+    """The proxy in front of the real Redis."""
+    proxy = Proxy(notifier, lambda: (emptied.host, emptied.port))
+    yield proxy
+    proxy.close()
+
+
+@pytest.fixture
+def observer(notifier: Notifier, emptied: RedisServer) -> Iterator[Observer]:
+    """Hears everything that is published."""
+    observer = Observer(emptied, notifier)
+    yield observer
+    observer.close()
+
+
+@pytest.fixture
+def peer(
+    redis: redis_py.Redis, keys: Keys, observer: Observer, notifier: Notifier, proxy: Proxy
+) -> Peer:
+    """The suite's own other side."""
+    return Peer(redis, keys, observer, notifier, proxy)
+
+
+@pytest.fixture
+def server(
+    request: pytest.FixtureRequest,
+    peer: Peer,
+    keys: Keys,
+    redis_server: RedisServer,
+    redis: redis_py.Redis,
+    proxy: Proxy,
+    notifier: Notifier,
+    tmp_path: Path,
+) -> Iterator[StartServer]:
+    """Starts servers under test."""
+    under_test = request.config.stash[SUBJECTS].of_class("server")
+    assert under_test.server is not None
+
+    def start(
+        processor: str = PROCESSOR,
+        *,
+        in_process: str | None = None,
+        concurrency: int = 1,
+        block_ms: int = BLOCK_MS,
+        channel_prefix: str = "",
+        user: str | None = None,
+        password: str = "",
+        wait: bool = True,
+    ) -> ServerProcess:
+        endpoint = proxy.endpoint("server" if processor == PROCESSOR else processor, keys.queue)
+        environment = {
+            "REDIS_URL": _url(redis_server, endpoint.port, user, password),
+            "JOBQUEUE_QUEUE": keys.queue,
+            "JOBQUEUE_PROCESSOR": processor,
+            "JOBQUEUE_BLOCK_MS": str(block_ms),
+        }
+        whole_key = keys.in_process(processor) if in_process is None else in_process
+        if whole_key:
+            environment["JOBQUEUE_IN_PROCESS"] = whole_key
+        if "concurrency" in under_test.features:
+            environment["JOBQUEUE_CONCURRENCY"] = str(concurrency)
+        if "channel-prefix" in under_test.features:
+            environment["JOBQUEUE_CHANNEL_PREFIX"] = channel_prefix
+        started = ServerProcess(
+            under_test.server or (),
+            under_test.folder,
+            environment,
+            notifier=notifier,
+            output=tmp_path,
+            proxy=proxy,
+            endpoint=endpoint,
+            redis=redis,
+            keys=keys,
+            processor=processor,
+            in_process=whole_key or keys.in_process(processor),
+        )
+        peer.servers = [each for each in peer.servers if each.endpoint is not endpoint] + [started]
+        processes.append(started)
+        try:
+            if wait:
+                started.wait_ready()
+        except SetupError as error:
+            if whole_key:
+                raise
+            raise Unsupported("the server takes its list's name only as a whole") from error
+        return started
+
+    processes: list[Process] = []
+    yield start
+    for process in processes:
+        process.end()
+
+
+@pytest.fixture
+def client(
+    request: pytest.FixtureRequest,
+    peer: Peer,
+    keys: Keys,
+    redis_server: RedisServer,
+    proxy: Proxy,
+    notifier: Notifier,
+    tmp_path: Path,
+) -> Iterator[StartClient]:
+    """Starts the drivers of clients under test."""
+    under_test = request.config.stash[SUBJECTS].of_class("client")
+
+    def start(*, user: str | None = None, password: str = "") -> ClientProcess:
+        endpoint = proxy.endpoint(
+            "client" if not processes else f"client-{len(processes) + 1}", keys.queue
+        )
+        started = ClientProcess(
+            under_test.client or (),
+            under_test.folder,
+            {
+                "REDIS_URL": _url(redis_server, endpoint.port, user, password),
+                "JOBQUEUE_QUEUE": keys.queue,
+            },
+            notifier=notifier,
+            output=tmp_path,
+            proxy=proxy,
+            endpoint=endpoint,
+        )
+        peer.clients.append(started)
+        processes.append(started)
+        return started
+
+    processes: list[Process] = []
+    yield start
+    for process in processes:
+        process.end()
+
+
+@pytest.fixture
+def server_sweep(
+    request: pytest.FixtureRequest,
+    server: StartServer,
+    peer: Peer,
+    proxy: Proxy,
+    redis: redis_py.Redis,
+    keys: Keys,
+) -> ServerSweep:
+    """The fault sweep of a server."""
+    features = request.config.stash[SUBJECTS].of_class("server").features
+    only = request.config.getoption("boundary")
+    return ServerSweep(server, peer, proxy, redis, keys, features, only)
+
+
+@pytest.fixture
+def server_faults(
+    server_sweep: ServerSweep,
+    redis_server: RedisServer,
+    redis: redis_py.Redis,
+    keys: Keys,
+    notifier: Notifier,
+) -> ServerFaults:
+    """The faults of the sweep."""
+    return ServerFaults(server_sweep, redis_server, redis, keys, notifier)
+
+
+@pytest.fixture
+def client_sweep(
+    request: pytest.FixtureRequest,
+    client: StartClient,
+    peer: Peer,
+    proxy: Proxy,
+    redis: redis_py.Redis,
+    redis_server: RedisServer,
+    keys: Keys,
+    notifier: Notifier,
+) -> ClientSweep:
+    """The fault sweep of a client."""
+    only = request.config.getoption("boundary")
+    return ClientSweep(client, peer, proxy, redis, redis_server, keys, notifier, only)
+
+
+def _url(server: RedisServer, port: int, user: str | None, password: str) -> str:
+    if user is None and server.password is not None:
+        user, password = server.username or "default", server.password
+    login = f"{user}:{password}@" if user is not None else ""
+    return f"redis://{login}127.0.0.1:{port}/{server.database}"

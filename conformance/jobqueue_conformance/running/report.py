@@ -1,0 +1,171 @@
+"""What a run found, in the forms in which people and programs read it.
+
+`summarise` is pure: the records of the tests become one verdict for each requirement of the spec, in the form of
+`schemas/report.schema.json`. The rest writes that down: JSON, Markdown, a badge, a table in the terminal.
+"""
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from jobqueue_conformance.programs.subjects import Subjects
+from jobqueue_conformance.spec import data
+from jobqueue_conformance.spec.verdicts import Record
+
+# The first of these that one of its tests got is the verdict of a requirement.
+VERDICTS = (
+    "set-up-error",
+    "fail",
+    "stale-known-failure",
+    "known-failure",
+    "unsupported",
+    "warning",
+    "pass",
+    "not-applicable",
+    "untested",
+)
+RED = {"set-up-error", "fail", "stale-known-failure"}
+
+
+def summarise(
+    records: Iterable[Record],
+    subjects: Subjects,
+    *,
+    redis: str,
+    origin: str,
+    kit: str,
+    began: datetime,
+    now: datetime,
+) -> dict[str, Any]:
+    """The report of one run.
+
+    Args:
+        records: what each test said.
+        subjects: what was under test.
+        redis: the name and the version of the server that the tests ran on.
+        origin: where that server came from.
+        kit: the version of the kit.
+        began: when the run started, in UTC.
+        now: when it ended.
+    """
+    tests: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        for each in record.requirements:
+            tests[each].append(record)
+    requirements = [
+        _requirement(requirement, tests[requirement.id], subjects)
+        for requirement in data.requirements().values()
+    ]
+    server, _, version = (redis or "redis").partition(" ")
+    counts = Counter(each["verdict"] for each in requirements)
+    names = [each.name for each in subjects.implementations]
+    versions = [each.version for each in subjects.implementations if each.version]
+    return {
+        "spec": data.SPEC,
+        "kit": kit,
+        "date": began.astimezone(UTC).isoformat(timespec="seconds"),
+        "duration_ms": round((now - began).total_seconds() * 1000),
+        "implementation": {
+            "name": " and ".join(names),
+            "version": " and ".join(versions) or None,
+            "server": subjects.server.name if subjects.server else None,
+            "client": subjects.client.name if subjects.client else None,
+        },
+        "redis": {"server": server, "version": version or "unknown", "origin": origin},
+        "totals": {verdict: counts[verdict] for verdict in VERDICTS},
+        "requirements": requirements,
+    }
+
+
+def _requirement(
+    requirement: data.Requirement, records: list[Record], subjects: Subjects
+) -> dict[str, Any]:
+    said: dict[str, Any] = {
+        "id": requirement.id,
+        "keyword": requirement.keyword,
+        "class": requirement.conformance_class,
+        "feature": requirement.feature,
+        "text": requirement.text,
+        "verdict": min((each.verdict for each in records), key=VERDICTS.index, default="untested"),
+        "tests": [_test(each) for each in records],
+    }
+    if not subjects.apply([requirement.id]):
+        said["verdict"] = "not-applicable"
+    elif requirement.untested and not records:
+        said["reason"] = requirement.untested
+    return said
+
+
+def _test(record: Record) -> dict[str, Any]:
+    said: dict[str, Any] = {
+        "id": record.test,
+        "verdict": record.verdict,
+        "duration_ms": round(record.duration_s * 1000, 1),
+    }
+    if record.reason:
+        said["message"] = record.reason
+    if record.replay:
+        said["replay"] = record.replay
+    return said
+
+
+def write(folder: Path, report: Mapping[str, Any]) -> None:
+    """Write report.json, summary.md and badge.json; pytest itself writes junit.xml beside them."""
+    data.validator("report").validate(report)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "report.json").write_text(
+        json.dumps(report, indent=2, ensure_ascii=False) + "\n", "utf-8"
+    )
+    (folder / "badge.json").write_text(json.dumps(badge(report)) + "\n", "utf-8")
+    (folder / "summary.md").write_text(markdown(report), "utf-8")
+
+
+def badge(report: Mapping[str, Any]) -> dict[str, Any]:
+    """The report as an endpoint badge of shields.io."""
+    totals = report["totals"]
+    tested = sum(totals[each] for each in VERDICTS if each not in {"not-applicable", "untested"})
+    red = sum(totals[each] for each in RED)
+    if red:
+        message, color = f"{red} of {tested} fail", "red"
+    elif tested == totals["pass"] > 0:
+        message, color = f"{tested} of {tested}", "brightgreen"
+    else:
+        message, color = f"{totals['pass']} of {tested}", "yellow"
+    return {
+        "schemaVersion": 1,
+        "label": f"JobQueue {report['spec']}",
+        "message": message,
+        "color": color,
+        "isError": bool(red),
+    }
+
+
+def table(report: Mapping[str, Any]) -> tuple[list[str], list[tuple[str, list[int]]]]:
+    """The verdicts that occur, and for each class and feature how many requirements got each."""
+    verdicts = [each for each in VERDICTS[::-1] if report["totals"][each]]
+    rows: dict[str, Counter[str]] = defaultdict(Counter)
+    for each in report["requirements"]:
+        rows[each["class"] + (f" · {each['feature']}" if each["feature"] else "")][
+            each["verdict"]
+        ] += 1
+    return verdicts, [(name, [counts[each] for each in verdicts]) for name, counts in rows.items()]
+
+
+def markdown(report: Mapping[str, Any]) -> str:
+    """The report for the page of a CI run."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=False,  # noqa: S701 - Markdown, and nobody's but the run's own words
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    verdicts, rows = table(report)
+    return environment.get_template("summary.md.j2").render(
+        report=report, badge=badge(report), verdicts=verdicts, rows=rows, red=RED
+    )

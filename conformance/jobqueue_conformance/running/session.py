@@ -1,0 +1,200 @@
+"""One run of the suite: which tests apply, and the verdict of each.
+
+The records come together in the process that reports, wherever the tests ran; `records` is what a report is made of.
+"""
+
+from collections.abc import Generator, Iterator
+from dataclasses import asdict
+from typing import Any
+
+import pytest
+
+from jobqueue_conformance.peer.peer import Peer
+from jobqueue_conformance.programs.subjects import REDIS_VERSION, SUBJECTS, WANTED_REDIS, Subjects
+from jobqueue_conformance.proxy import transcript
+from jobqueue_conformance.proxy.proxy import Proxy
+from jobqueue_conformance.redis_servers import choice
+from jobqueue_conformance.running import prepare
+from jobqueue_conformance.spec import data
+from jobqueue_conformance.spec.verdicts import Failure, Record, Unsupported, judge, stale
+from jobqueue_conformance.sweep.attempt import Sweep
+
+SHOWN = 60  # events of the transcript
+RAN = {"pass", "fail", "warning", "known-failure", "stale-known-failure"}
+
+
+class Run:
+    """The kit's part in one pytest session, or in one of its xdist workers."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        """Prepare everything, or raise a usage error of one sentence."""
+        self.config = config
+        self.subjects: Subjects = prepare.subjects(config)
+        self.records: list[Record] = []
+        self.collected: dict[str, tuple[str, ...]] = {}
+        self.smoke_failed = False
+        self.cannot_run = ""
+        config.stash[SUBJECTS] = self.subjects
+        config.stash[WANTED_REDIS] = config.option.redis
+        self.reports = not hasattr(config, "workerinput")
+        if self.reports:
+            prepare.redis(config)
+            missing = map(prepare.setup, self.subjects.implementations)
+            self.cannot_run = "; ".join(filter(None, missing))
+            self.smoke_failed = not (self.cannot_run or prepare.smoke(config))
+            if self.cannot_run or self.smoke_failed:
+                config.args[:] = [str(prepare.SMOKE)]
+                config.option.dist, config.option.tx = "no", []  # one process is enough for that
+        else:
+            # A process that runs tests parses the command line again, and knows nothing else.
+            known = config.workerinput["jobqueue"]  # type: ignore[attr-defined]
+            config.option.redis, config.args[:] = known
+
+    @property
+    def redis(self) -> str:
+        """The name and the version of the server that the tests ran on; empty before any has."""
+        return self.config.stash.get(REDIS_VERSION, "")
+
+    def pytest_report_header(self) -> list[str]:
+        """Say what is under test, and on what."""
+        lines = []
+        for role in ("server", "client"):
+            implementation = getattr(self.subjects, role)
+            if implementation is not None:
+                features = ", ".join(sorted(implementation.features)) or "no features"
+                lines.append(f"{role} under test: {implementation.label} ({features})")
+        options = self.config.option
+        lines.append(f"redis: {choice.describe(options.redis, options.redis_image)}")
+        if self.cannot_run:
+            lines.append(f"unsupported here: {self.cannot_run}")
+        if self.smoke_failed:
+            lines.append("the smoke test failed, so nothing else is run")
+        return lines
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Keep the tests that apply to what is under test, the smoke test first."""
+        kept: list[pytest.Item] = []
+        left_out: list[pytest.Item] = []
+        for item in items:
+            ids = requirements_of(item)
+            for each in ids:
+                if each not in data.requirements():
+                    raise pytest.UsageError(f"{item.nodeid}: the spec has no {each}")
+            item.extra_keyword_matches.update(ids)  # -k server.remove
+            (kept if self.subjects.apply(ids) else left_out).append(item)
+        kept.sort(key=lambda item: item.path != prepare.SMOKE)
+        items[:] = kept
+        self.collected = {item.nodeid: requirements_of(item) for item in kept}
+        self.records += [
+            Record(each.nodeid, requirements_of(each), "not-applicable") for each in left_out
+        ]
+        if left_out:
+            self.config.hook.pytest_deselected(items=left_out)
+
+    def pytest_runtest_setup(self) -> None:
+        """Say of each test that it can't be run where a tool is missing."""
+        if self.cannot_run:
+            raise Unsupported(self.cannot_run)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Turn what happened into a verdict, and show what is needed to understand it."""
+        report = yield
+        error = call.excinfo.value if call.excinfo is not None else None
+        if report.when != "call" and error is None:
+            return report
+        ids = requirements_of(item)
+        known = self.subjects.known_failure(ids, item.name)
+        record = judge(
+            item.nodeid,
+            ids,
+            error,
+            known,
+            strict=self.config.getini("strict"),
+            took_s=call.duration,
+            replay=prepare.replay(item),
+        )
+        # junit.xml takes them from the report of the teardown, which is made from the item's.
+        item.user_properties += [("requirement", each) for each in ids]
+        item.user_properties.append(("verdict", record.verdict))
+        report.jobqueue = asdict(record)  # type: ignore[attr-defined]
+        if record.verdict in {"known-failure", "warning"}:
+            report.outcome = "skipped"
+            report.wasxfail = record.reason
+        if report.failed:
+            report.sections += [*_sections(item), ("replay", record.replay)]
+            if isinstance(error, Failure):
+                # The sentence says it all; where in the suite it was raised helps nobody but the suite's authors.
+                report.longrepr = str(error)
+        return report
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Collect the verdict where the report is made."""
+        if self.reports:
+            said = getattr(report, "jobqueue", None)
+            if said is not None:
+                self.records.append(Record(**said))
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Hand over what only this process knows, or give the whole run its status."""
+        if not self.reports:
+            session.config.workeroutput["jobqueue"] = {  # type: ignore[attr-defined]
+                "collected": self.collected,
+                "left_out": [asdict(each) for each in self.records],
+                "redis": self.redis,
+            }
+            return
+        stale_ones = [
+            each
+            for known in self.subjects.known_failures
+            for each in stale(known, self.collected, self.records)
+        ]
+        gone = {each.test for each in stale_ones}
+        self.records = [each for each in self.records if each.test not in gone] + stale_ones
+        said = {each.verdict for each in self.records}
+        if session.exitstatus != pytest.ExitCode.OK or self.config.option.collectonly:
+            return
+        if not said & RAN:
+            session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
+        elif stale_ones or ("unsupported" in said and self.config.option.forbid_unsupported):
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """Tell a process that will run tests what this one has found out."""
+        node.workerinput["jobqueue"] = self.config.option.redis, list(self.config.args)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """Take over what a process that ran tests knows, once."""
+        handed = getattr(node, "workeroutput", {}).get("jobqueue")
+        if handed is not None and not self.collected:
+            self.collected = {test: tuple(ids) for test, ids in handed["collected"].items()}
+            self.records += [Record(**each) for each in handed["left_out"]]
+        if handed is not None and handed["redis"]:
+            self.config.stash[REDIS_VERSION] = handed["redis"]
+
+
+def requirements_of(item: pytest.Item) -> tuple[str, ...]:
+    """The ids that a test is marked with."""
+    return tuple(each for marker in item.iter_markers("requirement") for each in marker.args)
+
+
+def _sections(item: pytest.Item) -> Iterator[tuple[str, str]]:
+    """The transcript, and what the processes wrote."""
+    given: dict[str, Any] = getattr(item, "funcargs", {})
+    if isinstance(proxy := given.get("proxy"), Proxy):
+        passed = transcript.lines(proxy.events)
+        cut = [f"… {len(passed) - SHOWN} earlier lines"] if len(passed) > SHOWN else []
+        yield "transcript", "\n".join(cut + passed[-SHOWN:])
+    sweep = given.get("server_sweep") or given.get("client_sweep")
+    if isinstance(sweep, Sweep) and sweep.current is not None:
+        yield "fault sweep", str(sweep.current)
+    if isinstance(peer := given.get("peer"), Peer):
+        for process in [*peer.servers, *peer.clients]:
+            if written := process.stdout + process.stderr:
+                yield f"output of the {process.name}", written

@@ -1,0 +1,85 @@
+"""The end of a run: the table in the terminal, what failed, and the files of `--report`."""
+
+import shlex
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import pytest
+from rich.console import Console
+from rich.table import Table
+
+from jobqueue_conformance.running import prepare, report
+from jobqueue_conformance.running.session import Run
+
+COLOURS = {"pass": "green", "warning": "yellow", "known-failure": "yellow", "unsupported": "yellow"}
+
+
+class Reporter:
+    """Reports what a Run has recorded, once, in the process that collects the records."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.began = datetime.now(UTC)
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Show one table, then each requirement that isn't met and how to see it again."""
+        config = self.run.config
+        if not self.run.records or config.option.collectonly:
+            return
+        made = report.summarise(
+            self.run.records,
+            self.run.subjects,
+            redis=self.run.redis,
+            origin=prepare.origin(config),
+            kit=_version(),
+            began=self.began,
+            now=datetime.now(UTC),
+        )
+        terminalreporter.section(f"JobQueue {made['spec']}: {made['implementation']['name']}")
+        console = Console(
+            file=terminalreporter._tw._file,  # noqa: SLF001 - pytest offers no file of its own
+            force_terminal=terminalreporter.hasmarkup,
+            no_color=not terminalreporter.hasmarkup,
+            width=None if terminalreporter.hasmarkup else 120,
+        )
+        console.print(_table(made))
+        for requirement in made["requirements"]:
+            for line in _lines(requirement):
+                terminalreporter.write_line(line)
+        if config.option.report is not None:
+            report.write(config.option.report, made)
+            terminalreporter.write_line(f"reports: {shlex.quote(str(config.option.report))}")
+
+
+def _table(made: Mapping[str, Any]) -> Table:
+    verdicts, rows = report.table(made)
+    table = Table("requirements")
+    for each in verdicts:
+        style = "red" if each in report.RED else COLOURS.get(each, "dim")
+        table.add_column(each, justify="right", style=style)
+    for name, counts in rows:
+        table.add_row(name, *(str(count or "") for count in counts))
+    return table
+
+
+def _lines(requirement: Mapping[str, Any]) -> list[str]:
+    if requirement["verdict"] in {"pass", "not-applicable", "untested"}:
+        return []
+    lines = [f"{requirement['verdict']} {requirement['id']}: {requirement['text']}"]
+    for test in requirement["tests"]:
+        if test["verdict"] not in {"pass", "not-applicable"}:
+            said = test.get("message", "").splitlines()
+            lines += [
+                f"    {each}" for each in said if each.lstrip().startswith(("expected", "got"))
+            ]
+            lines.append(f"    {test.get('replay') or test['id']}")
+    return lines
+
+
+def _version() -> str:
+    try:
+        return version("jobqueue")
+    except PackageNotFoundError:  # a clone that was never installed
+        return "unreleased"

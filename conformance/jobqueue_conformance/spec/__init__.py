@@ -1,0 +1,1 @@
+"""What the kit knows of the protocol and of an implementation: data in, verdicts out. It starts nothing."""

@@ -1,0 +1,44 @@
+"""The names in Redis of one test: its queue, lists and channels.
+
+Fresh for each test, but for what the manifest says is hard-coded.
+"""
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from jobqueue_conformance.spec.verdicts import Unsupported
+
+PROCESSOR = "conformance-1"
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Every name begins with the queue's."""
+
+    queue: str
+    processor: str = PROCESSOR
+    fixed_list: str | None = None
+
+    @classmethod
+    def fresh(cls, hard_coded: Mapping[str, str]) -> "Keys":
+        """Names that no other test has, where they aren't hard-coded."""
+        queue = hard_coded.get("queue") or f"jobs-{uuid.uuid4().hex[:8]}"
+        return cls(queue, fixed_list=hard_coded.get("in-process"))
+
+    def in_process(self, processor: str = PROCESSOR) -> str:
+        """The in-process list of a processor."""
+        if self.fixed_list is not None:
+            if processor != self.processor:
+                raise Unsupported("its in-process list is hard-coded, and the test needs two")
+            return self.fixed_list
+        return f"{self.queue}:in-process:{processor}"
+
+    @property
+    def dead(self) -> str:
+        """The dead list."""
+        return f"{self.queue}:dead"
+
+    def channel(self) -> str:
+        """A channel that nobody has used."""
+        return f"{self.queue}:results:{uuid.uuid4()}"

@@ -1,0 +1,1 @@
+"""The fault sweep: one fault at each boundary of a job."""

@@ -1,0 +1,169 @@
+"""What a client pushes, where, how often, and not before what."""
+
+import re
+import time
+from collections import Counter
+
+import pytest
+from redis import Redis
+
+from jobqueue_conformance.peer.calls import GUARD_MS, let_time_out
+from jobqueue_conformance.peer.peer import Peer
+from jobqueue_conformance.programs.starting import StartClient
+from jobqueue_conformance.proxy.proxy import Proxy
+from jobqueue_conformance.proxy.waiting import Notifier
+from jobqueue_conformance.spec.keys import Keys
+from jobqueue_conformance.spec.verdicts import require
+
+UUID = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+# What a method may be called, told by where careless clients stumble.
+METHODS = [
+    "echo",
+    "Echo",
+    " echo ",
+    "e\u0301cho",
+    "a.b:c/d",
+    "a\u0000b",
+    "\U0001f600",
+    "null",
+    "0",
+    "__proto__",
+]
+LONG_LIFE, SHORT_LIFE = (140, 1030), (5, 30)  # at least, and as many more as come within a time
+LIFE_S = 6.0
+
+
+@pytest.mark.requirement("client.job.form")
+def test_a_job_names_the_callers_method(client: StartClient, peer: Peer) -> None:
+    """Whatever a method is called, the pushed job is a strict JSON object that names it, a channel and an id."""
+    driver = client()
+
+    for method in METHODS:
+        seq = driver.submit(method, [method])
+        job = peer.claim()
+        peer.answer(job, result=None)
+        driver.outcome(seq)
+
+        require(
+            job.method == method,
+            "client.job.form",
+            expected=f"the method {method!r}",
+            got=job.message,
+        )
+
+
+@pytest.mark.requirement("client.job.id")
+def test_ids_are_never_used_again(client: StartClient, peer: Peer) -> None:
+    """Over hundreds of jobs of few contents, in two lives of the client, no id is used twice on one channel."""
+    used: Counter[tuple[str, str]] = Counter()
+    for least, most in (LONG_LIFE, SHORT_LIFE):
+        driver = client()
+        end_s = time.monotonic() + LIFE_S
+        for number in range(most):
+            if number > least and time.monotonic() > end_s:
+                break
+            seq = driver.submit("echo", number % 3)
+            job = peer.claim()
+            peer.answer(job, result=None)
+            driver.outcome(seq)
+            used[job.channel, job.id] += 1
+        driver.kill()
+
+    twice = [each for each, times in used.items() if times > 1]
+    require(
+        not twice,
+        "client.job.id",
+        expected="another pair of channel and id for each job",
+        got=f"{len(twice)} used again: {twice[:3]}",
+    )
+
+
+@pytest.mark.requirement("client.job.id")
+def test_two_clients_are_told_apart(client: StartClient, peer: Peer) -> None:
+    """Jobs of two clients that live at the same time differ in their channel or their id."""
+    drivers = [client(), client()]
+    seqs = [driver.submit("echo", number) for number, driver in enumerate(drivers)]
+    jobs = sorted((peer.claim() for _ in drivers), key=lambda job: bool(job.parameters))
+
+    require(
+        (jobs[0].channel, jobs[0].id) != (jobs[1].channel, jobs[1].id),
+        "client.job.id",
+        expected="two pairs of channel and id",
+        got=(jobs[0].channel, jobs[0].id),
+    )
+    for job, driver, seq in zip(jobs, drivers, seqs, strict=True):
+        peer.answer(job, result=job.parameters)
+        require(
+            driver.outcome(seq).value == job.parameters,
+            "client.settle.result",
+            expected=f"each client settled by its own result, {job.parameters}",
+            got=driver.outcome(seq),
+        )
+
+
+@pytest.mark.requirement("client.channel.name")
+def test_the_channel_is_fresh_at_every_start(client: StartClient, peer: Peer, keys: Keys) -> None:
+    """The channel is `<queue>:results:` and a UUID, and another one in the next life."""
+    channels = []
+    for life in range(2):
+        driver = client()
+        driver.submit("echo", life)
+        channels.append(peer.claim().channel)
+        driver.kill()
+
+    well_named = [
+        channel
+        for channel in channels
+        if re.fullmatch(re.escape(f"{keys.queue}:results:") + UUID, channel, re.IGNORECASE)
+    ]
+    require(
+        len(set(well_named)) == 2,
+        "client.channel.name",
+        expected=f"{keys.queue}:results:<uuid>, fresh at every start",
+        got=channels,
+    )
+
+
+@pytest.mark.requirement("client.push.left")
+@pytest.mark.parametrize("timeout_ms", [None, GUARD_MS])
+def test_a_job_goes_to_the_left_end(
+    client: StartClient, peer: Peer, redis: Redis, keys: Keys, proxy: Proxy, timeout_ms: int | None
+) -> None:
+    """A pushed job stands left of everything that waits already."""
+    waiting = [peer.push("echo", number).message for number in range(3)]
+
+    client().submit("echo", "new", timeout_ms=timeout_ms)
+    proxy.notifier.wait(lambda: redis.llen(keys.queue) > len(waiting), "the client's push")
+    listed = redis.lrange(keys.queue, 0, -1)
+
+    require(
+        listed[1:] == waiting[::-1],
+        "client.push.left",
+        expected=f"the new job, then {waiting[::-1]}",
+        got=listed,
+    )
+
+
+@pytest.mark.requirement("client.push.once")
+def test_a_job_is_pushed_once(
+    client: StartClient, peer: Peer, redis: Redis, keys: Keys, notifier: Notifier
+) -> None:
+    """A job lies on the queue once, whether it is answered or times out."""
+    driver = client()
+
+    for number in range(3):
+        seq = driver.submit("echo", ["answered", number])
+        answered = peer.claim()
+        peer.answer(answered, result=number)
+        driver.outcome(seq)
+        _, timed_out, _ = let_time_out(driver, peer, notifier, ["timed out", number])
+        waiting = redis.lrange(keys.queue, 0, -1)
+
+        require(
+            (answered.parameters, timed_out.parameters)
+            == (["answered", number], ["timed out", number])
+            and not waiting,
+            "client.push.once",
+            expected="each job once",
+            got=f"{answered.message!r}, {timed_out.message!r}, and then {waiting}",
+        )

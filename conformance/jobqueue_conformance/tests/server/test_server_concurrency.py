@@ -1,0 +1,100 @@
+"""How many handlers run at once, and what one at a time means for the order.
+
+The upper bound is shown by a time that can't be undercut, the lower one by who answers first: a slow machine changes
+no verdict.
+"""
+
+import time
+
+import pytest
+
+from jobqueue_conformance.peer.peer import Peer
+from jobqueue_conformance.programs.starting import StartServer
+from jobqueue_conformance.spec.verdicts import require
+
+SHORT_MS = 250
+LONG_MS = 4000
+ROUNDING_MS = 20  # timers fire early by a tick
+
+
+@pytest.mark.requirement("server.concurrency.parallel")
+@pytest.mark.parametrize("concurrency", [2, 3])
+def test_as_many_handlers_run_as_configured(
+    server: StartServer, peer: Peer, concurrency: int
+) -> None:
+    """A quick job overtakes as many slow ones as leave one place free."""
+    server(concurrency=concurrency)
+
+    slow = [peer.push("wait", {"ms": LONG_MS, "n": n}) for n in range(concurrency - 1)]
+    quick = peer.push("wait", {"ms": 0})
+    peer.wait(
+        lambda: any(peer.results(job) for job in (quick, *slow)),
+        "server.concurrency.parallel",
+        "a result",
+        slow[0],
+    )
+    overtaken = [job for job in slow if not peer.results(job)]
+
+    require(
+        overtaken == slow,
+        "server.concurrency.parallel",
+        expected=f"the quick job's result while {concurrency - 1} slow handlers run",
+        got=f"{len(slow) - len(overtaken)} slow jobs answered before it",
+    )
+
+
+@pytest.mark.requirement("server.concurrency.limit")
+@pytest.mark.parametrize("concurrency", [1, 3])
+def test_no_handler_starts_beyond_the_limit(
+    server: StartServer, peer: Peer, concurrency: int
+) -> None:
+    """A quick job behind as many slow ones as may run is answered after one of them has ended."""
+    server(concurrency=concurrency)
+
+    pushed_s = time.monotonic()
+    slow = [peer.push("wait", {"ms": SHORT_MS, "n": n}) for n in range(concurrency)]
+    quick = peer.push("echo", "quick")
+    peer.wait(lambda: peer.results(quick), "server.publish.once", "a result", slow[0])
+    elapsed_ms = (time.monotonic() - pushed_s) * 1000
+
+    require(
+        elapsed_ms >= SHORT_MS - ROUNDING_MS,
+        "server.concurrency.limit",
+        expected=f"no result within the {SHORT_MS} ms that all {concurrency} handlers are busy",
+        got=f"one after {elapsed_ms:.0f} ms",
+    )
+
+
+@pytest.mark.requirement("server.concurrency.limit", "server.recovery.first")
+def test_recovered_jobs_count_towards_the_limit(server: StartServer, peer: Peer) -> None:
+    """Where one handler may run, a quick entry of the list is answered after the slow one that is older."""
+    slow, quick = peer.job("wait", {"ms": SHORT_MS}), peer.job("echo", "quick")
+    peer.place(slow, quick)
+
+    server(concurrency=1)
+    peer.wait(lambda: peer.results(quick), "server.recovery.first", "a result", slow)
+
+    require(
+        peer.results(slow),
+        "server.concurrency.limit",
+        expected="the slow job's result before the quick one's",
+        got="the quick one's first",
+    )
+
+
+@pytest.mark.requirement("server.publish.in-order")
+def test_one_at_a_time_keeps_the_order(server: StartServer, peer: Peer) -> None:
+    """One handler at a time answers in the order of the claims, however long each takes."""
+    server(concurrency=1)
+
+    jobs = [peer.push("wait", {"ms": ms}) for ms in (60, 0, 30, 0, 10, 0)]
+    peer.wait_settled(*jobs)
+    heard = [message.data.decode() for message in peer.messages()]
+    order = [job.parameters["ms"] for data in heard for job in jobs if job.id in data]
+
+    require(
+        order == [job.parameters["ms"] for job in jobs],
+        "server.publish.in-order",
+        expected="results in the order of the push",
+        got=order,
+    )

@@ -1,0 +1,178 @@
+"""Messages that no server can answer: neither run nor answered, off the list, and kept where that is declared."""
+
+import pytest
+from redis import Redis
+
+from jobqueue_conformance.peer.peer import Peer
+from jobqueue_conformance.peer.steps import steps
+from jobqueue_conformance.programs.starting import StartServer
+from jobqueue_conformance.proxy.events import COMMAND
+from jobqueue_conformance.proxy.proxy import Proxy
+from jobqueue_conformance.spec.keys import Keys
+from jobqueue_conformance.spec.manifest import Implementation
+from jobqueue_conformance.spec.messages import MalformedMessage, read_result
+from jobqueue_conformance.spec.vectors import message, vectors
+from jobqueue_conformance.spec.verdicts import fail, require
+
+DEAD = {vector["id"]: message(vector) for vector in vectors("jobs", "dead")}
+ODD = {vector["id"]: message(vector) for vector in vectors("jobs", "either")}
+
+
+@pytest.mark.requirement("server.dead.silent")
+def test_dead_messages_are_not_answered(server: StartServer, peer: Peer) -> None:
+    """Nothing is published for messages without a usable channel or id, on any channel."""
+    server()
+
+    peer.push_message(*DEAD.values())
+    behind = peer.push("echo", "behind")
+    peer.wait_gone(*DEAD.values(), requirement="server.dead.removed")
+    peer.wait_settled(behind)
+    answers = [each for each in peer.messages() if behind.id.encode() not in each.data]
+
+    require(
+        not answers,
+        "server.dead.silent",
+        expected=f"nothing published for {len(DEAD)} dead messages",
+        got=f"{answers!r:.600}",
+    )
+
+
+@pytest.mark.requirement("server.dead.removed")
+def test_dead_messages_leave_the_list(server: StartServer, peer: Peer, redis: Redis) -> None:
+    """Dead messages are off the queue and the in-process list, whatever was wrong with them."""
+    started = server()
+
+    peer.push_message(*DEAD.values())
+    behind = peer.push("echo", "behind")
+    peer.result(behind, "server.run.goes-on")
+    peer.wait_gone(*DEAD.values(), behind.message, requirement="server.dead.removed")
+
+    require(
+        not redis.exists(started.in_process),
+        "server.dead.removed",
+        expected="no in-process list",
+        got=redis.lrange(started.in_process, 0, -1),
+    )
+
+
+@pytest.mark.requirement("server.dead.odd-bytes", "server.result.form")
+def test_an_odd_message_leaves_the_list_in_one_of_three_ways(
+    server: StartServer, peer: Peer, redis: Redis, keys: Keys, implementation: Implementation
+) -> None:
+    """A message outside the portable set is run, answered or dead, and what is published is strict JSON."""
+    server()
+
+    peer.push_message(*ODD.values())
+    behind = peer.push("echo", "behind")
+    peer.wait_gone(*ODD.values(), requirement="server.dead.odd-bytes")
+    peer.wait_settled(behind)
+    answers = [each.data for each in peer.messages() if behind.id.encode() not in each.data]
+    for answer in answers:
+        try:
+            read_result(answer)
+        except RecursionError:
+            continue  # deeper than the suite reads
+        except MalformedMessage as error:
+            fail("server.result.form", expected="a result", got=str(error))
+    kept = redis.lrange(keys.dead, 0, -1)
+    buried = [name for name, odd in ODD.items() if odd in kept]
+
+    ways = len(answers) + sum(entry in ODD.values() for entry in kept)
+    require(
+        ways == len(ODD) if "dead-list" in implementation.features else ways <= len(ODD),
+        "server.dead.odd-bytes",
+        expected=f"for each of {len(ODD)} messages one result, or the message on the dead list",
+        got=f"{len(answers)} results, and {len(kept)} dead messages, of which these are as they were: {buried!r:.600}",
+    )
+
+
+@pytest.mark.requirement("server.dead-list.keeps")
+def test_the_dead_list_keeps_the_exact_bytes(
+    server: StartServer, peer: Peer, redis: Redis, keys: Keys
+) -> None:
+    """Every dead message lies on the dead list, byte for byte, and nothing else does."""
+    server()
+    before = b"what lay there before"
+    redis.lpush(keys.dead, before)
+
+    peer.push_message(*DEAD.values())
+    good = peer.push("echo", "not dead")
+    peer.wait_gone(*DEAD.values(), requirement="server.dead.removed")
+    peer.wait_settled(good)
+    kept = redis.lrange(keys.dead, 0, -1)
+
+    require(
+        sorted(kept) == sorted([before, *DEAD.values()]),
+        "server.dead-list.keeps",
+        expected=f"{len(DEAD)} dead messages, and what lay there before",
+        got=f"missing: {[name for name, dead in DEAD.items() if dead not in kept]},"
+        f" too many: {[each for each in kept if each not in (before, *DEAD.values())]!r:.300}",
+    )
+
+
+@pytest.mark.requirement("server.dead-list.keeps")
+def test_a_dead_message_is_kept_before_it_is_removed(
+    server: StartServer, peer: Peer, redis: Redis, keys: Keys, proxy: Proxy
+) -> None:
+    """Before each command about a dead message, it lies on the in-process list or on the dead list."""
+    started = server()
+    dead = b"no JSON, and marked 5a0c"
+
+    walk = steps(
+        proxy,
+        peer,
+        lambda event: event.kind == COMMAND and not event.queued and event.carries("5a0c"),
+        lambda: dead not in peer.waiting(),
+        "server.dead.removed",
+    )
+    peer.push_message(dead)
+    for event in walk:
+        places = [redis.lrange(key, 0, -1) for key in (keys.queue, started.in_process, keys.dead)]
+        require(
+            any(dead in place for place in places),
+            "server.dead-list.keeps",
+            expected="the message on the in-process list or the dead list",
+            got=f"neither, before {event.arguments[0]!r}",
+        )
+    kept = redis.lrange(keys.dead, 0, -1)
+    require(
+        kept == [dead], "server.dead-list.keeps", expected=f"{[dead]} on the dead list", got=kept
+    )
+
+
+@pytest.mark.requirement("server.channel-prefix.confined")
+def test_a_job_on_a_foreign_channel_is_dead(
+    server: StartServer, peer: Peer, redis: Redis, keys: Keys, implementation: Implementation
+) -> None:
+    """A server that is confined to a prefix neither runs nor answers a job on another channel."""
+    server(channel_prefix="jobs.of[1]:")
+    foreign = [
+        "jobs.of[1]",
+        "Jobs.of[1]:x",
+        " jobs.of[1]:x",
+        "xjobs.of[1]:x",
+        "jobs-of[1]:x",
+        "jobs.of1:x",
+        "x",
+    ]
+
+    dead = [peer.push("echo", channel, channel=channel) for channel in foreign]
+    inside = [peer.push("echo", n, channel=f"jobs.of[1]:{end}") for n, end in enumerate(["", "x"])]
+    for job in inside:
+        peer.result(job, "server.channel-prefix.confined")
+    peer.wait_gone(*(job.message for job in dead), requirement="server.dead.removed")
+    heard = {message.channel for message in peer.messages()}
+
+    require(
+        heard == {job.channel for job in inside},
+        "server.channel-prefix.confined",
+        expected="results on the channels that begin with the prefix alone",
+        got=sorted(heard),
+    )
+    kept = set(redis.lrange(keys.dead, 0, -1))
+    require(
+        kept == {job.message for job in dead} or "dead-list" not in implementation.features,
+        "server.dead-list.keeps",
+        expected="the others' jobs on the dead list",
+        got=kept,
+    )

@@ -1,0 +1,258 @@
+"""Where a server publishes, how often, in what order with the removal, and what it does when Redis refuses."""
+
+import pytest
+from redis import Redis
+
+from jobqueue_conformance.peer.observer import Observer
+from jobqueue_conformance.peer.peer import Peer
+from jobqueue_conformance.peer.steps import steps
+from jobqueue_conformance.programs.starting import StartServer
+from jobqueue_conformance.proxy import matches
+from jobqueue_conformance.proxy.proxy import Proxy
+from jobqueue_conformance.redis_servers.acl import EVERYTHING, set_user
+from jobqueue_conformance.redis_servers.base import RedisServer
+from jobqueue_conformance.spec.keys import Keys
+from jobqueue_conformance.spec.manifest import Implementation
+from jobqueue_conformance.spec.vectors import job as job_of
+from jobqueue_conformance.spec.vectors import vectors
+from jobqueue_conformance.spec.verdicts import Unsupported, require
+
+TWICE_T_S = 2.0
+PATIENCE_S = 1.0  # in which a server that removes by a command of its own has sent it
+USER, PASSWORD = "confined", "pass-for-tests"
+
+
+@pytest.mark.requirement("server.publish.channel")
+def test_each_result_goes_to_its_own_jobs_channel(
+    server: StartServer, peer: Peer, keys: Keys
+) -> None:
+    """Jobs of several clients are answered on the channel that each names, and nothing is published elsewhere."""
+    odd = ["x", "elsewhere:é😀 *[a-z]?\\", "0", "UPPER:Case", " padded\t", "padded", keys.queue]
+    channels = [keys.channel(), keys.channel(), *odd]
+    server()
+
+    jobs = [peer.push("echo", channel, channel=channel) for channel in channels * 2]
+    for job in jobs:
+        peer.result(job, "server.publish.channel")
+    peer.wait_settled(*jobs)
+    got = sorted(message.channel for message in peer.messages())
+
+    require(
+        got == sorted(channels * 2),
+        "server.publish.channel",
+        expected=f"one result on the channel of each job: {sorted(channels * 2)}",
+        got=got,
+    )
+
+
+@pytest.mark.requirement("server.publish.channel", "server.publish.once")
+def test_two_clients_may_use_the_same_id(server: StartServer, peer: Peer, keys: Keys) -> None:
+    """Jobs of two clients that share an id are two jobs, and each channel gets the result of its own."""
+    channels = [keys.channel(), keys.channel()]
+    server()
+
+    jobs = [peer.push("echo", channel, channel=channel, id="the-same") for channel in channels]
+    for job in jobs:
+        peer.result(job, "server.publish.once")
+    peer.wait_settled(*jobs)
+    peer.messages()  # hears all that has been published
+    got = {job.channel: [each.get("result") for each in peer.heard(job)] for job in jobs}
+
+    require(
+        got == {channel: [channel] for channel in channels},
+        "server.publish.channel",
+        expected="on each channel the value of its own job, once",
+        got=got,
+    )
+
+
+@pytest.mark.requirement("server.publish.once")
+def test_a_run_has_one_result(
+    server: StartServer, peer: Peer, implementation: Implementation
+) -> None:
+    """Whether a job succeeds, fails or can't be run, one result is published for it."""
+    server()
+    unrun = [job_of(vector) for vector in vectors("jobs", "invalid-job", "method-not-found")]
+    takes_time = {"recovery", "concurrency"} & implementation.features
+
+    jobs = [peer.push(method, {"message": "no"}) for method in ("echo", "fail", "unknown") * 3]
+    jobs += [peer.push("echo", None), *(peer.push("wait", {"ms": 30}) for _ in takes_time)]
+    peer.push_job(*unrun)
+    peer.wait_settled(*jobs, *unrun)
+    peer.messages()  # hears all that has been published
+    counts = {job.id: len(peer.heard(job)) for job in (*jobs, *unrun)}
+
+    require(
+        set(counts.values()) == {1},
+        "server.publish.once",
+        expected="one result for each job",
+        got={name: count for name, count in counts.items() if count != 1},
+    )
+
+
+@pytest.mark.requirement("server.publish.once")
+def test_a_result_that_nobody_hears_is_published_once(
+    server: StartServer, peer: Peer, observer: Observer, redis: Redis, redis_server: RedisServer
+) -> None:
+    """However few are subscribed to a job's channel, one PUBLISH is executed for it."""
+    if not redis_server.private:
+        raise Unsupported("others may publish on the user's own Redis")
+    server()
+    peer.wait_settled(peer.push("echo", "somebody listens"))
+    observer.close()
+    redis.config_resetstat()
+
+    job = peer.push("echo", "nobody listens")
+    peer.wait_gone(job.message, requirement="server.remove.finished")
+    executed = redis.info("commandstats").get("cmdstat_publish", {}).get("calls", 0)
+
+    require(
+        executed == 1,
+        "server.publish.once",
+        expected="one PUBLISH, in whatever script or transaction",
+        got=f"{executed}",
+    )
+
+
+@pytest.mark.requirement("server.publish.before-remove")
+def test_an_unanswered_job_stays_on_its_list(
+    server: StartServer, peer: Peer, redis: Redis, proxy: Proxy
+) -> None:
+    """Before each command about a claimed job, it is on the in-process list, or has been answered."""
+    started = server()
+
+    for method in ("echo", "fail", "unknown", ""):
+        job = peer.job(method, {"message": "published first"})
+        about = matches.command(job)
+        walk = steps(proxy, peer, about, lambda: peer.results(job), "server.publish.once")  # noqa: B023
+        peer.push_job(job)
+        for event in walk:
+            listed = redis.lrange(started.in_process, 0, -1)
+            require(
+                job.message in listed or peer.results(job),
+                "server.publish.before-remove",
+                expected="the job on the in-process list until its result is published",
+                got=f"neither, before {event.arguments[0]!r}",
+            )
+        peer.wait_settled(job)
+
+
+@pytest.mark.requirement("server.publish.again")
+def test_a_result_that_never_reached_redis_is_published_again(
+    server: StartServer, peer: Peer, proxy: Proxy
+) -> None:
+    """A job whose PUBLISH was lost with its connection is answered without being pushed again."""
+    server()
+    job = peer.job("echo", "published again")
+    hold = proxy.hold(matches.command(job))
+    peer.push_job(job)
+    hold.wait()
+
+    hold.drop()
+
+    peer.result(job, "server.publish.again")
+    peer.wait_gone(job.message, requirement="server.remove.finished")
+    peer.result(peer.push("echo", "behind"), "server.connection.survives")
+
+
+@pytest.mark.requirement("server.publish.again")
+def test_a_job_whose_publish_was_never_confirmed_leaves_its_list(
+    server: StartServer, peer: Peer, proxy: Proxy
+) -> None:
+    """A job whose PUBLISH happened, but whose reply was lost, is answered or run again, and then removed."""
+    server()
+    job = peer.job("echo", "unconfirmed")
+    hold = proxy.hold(lambda event: event.answers is not None and event.answers.carries(job.id))
+    peer.push_job(job)
+    hold.wait()
+
+    hold.drop()
+
+    peer.result(job, "server.publish.again")
+    peer.wait_gone(job.message, requirement="server.publish.again")
+    peer.results(job)  # which looks at every value
+
+
+@pytest.mark.requirement("server.remove.finished", "server.publish.again")
+def test_a_removal_that_never_reached_redis_is_made_good(
+    server: StartServer, peer: Peer, proxy: Proxy
+) -> None:
+    """A job whose removal was lost with its connection leaves the list, also long after the connection was made."""
+    server()
+    peer.wait_settled(peer.push("echo", "before"))
+    proxy.notifier.pause(TWICE_T_S)  # until no look is due any more
+    job = peer.job("echo", "removed late")
+    answer = proxy.hold(matches.command(job))
+    peer.push_job(job)
+    answer.wait()
+
+    removal = proxy.hold(matches.command(job))
+    answer.release()
+    if proxy.notifier.happens(lambda: removal.event, PATIENCE_S):
+        removal.drop()
+    else:
+        proxy.forget(removal)  # it answered and removed in one step
+
+    peer.result(job, "server.publish.again")
+    peer.wait_gone(job.message, requirement="server.remove.finished")
+
+
+@pytest.mark.requirement("server.publish.refused")
+def test_a_refused_publish_leaves_the_job_where_it_is(
+    server: StartServer, peer: Peer, redis: Redis, redis_server: RedisServer, proxy: Proxy
+) -> None:
+    """When Redis has refused a PUBLISH, whatever travels behind it leaves the job on the in-process list."""
+    set_user(redis_server, USER, PASSWORD, *EVERYTHING, "resetchannels", "&allowed:*")
+    started = server(user=USER, password=PASSWORD)
+    job = peer.job("echo", "refused", channel="forbidden:1")
+    hold = proxy.hold(lambda event: event.frame[:1] == b"-" and event.carries(job.id))
+    peer.push_job(job)
+    hold.wait()
+    proxy.notifier.happens(lambda: hold.waiting, PATIENCE_S)
+
+    proxy.stop_accepting()
+    hold.drop(deliver=True)
+    listed = redis.lrange(started.in_process, 0, -1)
+    proxy.accept_again()
+
+    require(
+        listed == [job.message],
+        "server.publish.refused",
+        expected="the job on the in-process list, once its refused PUBLISH and all behind it have arrived",
+        got=listed,
+    )
+
+
+@pytest.mark.requirement("server.publish.noperm", "server.dead-list.keeps")
+def test_a_job_on_a_forbidden_channel_is_kept(
+    server: StartServer, peer: Peer, redis: Redis, redis_server: RedisServer, keys: Keys
+) -> None:
+    """A job on whose channel Redis forbids to publish lies on the dead list, byte for byte."""
+    set_user(redis_server, USER, PASSWORD, *EVERYTHING, "resetchannels", "&allowed:*")
+    server(user=USER, password=PASSWORD)
+
+    forbidden = peer.push("echo", "kept", channel="forbidden:1")
+    peer.wait_gone(forbidden.message, requirement="server.publish.noperm")
+    dead = redis.lrange(keys.dead, 0, -1)
+
+    require(
+        dead == [forbidden.message],
+        "server.dead-list.keeps",
+        expected=f"{[forbidden.message]} on the dead list",
+        got=dead,
+    )
+
+
+@pytest.mark.requirement("server.publish.noperm")
+def test_a_job_on_a_forbidden_channel_is_dead(
+    server: StartServer, peer: Peer, redis_server: RedisServer
+) -> None:
+    """A job on whose channel Redis forbids to publish leaves the list, and the next one is run."""
+    set_user(redis_server, USER, PASSWORD, *EVERYTHING, "resetchannels", "&allowed:*")
+    server(user=USER, password=PASSWORD)
+
+    forbidden = [peer.push("echo", n, channel="forbidden:1") for n in range(3)]
+    behind = peer.push("echo", "behind", channel="allowed:1")
+
+    peer.result(behind, "server.publish.noperm")
+    peer.wait_gone(*(job.message for job in forbidden), requirement="server.publish.noperm")

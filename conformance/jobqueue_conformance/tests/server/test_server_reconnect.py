@@ -1,0 +1,232 @@
+"""What a server that has connected again does about entries of its in-process list, and how long it may look away."""
+
+import pytest
+from redis import Redis
+
+from jobqueue_conformance.peer.peer import Peer
+from jobqueue_conformance.programs.starting import StartServer
+from jobqueue_conformance.proxy import matches
+from jobqueue_conformance.proxy.events import COMMAND, REPLY
+from jobqueue_conformance.proxy.proxy import Proxy
+from jobqueue_conformance.proxy.waiting import Hung
+from jobqueue_conformance.spec.keys import Keys
+from jobqueue_conformance.spec.messages import Job
+from jobqueue_conformance.spec.verdicts import fail, require
+
+LONGEST_T_S = 5.0
+SLACK_S = 2.0
+TWICE_T_S = 1.5
+RUNNING_MS = (400, 1600, 6400)  # one is long enough for a connection to be lost meanwhile
+RUNS_S = 2
+NOTICED_S = 0.2  # in which a server has noticed the reply to its removal
+
+
+@pytest.mark.requirement("server.recovery.reconnect", "server.recovery.running")
+def test_a_job_whose_claim_was_lost_is_recovered(
+    server: StartServer, peer: Peer, proxy: Proxy
+) -> None:
+    """A job that was moved for a connection which died before the reply is run, and so is the next one."""
+    server()
+    lost = peer.job("echo", "lost")
+    hold = proxy.hold(matches.reply(lost))
+    peer.push_job(lost)
+    hold.wait()
+
+    hold.drop()
+    behind = peer.push("echo", "behind")
+
+    peer.result(behind, "server.connection.survives")
+    peer.result(lost, "server.recovery.reconnect")
+    peer.wait_settled(lost, behind)
+    peer.wait_settled(peer.push("echo", "behind all runs of the lost one"))
+    require(
+        len(peer.results(lost)) == 1,
+        "server.recovery.running",
+        expected="one result",
+        got=f"{len(peer.results(lost))} results",
+    )
+
+
+@pytest.mark.requirement("server.recovery.second-look")
+def test_a_claim_that_outlives_its_connection_strands_nothing(
+    server: StartServer, peer: Peer, proxy: Proxy
+) -> None:
+    """A job that a dead connection's claim takes after the reconnect is found when T has passed."""
+    started = server()
+    started.wait_idle()
+    proxy.drop(half_open=True)
+    started.wait_idle()
+    peer.moment_s = LONGEST_T_S + SLACK_S
+
+    job = peer.push("echo", "taken by a ghost")
+    behind = peer.push("echo", "behind")
+    proxy.hang_up()
+
+    peer.result(behind, "server.connection.survives")
+    peer.result(job, "server.recovery.second-look")
+    peer.wait_settled(job, behind)
+
+
+@pytest.mark.requirement("server.recovery.reconnect", "server.concurrency.parallel")
+@pytest.mark.parametrize("same", [False, True], ids=["another", "identical"])
+def test_a_job_is_recovered_while_another_runs(
+    server: StartServer, peer: Peer, redis: Redis, keys: Keys, proxy: Proxy, *, same: bool
+) -> None:
+    """A job that was moved for a dead connection is recovered, though another one, or its like, is running."""
+    started = server(concurrency=2)
+    running = peer.push("wait", {"ms": RUNS_S * 1000})
+    wait_claimed(peer, redis, keys, proxy, running)
+    stranded = running if same else peer.job("echo", "stranded")
+
+    proxy.stop_accepting()
+    proxy.drop()
+    redis.lpush(started.in_process, stranded.message)
+    proxy.accept_again()
+
+    # What was answered while the connections were lost may be run again.
+    for job in (stranded, running):
+        peer.wait(
+            lambda each=job: peer.heard(each),  # type: ignore[misc]
+            "server.recovery.reconnect",
+            "a result of the running job, and of the one beside it",
+            patience_s=2 * RUNS_S,
+        )
+    peer.wait_gone(
+        stranded.message,
+        running.message,
+        requirement="server.recovery.reconnect",
+        patience_s=2 * RUNS_S,
+    )
+
+
+@pytest.mark.requirement("server.recovery.running")
+@pytest.mark.parametrize("concurrency", [1, 2])
+def test_a_running_job_is_not_started_again(
+    server: StartServer, peer: Peer, redis: Redis, keys: Keys, proxy: Proxy, concurrency: int
+) -> None:
+    """A job whose handler runs while the connections are lost is answered once."""
+    server(concurrency=concurrency)
+    for ms in RUNNING_MS:
+        job = peer.job("wait", {"ms": ms})
+        answer = proxy.hold(matches.command(job))
+        peer.push_job(job)
+        wait_claimed(peer, redis, keys, proxy, job)
+        proxy.drop()
+        proxy.forget(answer)
+        if answer.event is None:
+            break  # the machine was fast enough: the handler runs
+        answer.release()
+
+    require_answered_once(peer, job, "server.recovery.running")
+
+
+@pytest.mark.requirement("server.recovery.running")
+def test_a_job_that_ends_while_the_list_is_looked_at_is_not_started_again(
+    server: StartServer, peer: Peer, redis: Redis, keys: Keys, proxy: Proxy
+) -> None:
+    """A job that is answered and removed after the list was read, and before that was told, is answered once."""
+    server(concurrency=2)
+    for ms in RUNNING_MS:
+        job = peer.push("wait", {"ms": ms})
+        wait_claimed(peer, redis, keys, proxy, job)
+        hold = proxy.hold(lambda each: each.kind == REPLY and job.id.encode() in each.frame)  # noqa: B023
+        proxy.drop()
+        if not any(each.kind == COMMAND and each.carries(job.id) for each in proxy.events):
+            break  # the machine was fast enough: the handler runs
+        proxy.forget(hold)
+        hold.release()
+
+    proxy.notifier.happens(lambda: hold.event and job.message not in peer.waiting(), TWICE_T_S)
+    proxy.notifier.pause(NOTICED_S)
+    proxy.forget(hold)
+    hold.release()
+    require_answered_once(peer, job, "server.recovery.running")
+
+
+@pytest.mark.requirement("server.recovery.running", "server.publish.again")
+def test_a_job_whose_removal_is_not_confirmed_is_not_started_again(
+    server: StartServer, peer: Peer, proxy: Proxy
+) -> None:
+    """A job that was answered as its connection died is answered again at most once, however long that takes."""
+    server(concurrency=2)
+    job = peer.job("echo", "unconfirmed")
+    hold = proxy.hold(lambda event: event.answers is not None and event.answers.carries(job.id))
+    peer.push_job(job)
+    hold.wait()
+
+    again = proxy.hold(matches.command(job))
+    proxy.drop()
+    proxy.notifier.happens(lambda: len(peer.results(job)) > 2, TWICE_T_S)
+    proxy.forget(again)
+    again.release()
+    peer.wait_gone(job.message, requirement="server.publish.again")
+    peer.wait_settled(peer.push("echo", "behind"))
+    results = peer.results(job)
+
+    require(
+        len(results) <= 2,
+        "server.recovery.running",
+        expected="the result that went before the loss, and one more",
+        got=f"{len(results)} results",
+    )
+
+
+@pytest.mark.requirement("server.recovery.quiet")
+@pytest.mark.parametrize("lost", [False, True], ids=["", "after-a-loss"])
+def test_an_entry_whose_reply_is_under_way_is_not_lost(
+    server: StartServer, peer: Peer, proxy: Proxy, *, lost: bool
+) -> None:
+    """A job whose claim is answered late, after T has passed, is run once."""
+    server()
+    job = peer.job("echo", "under way")
+    hold = proxy.hold(matches.reply(job))
+    if lost:
+        proxy.stop_accepting()
+        proxy.drop()
+    peer.push_job(job)
+    if lost:
+        proxy.accept_again()
+    hold.wait()
+    proxy.notifier.happens(lambda: peer.results(job), TWICE_T_S)
+
+    hold.release()
+    require_answered_once(peer, job, "server.recovery.quiet")
+
+
+@pytest.mark.requirement("server.recovery.block")
+def test_a_claim_blocks_for_a_finite_time(
+    server: StartServer, peer: Peer, keys: Keys, proxy: Proxy
+) -> None:
+    """On an empty queue, each claim is answered within five seconds."""
+    server()
+    peer.wait_settled(peer.push("echo", "before"))
+    hold = proxy.hold(lambda event: event.kind == REPLY and keys.queue.encode() in event.arguments)
+    try:
+        proxy.notifier.wait(lambda: hold.event, "a claim's reply", LONGEST_T_S + SLACK_S)
+    except Hung as hung:
+        expected = f"a reply to a claim within {LONGEST_T_S:g} s"
+        fail("server.recovery.block", expected=expected, got=str(hung))
+
+
+def wait_claimed(peer: Peer, redis: Redis, keys: Keys, proxy: Proxy, job: Job) -> None:
+    """Wait until the reply to the job's claim has been returned."""
+    peer.wait(
+        lambda: not redis.exists(keys.queue) and not proxy.under_way(job.id),
+        "server.publish.once",
+        "the job's claim to be answered",
+        job,
+    )
+
+
+def require_answered_once(peer: Peer, job: Job, requirement: str) -> None:
+    """The job has one result, also when a second run of it would be over."""
+    peer.result(job, "server.connection.survives")
+    behind = job.parameters if job.method == "wait" else "behind"
+    peer.wait_settled(job, peer.push(job.method, behind))
+    results = peer.results(job)
+    require(
+        len(results) == 1,
+        requirement,
+        expected="one result",
+        got=f"{len(results)} results",
+    )

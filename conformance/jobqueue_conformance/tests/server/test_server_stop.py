@@ -1,0 +1,236 @@
+"""What a server does after SIGTERM: no new claim, nothing that it claimed left behind, status 0.
+
+Each test forces one race: the signal arrives while the proxy holds a command or a reply, so that what comes next
+is decided before the server goes on.
+"""
+
+import pytest
+from redis import Redis
+
+from jobqueue_conformance.peer.peer import Peer
+from jobqueue_conformance.programs.server import ServerProcess
+from jobqueue_conformance.programs.starting import StartServer
+from jobqueue_conformance.proxy import matches
+from jobqueue_conformance.proxy.events import COMMAND
+from jobqueue_conformance.proxy.proxy import Hold, Proxy
+from jobqueue_conformance.proxy.waiting import Hung
+from jobqueue_conformance.spec.keys import Keys
+from jobqueue_conformance.spec.messages import Job
+from jobqueue_conformance.spec.verdicts import fail, require
+
+
+@pytest.mark.requirement("server.stop.exit")
+def test_an_idle_server_exits(server: StartServer, peer: Peer) -> None:
+    """A server that is blocked in a claim exits with the status 0 after SIGTERM."""
+    started = server()
+    peer.wait_settled(peer.push("echo", "before"))
+    started.wait_idle()
+
+    terminate(started)
+
+    require_status_0(started)
+
+
+@pytest.mark.requirement("server.stop.drains", "server.stop.exit")
+@pytest.mark.parametrize("method", ["echo", ""])
+def test_a_running_job_is_finished(
+    server: StartServer, peer: Peer, redis: Redis, keys: Keys, proxy: Proxy, method: str
+) -> None:
+    """A job that is about to be answered when SIGTERM arrives is answered and removed before the exit."""
+    started = server()
+    job = peer.job(method, {"message": "running"})
+    hold = proxy.hold(matches.command(job))
+    peer.push_job(job)
+    hold.wait()
+
+    terminate(started)
+    hold.release()
+
+    require_status_0(started)
+    require(
+        not redis.exists(keys.queue),
+        "server.stop.drains",
+        expected="a job that has been started answered, and not returned to the queue",
+        got=redis.lrange(keys.queue, 0, -1),
+    )
+    require_drained(peer, redis, started, [job])
+
+
+@pytest.mark.requirement("server.stop.no-claim", "server.stop.drains")
+def test_what_waits_is_left_in_the_queue(
+    server: StartServer, peer: Peer, redis: Redis, keys: Keys, proxy: Proxy
+) -> None:
+    """Jobs pushed after SIGTERM stay in the queue, but for one that a claim already sent may take."""
+    started = server()
+    job = peer.job("echo", "running")
+    hold = proxy.hold(matches.command(job))
+    peer.push_job(job)
+    hold.wait()
+
+    terminate(started)
+    sent = claims_that_were_sent(proxy, hold, keys)
+    behind = [peer.push("echo", n) for n in range(sent + 3)]
+    hold.release()
+    wait_exit(started)
+    left = redis.llen(keys.queue)
+
+    require(
+        left >= len(behind) - sent,
+        "server.stop.no-claim",
+        expected=f"at most {sent} of {len(behind)} jobs claimed, by what had been sent before the signal",
+        got=f"{len(behind) - left} claimed",
+    )
+    require_drained(peer, redis, started, [job, *behind])
+
+
+@pytest.mark.requirement("server.stop.drains", "server.stop.exit")
+def test_what_the_outstanding_claim_returns_is_finished(
+    server: StartServer, peer: Peer, redis: Redis, keys: Keys, proxy: Proxy
+) -> None:
+    """A job whose claim was executed but not answered when SIGTERM arrives is answered, or comes next again."""
+    started = server()
+    job = peer.job("echo", "claimed")
+    hold = proxy.hold(matches.reply(job))
+    peer.push_job(job)
+    hold.wait()
+
+    terminate(started)
+    behind = peer.push("echo", "behind")
+    hold.release()
+
+    require_status_0(started)
+    require_drained(peer, redis, started, [job, behind])
+    waiting = redis.lrange(keys.queue, 0, -1)
+    require(
+        job.message not in waiting or waiting[-1] == job.message,
+        "server.stop.drains",
+        expected="a job that was returned at the right end of the queue",
+        got=waiting,
+    )
+
+
+@pytest.mark.requirement("server.stop.drains", "server.stop.exit")
+def test_a_job_that_a_claim_under_way_takes_is_finished(
+    server: StartServer, peer: Peer, redis: Redis, keys: Keys, proxy: Proxy
+) -> None:
+    """A job that is pushed after SIGTERM, and taken by a claim sent before it, isn't left behind."""
+    queue = keys.queue.encode()
+    hold = proxy.hold(lambda event: event.kind == COMMAND and queue in event.arguments)
+    started = server()
+    hold.wait()
+
+    terminate(started)
+    job = peer.push("echo", "pushed after the signal")
+    hold.release()
+
+    require_status_0(started)
+    require_drained(peer, redis, started, [job])
+
+
+@pytest.mark.requirement("server.stop.drains", "server.recovery.first")
+def test_a_stop_during_recovery_loses_nothing(
+    server: StartServer, peer: Peer, proxy: Proxy
+) -> None:
+    """Entries of an earlier life are answered, or wait, when a recovering server has stopped."""
+    placed = [peer.job("echo", n) for n in range(4)]
+    peer.place(*placed)
+    hold = proxy.hold(matches.command(*placed))
+    started = server()
+    hold.wait()
+
+    terminate(started)
+    hold.release()
+    require_status_0(started)
+    waiting = peer.waiting()
+    lost = [job for job in placed if job.message not in waiting and not peer.results(job)]
+
+    require(
+        not lost,
+        "server.stop.drains",
+        expected="every recovered entry answered, returned, or on the list for the next life",
+        got=f"{[job.parameters for job in lost]} are gone",
+    )
+
+
+@pytest.mark.requirement("server.stop.drains", "server.concurrency.parallel")
+def test_all_running_jobs_are_finished(
+    server: StartServer, peer: Peer, redis: Redis, keys: Keys, proxy: Proxy
+) -> None:
+    """Of several handlers that run when SIGTERM arrives, each has its job answered and removed."""
+    started = server(concurrency=3)
+    jobs = [peer.push("wait", {"ms": 300 + n}) for n in range(3)]
+    peer.wait(
+        lambda: not redis.exists(keys.queue) and not any(proxy.under_way(job.id) for job in jobs),
+        "server.concurrency.parallel",
+        "three claims",
+        jobs[-1],
+    )
+
+    terminate(started)
+
+    require_status_0(started)
+    require_drained(peer, redis, started, jobs)
+
+
+@pytest.mark.requirement("server.stop.drains", "server.publish.again")
+def test_a_connection_that_is_lost_while_stopping_loses_nothing(
+    server: StartServer, peer: Peer, redis: Redis, proxy: Proxy
+) -> None:
+    """A job whose PUBLISH is lost with its connection after SIGTERM is answered and removed before the exit."""
+    started = server()
+    job = peer.job("echo", "running")
+    hold = proxy.hold(matches.command(job))
+    peer.push_job(job)
+    hold.wait()
+
+    terminate(started)
+    hold.drop()
+
+    require_status_0(started)
+    require_drained(peer, redis, started, [job])
+
+
+def terminate(started: ServerProcess) -> None:
+    """Send SIGTERM, and let the server act on it."""
+    started.terminate()
+    started.wait_signal_delivered()
+
+
+def claims_that_were_sent(proxy: Proxy, hold: Hold, keys: Keys) -> int:
+    """How many commands that name the queue are under way: none of them can be called back."""
+    queue = keys.queue.encode()
+    under_way = [
+        event
+        for each in proxy.connections
+        for event in (each.in_flight, each.held_command)
+        if event is not None
+        for command in (event, *event.transaction)
+        if queue in command.arguments
+    ]
+    return len(under_way) + hold.waiting
+
+
+def wait_exit(started: ServerProcess) -> int:
+    """The exit status."""
+    try:
+        return started.wait_exit()
+    except Hung as hung:
+        fail("server.stop.exit", expected="an exit after SIGTERM", got=str(hung))
+
+
+def require_status_0(started: ServerProcess) -> None:
+    """The server has exited as it has to."""
+    status = wait_exit(started)
+    require(status == 0, "server.stop.exit", expected="the status 0", got=started.explain_exit())
+
+
+def require_drained(peer: Peer, redis: Redis, started: ServerProcess, jobs: list[Job]) -> None:
+    """Nothing is left on the in-process list, and each job is answered or waits in the queue."""
+    listed = redis.lrange(started.in_process, 0, -1)
+    lost = [job for job in jobs if not peer.results(job) and job.message not in peer.waiting()]
+    require(
+        not lost and not listed,
+        "server.stop.drains",
+        expected="every claimed job answered and removed, or returned to the queue",
+        got=f"{len(lost)} neither, {listed} on the in-process list",
+    )
