@@ -4,9 +4,9 @@
     python conformance/prove.py --only matrix          one part of it: gates, matrix, panels, model
     python conformance/prove.py --only server-id-as-number    one mutant or panel member, by its label
     python conformance/prove.py --discover             find out which tests kill mutants that name none
-    python conformance/prove.py --weaken               take out one assertion after another: is it missed?
+    python conformance/prove.py --weaken               remove one assertion at a time: does anything fail then?
     python conformance/prove.py --acknowledge          the tests fit the requirements as they are worded now
-    python conformance/prove.py --write                write KILLS.md anew
+    python conformance/prove.py --write                write KILLS.md again
 
 Each program gets its manifest under build/proof/, beside the log of its last run, so that any of
 them can be put under test by hand: `pytest conformance --impl=build/proof/server-id-as-number`.

@@ -1,7 +1,7 @@
-"""The command `jobqueue-conformance`: the suite from wherever the kit is installed, for whoever ports the protocol.
+"""The command `jobqueue-conformance`: the suite for whoever ports the protocol, wherever the kit is installed.
 
-It hands everything to pytest, so every option of pytest works, and exits with pytest's status: 0 where all is green, 1
-where a requirement isn't met, 2 to 5 where nothing could be tested.
+It hands everything to pytest, so every option of pytest works, and exits with pytest's status: 0 where all tests
+pass, 1 where a requirement isn't met, 2 to 5 where nothing could be tested.
 """
 
 import os
@@ -15,9 +15,9 @@ from jobqueue_conformance.spec.manifest import MANIFEST
 from jobqueue_conformance.spec.paths import IMPLEMENTATIONS, PACKAGE, SUITE
 
 HELP = f"""\
-jobqueue-conformance: is this implementation of the JobQueue protocol right?
+jobqueue-conformance: tests an implementation of the JobQueue protocol
 
-  jobqueue-conformance new DIR               write a commented {MANIFEST} and the skeletons of both drivers into DIR
+  jobqueue-conformance new DIR               write {MANIFEST}, with comments, and skeletons of both programs into DIR
   jobqueue-conformance                       test ./{MANIFEST}
   jobqueue-conformance --impl PATH|NAME      test another manifest, or one that ships with the kit ({{shipped}})
   jobqueue-conformance --server X --client Y test the server of one against the client of another
@@ -32,7 +32,7 @@ Options, beside those of pytest:
   -k server.remove                           only tests whose name or requirement matches
   -n N                                       in N processes
 
-Exit status: 0 all is green, 1 a requirement isn't met, 2 to 5 nothing could be tested (the last line says why).
+Exit status: 0 all tests passed, 1 a requirement isn't met, 2 to 5 nothing could be tested (the last line says why).
 """
 
 
@@ -84,15 +84,13 @@ def _new(arguments: list[str]) -> int:
     }
     there = sorted(name for name in skeleton if (target / name).exists())
     if there:
-        print(f"{target / there[0]} exists, and is left as it is", file=sys.stderr)
+        print(f"{target / there[0]} already exists and was not changed", file=sys.stderr)
         return 1
     target.mkdir(parents=True, exist_ok=True)
     for name, content in skeleton.items():
         (target / name).write_bytes(content)
         print(os.path.join(arguments[0], name))  # noqa: PTH118 - as the user wrote it
-    print(
-        f"\nNow: fill in what they say, then run\n  jobqueue-conformance --impl {target / MANIFEST}"
-    )
+    print(f"\nFill in these files, then run\n  jobqueue-conformance --impl {target / MANIFEST}")
     return 0
 
 

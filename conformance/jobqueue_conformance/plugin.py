@@ -1,7 +1,7 @@
 """The kit's options and its place in pytest; what they need is imported only where something is under test.
 
-Loaded by `-p` for every run in the repository, so it is cheap, and silent without `--impl`. pytest's own `--strict`
-makes a failure of a SHOULD that isn't met.
+Loaded by `-p` for every run in the repository, so it is cheap, and silent without `--impl`. With pytest's own
+`--strict`, a SHOULD that isn't met fails the run.
 """
 
 import os
@@ -12,7 +12,7 @@ import pytest
 from jobqueue_conformance.spec.paths import SUITE
 
 JUNIT = "junit.xml"
-# Tests mostly wait for processes to start, so more of them than cores pay.
+# Tests mostly wait for processes to start, so it pays to run more of them than there are cores.
 DEFAULT_WORKERS = 4
 TEACH = (
     "the conformance suite tests an implementation: name one by --impl=NAME or --impl=path/to/impl.toml,"
@@ -51,9 +51,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) -> None:
-    """Give a run of the suite as many processes as pay, where nobody has said otherwise."""
+    """Choose the number of processes and the reports of a run, where the command line doesn't."""
     known = early_config.known_args_namespace
-    if not _something(known):
+    if not _under_test(known):
         return
     args.insert(0, "--tb=short")
     if known.report is not None:
@@ -65,12 +65,12 @@ def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) 
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Know the suite's marker and, where something is under test, everything else."""
+    """Register the suite's marker and, where an implementation is under test, the rest of the kit."""
     config.addinivalue_line(
         "markers",
         "requirement(*ids): the requirements of spec/protocol.md that this test proves",
     )
-    if _something(config.option):
+    if _under_test(config.option):
         if os.name != "posix":
             raise pytest.UsageError("the kit needs POSIX signals and processes: run it in WSL")
         from jobqueue_conformance.running import (  # noqa: PLC0415 - only where something is under test
@@ -88,9 +88,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection(session: pytest.Session) -> None:
-    """Refuse to collect the suite where nothing is under test."""
+    """Refuse to collect the suite where no implementation is named."""
     config = session.config
-    if _something(config.option):
+    if _under_test(config.option):
         return
     for arg in config.args:
         path = Path(config.invocation_params.dir, arg.partition("::")[0]).resolve()
@@ -100,11 +100,11 @@ def pytest_collection(session: pytest.Session) -> None:
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Where something is under test, collect the suite, and nothing else."""
-    if not _something(config.option):
+    if not _under_test(config.option):
         return None
     on_the_way = collection_path in (SUITE, *SUITE.parents) or SUITE in collection_path.parents
     return None if on_the_way else True
 
 
-def _something(options: object) -> bool:
+def _under_test(options: object) -> bool:
     return any(getattr(options, name, None) for name in ("impl", "server", "client"))

@@ -73,7 +73,7 @@ def script_server() -> list[Event]:
     ids=["plain", "transaction", "script"],
 )
 def test_boundaries_belong_to_the_job(events: list[Event], boundaries: int) -> None:
-    """Handshakes, pings, empty claims and queued commands are no boundaries."""
+    """Handshakes, pings, empty claims and queued commands are not boundaries."""
     assert sum(boundary.is_boundary(each, b"job-7") for each in events) == boundaries
 
 

@@ -1,4 +1,4 @@
-"""The installed command: from the wheel, in an empty environment, in somebody else's folder."""
+"""The installed command: from the wheel, in an empty environment, in another folder."""
 
 import os
 import shutil
@@ -40,7 +40,7 @@ def test_new_writes_a_manifest_that_is_valid_and_keeps_what_is_there(tmp_path: P
     assert (tmp_path / "port" / "server.py").is_file()
     assert (tmp_path / "port" / "client.py").is_file()
     assert second.returncode == 1
-    assert "is left as it is" in second.stderr
+    assert "was not changed" in second.stderr
 
 
 def test_the_smoke_test_says_what_is_wrong_with_a_skeleton(tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_the_smoke_test_says_what_is_wrong_with_a_skeleton(tmp_path: Path) -> No
         ([], 2, "jobqueue-conformance new DIR"),
         (["--help"], 0, "--report DIR"),
         (["new"], 2, "usage"),
-        (["--impl=nowhere"], 4, "'nowhere' is no manifest"),
+        (["--impl=nowhere"], 4, "'nowhere' is not a manifest"),
         (["--impl=python", "--redis=nowhere"], 4, "not a program that can be started"),
     ],
 )

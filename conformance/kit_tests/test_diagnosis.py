@@ -55,9 +55,12 @@ near.sendall(f"*3\\r\\n$5\\r\\nLPUSH\\r\\n${len(queue)}\\r\\n{queue}\\r\\n${len(
         ("time.sleep(60)", "the server never connected to Redis: it has to use REDIS_URL"),
         ("ask('PING'); time.sleep(60)", "the server never named the queue, .*JOBQUEUE_QUEUE"),
         ("ask('LLEN', queue); time.sleep(60)", "named the queue and never claimed the job"),
-        ("claim(); time.sleep(60)", "the server claimed the job and never answered it"),
+        ("claim(); time.sleep(60)", "the server claimed the job and never published a result"),
         ("claim(queue + ':mine'); time.sleep(60)", "moved the job to .*:mine, not to its list"),
-        ("answer(claim(), error={'code': 'method-not-found', 'message': ''})", "no handler named"),
+        (
+            "answer(claim(), error={'code': 'method-not-found', 'message': ''})",
+            "no handler is registered for .*'echo'",
+        ),
         ("claim(); sys.exit(3)", "the server exited with 3"),
     ],
 )
@@ -114,7 +117,7 @@ def test_an_answer_without_the_id(
     assert failed.value.requirement == "server.result.id"
 
 
-def test_a_wrapper_that_hides_the_server(
+def test_a_wrapper_that_does_not_pass_on_signals(
     put_under_test: PutUnderTest, request: pytest.FixtureRequest, proxy: Proxy, notifier: Notifier
 ) -> None:
     """Where SIGTERM ends only a wrapper, the wrapper is told to exec the server."""
@@ -125,7 +128,10 @@ def test_a_wrapper_that_hides_the_server(
     )
     process = request.getfixturevalue("server")()
 
-    with pytest.raises(SetupError, match=r"your command hides the server: .* exec it"):
+    with pytest.raises(
+        SetupError,
+        match=r"your command is a wrapper that doesn't pass on signals: .* exec the server",
+    ):
         diagnosis.check_signals_arrive(process, proxy, notifier)
 
 
@@ -149,7 +155,7 @@ def test_a_server_that_cannot_run_here(
             PUSHES + "print(json.dumps({'seq': 99, 'result': 1}), flush=True); time.sleep(60)",
             "answered with seq 99, not with 1",
         ),
-        (PUSHES + "print('hello', flush=True); time.sleep(60)", "a line that is no outcome"),
+        (PUSHES + "print('hello', flush=True); time.sleep(60)", "a line that is not an outcome"),
         (
             PUSHES + "print(json.dumps({'seq': 1, 'result': 1}), flush=True); time.sleep(60)",
             "doesn't exit when its input ends",

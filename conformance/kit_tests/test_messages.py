@@ -12,18 +12,18 @@ JOB = b'{"method": "echo", "parameters": [1], "channel": "c", "id": "1"}'
 @pytest.mark.parametrize(
     "message, fault",
     [
-        (b"\xff", "no UTF-8"),
+        (b"\xff", "not valid UTF-8"),
         (b"\xef\xbb\xbf{}", "byte order mark"),
-        (b"{", "no JSON"),
+        (b"{", "not valid JSON"),
         (b'{"id": "1", "result": NaN}', "NaN"),
         (b'{"id": "1", "result": -Infinity}', "Infinity"),
         (b'{"id": 1, "result": 1}', "schema of a result"),
         (b'{"id": "1"}', "schema of a result"),
         (b'{"id": "1", "error": {"code": "x"}}', "schema of a result"),
-        (b"[" * 5000, "no JSON"),
+        (b"[" * 5000, "not valid JSON"),
     ],
 )
-def test_what_is_no_result_says_why(message: bytes, fault: str) -> None:
+def test_what_is_not_a_result_says_why(message: bytes, fault: str) -> None:
     """A message that isn't strictly a result is refused with its fault."""
     with pytest.raises(MalformedMessage, match=fault):
         messages.read_result(message)

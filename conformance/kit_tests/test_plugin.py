@@ -40,13 +40,16 @@ def test_the_suite_teaches_what_it_needs() -> None:
 @pytest.mark.parametrize(
     "manifest, sentence",
     [
-        ("nobody", "'nobody' is no manifest, no folder of one, and none of those that ship"),
+        (
+            "nobody",
+            "'nobody' is not a manifest, a folder with one, or an implementation that ships",
+        ),
         ('name = "x"\nspec = "1.0"', "'server' is a required property"),
         (
             'name = "x"\nspec = "2.0"\n[server]\ncommand = ["x"]',
             "at spec: '2.0' is not one of ['1.0']",
         ),
-        ("name =", "is no TOML"),
+        ("name =", "is not valid TOML"),
     ],
 )
 def test_a_manifest_with_a_mistake_is_one_sentence(

@@ -37,7 +37,7 @@ def start(program: str, notifier: Notifier, folder: Path, **environment: str) ->
 
 
 def exists(pid: int) -> bool:
-    """Whether a process with this number runs, and is no zombie."""
+    """Whether a process with this number runs, and is not a zombie."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -138,6 +138,6 @@ def test_it_dies_with_the_kit(notifier: Notifier, tmp_path: Path) -> None:
 
 
 def test_an_exit_that_nobody_asked_for_is_a_failure() -> None:
-    """What ends by itself fails the test's own requirement, and is no set-up error."""
+    """What ends by itself fails the test's own requirement, and is not a set-up error."""
     assert issubclass(Exited, AssertionError)
     assert not issubclass(SetupError, AssertionError)

@@ -227,10 +227,10 @@ def test_a_fault_inside_fails_the_test(
 
 
 def test_what_is_no_protocol_fails_the_test(endpoint: Endpoint, notifier: Notifier) -> None:
-    """Bytes that are no RESP are a fault of what is under test, and are shown."""
+    """Bytes that are not valid RESP are a fault of what is under test, and are shown."""
     with socket.create_connection(("127.0.0.1", endpoint.port)) as line:
         line.sendall(b"*x\r\n")
-        with pytest.raises(RuntimeError, match=r"no length in"):
+        with pytest.raises(RuntimeError, match=r"expected a length in"):
             notifier.wait(lambda: None, "a fault")
     notifier.clear_failure()
 

@@ -142,7 +142,7 @@ class TestStale:
     """A known failure is strict in both directions."""
 
     def test_an_entry_whose_tests_fail_is_kept(self) -> None:
-        """What is broken as listed is no news."""
+        """What is broken as listed is not reported as new."""
         assert stale(KNOWN, COLLECTED, FAILED) == []
 
     def test_a_listed_test_that_passes_is_stale(self) -> None:

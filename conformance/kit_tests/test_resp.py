@@ -57,7 +57,7 @@ def test_commands_can_be_inline() -> None:
 
 
 def test_what_is_no_frame_is_refused() -> None:
-    """The splitter raises where a length is none."""
+    """The splitter raises where a length is not a number."""
     splitter = Splitter()
     splitter.feed(b"$many\r\n")
 

@@ -40,7 +40,7 @@ class Job:
 
 
 def no_json(constant: str) -> Json:
-    raise ValueError(f"{constant} is no JSON")
+    raise ValueError(f"{constant} is not valid JSON")
 
 
 class Client:
@@ -269,7 +269,7 @@ class Client:
             self.settle(job, {"result": self.value(result["result"])})
 
     def read(self, message: bytes) -> dict[str, Json] | None:
-        """The result in a message, or None for one that is no result."""
+        """The result in a message, or None for one that is not a valid result."""
         try:
             result = self.parse(message)
         except (ValueError, RecursionError):
@@ -298,7 +298,7 @@ class Client:
         return self.pending.get(result["id"])
 
     def on_malformed(self, message: bytes) -> None:
-        self.log(f"ignored a message of {len(message)} bytes, which is no result")
+        self.log(f"ignored a message of {len(message)} bytes, which is not a valid result")
 
     def on_unknown(self, result: dict[str, Json]) -> None:
         self.log(f"ignored a result of no unsettled job: {result['id']!r}")

@@ -49,7 +49,7 @@ def is_name(value: Json) -> bool:
 
 
 def no_json(constant: str) -> Json:
-    raise ValueError(f"{constant} is no JSON")
+    raise ValueError(f"{constant} is not valid JSON")
 
 
 class Server:
@@ -298,7 +298,7 @@ class Server:
             self.on_gone(raw)
 
     def on_gone(self, raw: bytes) -> None:
-        self.log(f"somebody else removed an entry of {len(raw)} bytes")
+        self.log(f"another client removed an entry of {len(raw)} bytes")
 
     def bury(self, raw: bytes) -> None:
         self.log(f"a message of {len(raw)} bytes is dead")

@@ -120,7 +120,9 @@ class MalformedEndsClient(Client):
 class MalformedSettlesAll(Client):
     def on_malformed(self, message: bytes) -> None:
         for job in list(self.pending.values()):
-            self.settle_error(job, "invalid-result", "a message on the channel is no result")
+            self.settle_error(
+                job, "invalid-result", "a message on the channel is not a valid result"
+            )
 
 
 class MalformedUtf8EndsClient(Client):

@@ -36,7 +36,7 @@ ERROR_CODE = re.compile(
 def requirements_without_test(
     requirements: Mapping[str, Requirement], tests: Iterable[SuiteTest]
 ) -> Iterator[str]:
-    """A sentence that binds and that nobody tests, or that is said to be untestable and is tested."""
+    """A requirement without a test, or one that is said to be untestable and is tested."""
     tested = {each for test in tests for each in test.requirements}
     for requirement in requirements.values():
         if requirement.untested is None and requirement.id not in tested:
@@ -62,7 +62,7 @@ def docstrings(tests: Iterable[SuiteTest]) -> Iterator[str]:
     for name, text in sorted({(test.id.partition("[")[0], test.docstring) for test in tests}):
         sentence = text.strip()
         if not sentence or not sentence[0].isupper() or not sentence.endswith("."):
-            yield f"{name}: its docstring is no sentence"
+            yield f"{name}: its docstring is not a sentence"
         elif found := NOT_PRESENT.search(sentence):
             yield f"{name}: '{found[0]}' in its docstring isn't the present tense of what is shown"
 
@@ -70,7 +70,7 @@ def docstrings(tests: Iterable[SuiteTest]) -> Iterator[str]:
 def unacknowledged(
     hashes: Mapping[str, str], acknowledged: Mapping[str, str], tests: Iterable[SuiteTest]
 ) -> Iterator[str]:
-    """A requirement that was reworded since somebody last compared its tests with it."""
+    """A requirement that was reworded since anyone last compared its tests with it."""
     tested = {each for test in tests for each in test.requirements}
     for requirement, digest in hashes.items():
         if requirement in tested and acknowledged.get(requirement) != digest:

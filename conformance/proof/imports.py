@@ -55,7 +55,7 @@ def imports_of(importer: str, source: str, known: Collection[str]) -> Iterator[I
     """The imports of known modules in a module's source.
 
     Importing a name from a package is importing that module, or else the package itself. Relative imports
-    are refused, for both packages write whole names.
+    raise, because both packages use absolute imports.
     """
     tree = ast.parse(source)
     for_types = {

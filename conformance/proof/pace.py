@@ -1,4 +1,4 @@
-"""How long the suite waits for programs of which it is known that they hang, or that nothing comes.
+"""How long the suite waits for programs that are known to hang, or to do nothing.
 
 Both change the process that calls them, and what it starts by fork; a process calls one of them, once.
 """
@@ -18,7 +18,7 @@ BOUNDS = {"GUARD_MS", "AMPLE_MS", "AFTER_A_LOSS_S", "AGAIN_S", "SHRINKING_S"}
 
 
 def shorten_waits(factor: float = 0.4) -> None:
-    """Let hangs last less long: mutants hang, and their base has to pass in this time, too."""
+    """Shorten the deadlines: mutants hang, and their base must pass within these times, too."""
     vars(fixtures)["Pace"] = partial(fixtures.Pace, deadline_s=fixtures.Pace().deadline_s * factor)
     for name, module in list(sys.modules.items()):
         if name.startswith("jobqueue_conformance."):
@@ -28,7 +28,7 @@ def shorten_waits(factor: float = 0.4) -> None:
 
 
 def barely_wait() -> None:
-    """Hardly wait at all, where nothing can come."""
+    """Wait as little as possible, for programs from which nothing can come."""
     shorten_waits(0.1)
     for module, bound in (
         (peer, "MOMENT_S"),

@@ -38,7 +38,7 @@ class Proof:
         return self.wants(part) or any(fnmatchcase(label, each) for each in self.options.only)
 
     def say(self, text: str) -> None:
-        """Show progress, where nobody reads the standard output by program."""
+        """Show progress: on the standard output, unless that carries JSON."""
         stream = sys.stderr if self.options.json else sys.stdout
         print(f"[{time.monotonic() - self.started:4.0f} s] {text}", file=stream, flush=True)
 

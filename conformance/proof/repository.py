@@ -30,7 +30,7 @@ def sources(*folders: Path) -> dict[str, str]:
 
 
 def code() -> dict[str, str]:
-    """Everything that may name a requirement, but for the gates' tests, which make some up."""
+    """Everything that may name a requirement, except for the gates' tests, which invent some."""
     found = sources(ROOT / "python", ROOT / "conformance", ROOT / "fixtures")
     return {name: text for name, text in found.items() if "proof/tests/" not in name}
 
@@ -70,7 +70,7 @@ def hashes() -> dict[str, str]:
 
 
 def acknowledged() -> dict[str, str]:
-    """The hash that each requirement had when somebody last compared its tests with it."""
+    """The hash that each requirement had when its tests were last compared with it."""
     if not ACKNOWLEDGED.exists():
         return {}
     known: dict[str, str] = data.load(ACKNOWLEDGED)

@@ -1,4 +1,4 @@
-"""Runs the suite against one manifest in a process of its own, and says how each test ended.
+"""Runs the suite against one manifest in a process of its own, and reports how each test ended.
 
 The process is forked from one that has imported everything, which makes a session cost a fraction
 of `pytest` on the command line; whatever it prints goes to a log beside its manifest. The parent
@@ -59,7 +59,7 @@ class Ended:
 
 @dataclass(frozen=True)
 class SuiteTest:
-    """What stands at a test: its requirements, its docstring, where it is written, and whom it starts."""
+    """What is known of a test: its requirements, its docstring, its file, and the programs that it starts."""
 
     id: str
     requirements: tuple[str, ...]
@@ -221,7 +221,7 @@ def play(session: Session, order: Order, *options: str) -> str | None:
     arguments += [f"--impl={order.manifest}", f"--rootdir={ROOT}", f"-c={ROOT / 'pyproject.toml'}"]
     # Rewritten assertions would make each process compile the suite again.
     arguments += ["--assert=plain", "-p", "no:xdist", "-p", "no:cacheprovider"]
-    # Sessions that share pytest's own folder clean it up under one another's hands.
+    # Sessions that share pytest's own folder remove one another's files.
     arguments += [f"--basetemp={order.log.with_suffix('.tmp')}"]
     status = pytest.main(
         [*arguments, *order.options, *options], plugins=[Recorder(session, order.seed)]

@@ -1,7 +1,7 @@
-"""Takes one assertion out of the suite at a time, and asks whether the kill matrix notices.
+"""Removes one assertion of the suite at a time, and asks whether the kill matrix notices.
 
 An assertion is a statement that calls `require` or `fail`, in a test or in what the tests stand on.
-It is missed where a mutant that it should kill is then killed no more, or not by the right words.
+Its removal is noticed where a mutant is then no longer killed, or by another requirement.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ STEPS = (
 )  # what they mark keeps the function
 MOST = 24  # mutants for one assertion
 MOST_TESTS = 6  # for one null program
-NOBODY = "taken out, it is missed by nobody"
+NOBODY = "without it, everything still passes"
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ def those_who_notice(
 
 
 def prove(proof: Proof, tests: list[SuiteTest]) -> None:
-    """Take out each assertion that the command line asks for, and report those that nobody misses."""
+    """Take out each assertion that the command line asks for, and report those whose removal nothing notices."""
     globs = [f"*{glob}*" for glob in proof.options.weaken]
     missed = {
         str(each): each for each in read() if any(fnmatchcase(str(each), glob) for glob in globs)
@@ -187,7 +187,7 @@ def prove(proof: Proof, tests: list[SuiteTest]) -> None:
 def _ask_mutants(
     proof: Proof, tests: list[SuiteTest], missed: dict[str, Assertion]
 ) -> Iterator[str]:
-    """Those of which a mutant notices that they are gone."""
+    """Those whose removal a mutant reveals."""
     orders, asked = [], {}
     for label, assertion in missed.items():
         ids = set(standing_on(assertion, tests))

@@ -16,7 +16,7 @@ AFTER_A_LOSS_S = 10.0
 def let_time_out(
     driver: ClientProcess, peer: Peer, notifier: Notifier, parameters: object, timeout_ms: int = 100
 ) -> tuple[int, Job, Outcome]:
-    """Have a job pushed and not answered, with a timeout just long enough for the push."""
+    """Let a job be pushed and not answered, with a timeout just long enough for the push."""
     for _ in range(TRIES):
         run_after_a_loss(
             driver, peer, notifier, "before"

@@ -1,6 +1,6 @@
 """What is wrong with an adapter, in one sentence, when the first job of an implementation doesn't go well.
 
-The smoke test asks here instead of failing forty times for the same reason.
+Only the smoke test uses it, so that one mistake is one failure, not forty.
 """
 
 from typing import Any
@@ -28,7 +28,9 @@ def first_result(peer: Peer, job: Job, keys: Keys, redis: redis.Redis) -> dict[s
         raise SetupError(_why_no_result(peer, job, keys, redis)) from failure
     error = result.get("error", {})
     if error.get("code") == "method-not-found":
-        raise SetupError("the server has no handler named echo: it registers echo, fail and wait")
+        raise SetupError(
+            "no handler is registered for method 'echo': the server has to register echo, fail and wait"
+        )
     return result
 
 
@@ -57,13 +59,13 @@ def _why_no_result(peer: Peer, job: Job, keys: Keys, redis: redis.Redis) -> str:
         if name == keys.queue:
             return "the server named the queue and never claimed the job that was pushed to it"
         if name == server.in_process:
-            return "the server claimed the job and never answered it"
+            return "the server claimed the job and never published a result"
         return f"the server moved the job to {name}, not to its list {server.in_process}"
-    return "the server took the job off the queue and never answered it"
+    return "the server removed the job from the queue and never published a result"
 
 
 def check_signals_arrive(server: ServerProcess, proxy: Proxy, notifier: Notifier) -> None:
-    """Say so where SIGTERM ends a wrapper and leaves the server running."""
+    """Raise where SIGTERM ends a wrapper and leaves the server running."""
     server.terminate()
     try:
         notifier.wait(lambda: not server.running, "the server to stop", STOPS_WITHIN_S)
@@ -73,8 +75,8 @@ def check_signals_arrive(server: ServerProcess, proxy: Proxy, notifier: Notifier
     except Hung as hung:
         if not server.running:
             raise SetupError(
-                "your command hides the server: SIGTERM ended the process that was started, and the"
-                " server went on; have the wrapper exec it"
+                "your command is a wrapper that doesn't pass on signals: SIGTERM ended it, and the server"
+                " went on; let the wrapper exec the server"
             ) from hung
 
 
@@ -100,12 +102,12 @@ def first_outcome(client: ClientProcess, seq: int) -> Outcome:
                 f"the client's driver answered with seq {others[0]}, not with {seq}"
             ) from hung
         raise SetupError(
-            "the client's driver wrote no line for a job that was answered: it flushes after each line"
+            "the client's driver wrote no line for a job that was answered: it has to flush after each line"
         ) from hung
 
 
 def check_ends_with_input(client: ClientProcess) -> None:
-    """Say so where the driver doesn't exit with 0 when its input ends."""
+    """Raise where the driver doesn't exit with 0 when its input ends."""
     try:
         status = client.close()
     except Hung as hung:

@@ -1,6 +1,7 @@
-"""Hears everything that anybody publishes, straight from the real Redis.
+"""Receives everything that is published, straight from the real Redis.
 
-`fence` proves that all that was published before has been heard: so a result that must not come is looked for at once.
+`fence` proves that all that was published before has been received, so a test can look at once for a
+result that must not come.
 """
 
 import socket
@@ -33,13 +34,13 @@ class Observer:
         self._notifier = notifier
         self._fence_channel = f"fence-{uuid.uuid4()}"
         self._fences: set[bytes] = set()
-        # Of its own, for a look that sets a fence must not call for another look.
+        # A separate one: a wait that sets a fence must not wake itself.
         self._fence_notifier = Notifier()
         self._thread: threading.Thread | None = None
         self.subscribe()
 
     def subscribe(self) -> None:
-        """Listen, anew after Redis was restarted; when it returns, nothing is missed any more."""
+        """Subscribe, or subscribe again after a restart of Redis; once it returns, no message is missed."""
         if self._thread is not None:
             self.close()
         self._admin = self._server.connect()
@@ -55,7 +56,7 @@ class Observer:
         self._thread.start()
 
     def fence(self) -> None:
-        """Return when everything published until now has been heard."""
+        """Return when everything published until now has been received."""
         token = uuid.uuid4().bytes
         self._admin.publish(self._fence_channel, token)
         self._fence_notifier.wait(

@@ -28,9 +28,9 @@ MOMENT_S = 1.0  # a handler's thread can lag behind the claim that its server ha
 
 
 def unique_id() -> str:
-    """An id like nobody else's that is no number and has no leading zero.
+    """A unique id that is not a number and has no leading zero.
 
-    What a server makes of those is asked on purpose; here it would come out by chance.
+    Special tests ask how a server handles such ids; here they would only occur by chance.
     """
     return f"job-{uuid.uuid4().hex[:12]}"
 
@@ -78,7 +78,7 @@ class Peer:
         self._redis.lpush(self._keys.queue, *messages)
 
     def place(self, *jobs: Job, in_process: str | None = None) -> None:
-        """Lay jobs on an in-process list, the first one claimed first."""
+        """Put jobs on an in-process list, the first one claimed first."""
         target = in_process or self._keys.in_process()
         for job in jobs:
             self._redis.lpush(target, job.message)
@@ -86,7 +86,7 @@ class Peer:
     def result(self, job: Job, requirement: str = "server.publish.once") -> dict[str, Any]:
         """Wait for the first result of a job."""
         expected = f"a result of {_short(job)}"
-        first: dict[str, Any] = self.wait(lambda: self.heard(job), requirement, expected, job)[0]
+        first: dict[str, Any] = self.wait(lambda: self.received(job), requirement, expected, job)[0]
         if not _about_content(requirement):
             require_right(job, first)
         return first
@@ -94,17 +94,17 @@ class Peer:
     def results(self, job: Job) -> list[dict[str, Any]]:
         """Every result of a job that was published until now."""
         self._observer.fence()
-        heard = list(self.heard(job))
-        for result in heard:
+        received = list(self.received(job))
+        for result in received:
             require_right(job, result)
-        return heard
+        return received
 
     def listen_again(self) -> None:
-        """Hear everything again, after Redis was restarted."""
+        """Subscribe again, after a restart of Redis."""
         self._observer.subscribe()
 
     def messages(self) -> list[Message]:
-        """Everything that anybody published until now."""
+        """Everything that was published until now."""
         self._observer.fence()
         return list(self._observer.messages)
 
@@ -130,7 +130,7 @@ class Peer:
         )
 
     def waiting(self) -> list[bytes]:
-        """What lies on the queue and on the in-process lists of the servers that were started."""
+        """The entries of the queue and of the in-process lists of the servers that were started."""
         lists = {self._keys.queue, *(each.in_process for each in self.servers)}
         with self._redis.pipeline(transaction=False) as pipe:
             for key in sorted(lists):
@@ -148,7 +148,7 @@ class Peer:
         """Wait for what the servers under test have to bring about.
 
         Args:
-            look: gives it, once it is there.
+            look: returns it, once it is there.
             requirement: what is broken without it, or what finds that out.
             expected: what it is, for a reader.
             job: one whose handler takes its time.
@@ -174,15 +174,15 @@ class Peer:
             if now_s - asked_s < ASK_EVERY_S:
                 return look()
             asked_s = now_s
-            hopeless = self._hopeless()
-            if hopeless is None:
+            reason = self._why_nothing_comes()
+            if reason is None:
                 idle_since_s = None
             elif idle_since_s is None:
                 idle_since_s = now_s
             found = look()
             if found or idle_since_s is None or now_s - idle_since_s <= patience_s:
                 return found
-            return give_up(f"nothing, and {hopeless}")
+            return give_up(f"nothing, and {reason}")
 
         try:
             return self._notifier.wait(
@@ -191,8 +191,8 @@ class Peer:
         except Hung as hung:
             give_up(f"nothing: {hung}")
 
-    def _hopeless(self) -> str | None:
-        """Why no server will do anything more; None while one may."""
+    def _why_nothing_comes(self) -> str | None:
+        """Why no server will do anything more; None while one still may."""
         running = [each for each in self.servers if each.running]
         if running:
             return "the server is idle" if all(each.idle() for each in running) else None
@@ -228,24 +228,24 @@ class Peer:
             fail("client.job.form", expected="a job", got=f"a message that {error}")
 
     def answer(self, job: Job, **outcome: Any) -> int:
-        """Publish `result=…` or `error={…}`, and remove the job; gives how many were listening."""
+        """Publish `result=…` or `error={…}`, and remove the job; return the number of subscribers."""
         receivers = self.publish(job.channel, messages.written(id=job.id, **outcome))
         self._redis.lrem(self._claims, -1, job.message)  # type: ignore[arg-type] # bytes do, too
         return receivers
 
     def publish(self, channel: str, message: bytes) -> int:
-        """Publish any bytes; gives how many were listening, the suite itself left out."""
+        """Publish any bytes; return the number of subscribers, without the suite's own."""
         return int(self._redis.publish(channel, message)) - 1
 
-    def heard(self, job: Job) -> list[dict[str, Any]]:
-        """The results of a job that were heard by now; each has to be one."""
+    def received(self, job: Job) -> list[dict[str, Any]]:
+        """The results of a job that were received by now; each must be valid."""
         while self._read < len(self._observer.messages):
             message = self._observer.messages[self._read]
             self._read += 1
             try:
                 result = messages.read_result(message.data)
             except RecursionError:
-                continue  # the answer to a job that nobody has to answer
+                continue  # the answer to a job that need not be answered
             except MalformedMessage as error:
                 self._malformed[message.channel] = error
             else:
@@ -256,7 +256,7 @@ class Peer:
 
 
 def require_right(job: Job, result: dict[str, Any]) -> None:
-    """The result is what the handler of the job's method gives, so that no test is content with any answer."""
+    """The result is what the handler of the job's method gives, so that no test accepts a wrong one."""
     codes = {"fail": "handler-error", "": "invalid-job"}
     if job.method in {"echo", "wait"}:
         right, requirement = (

@@ -13,7 +13,7 @@ from jobqueue_conformance.proxy.proxy import Hold, Matches, Proxy
 def steps(
     proxy: Proxy, peer: Peer, matches: Matches, done: Callable[[], object], requirement: str
 ) -> Iterator[Event]:
-    """Each event that matches, held while the loop's body looks, until there is no more to come.
+    """Each event that matches, held while the loop's body looks, until no more can come.
 
     Args:
         proxy: what holds.

@@ -26,7 +26,7 @@ class Outcome:
 
 
 class ClientProcess(Process):
-    """One life of a client's driver."""
+    """One run of a client's driver, from its start to its exit."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class ClientProcess(Process):
         self._reader.start()
 
     def submit(self, method: str, parameters: Any = None, timeout_ms: int | None = None) -> int:
-        """Have it run a job, and give the number by which the outcome is known."""
+        """Run a job in it, and return the seq that its outcome will have."""
         self._submitted += 1
         line: dict[str, Any] = {"seq": self._submitted, "method": method, "parameters": parameters}
         if timeout_ms is not None:
@@ -100,7 +100,7 @@ class ClientProcess(Process):
             raise Exited(self.explain_exit())
 
     def end(self) -> None:
-        """Leave nothing of it."""
+        """Kill it, and close its pipes."""
         self.kill()
         self._reader.join()
         super().end()
@@ -114,7 +114,7 @@ class ClientProcess(Process):
                 self.lines.append(_outcome(text))
             except ValueError as error:
                 self._fault = (
-                    self._fault or f"the {self.name} wrote a line that is no outcome: {error}"
+                    self._fault or f"the {self.name} wrote a line that is not an outcome: {error}"
                 )
             self._notifier.notify()
         self._notifier.notify()
@@ -122,15 +122,15 @@ class ClientProcess(Process):
 
 def _outcome(line: str) -> Outcome:
     try:
-        said = json.loads(line)
+        parsed = json.loads(line)
     except ValueError as error:
-        raise ValueError(f"{line[:200]!r} is no JSON") from error
-    for mistake in data.validator("driver-response").iter_errors(said):
+        raise ValueError(f"{line[:200]!r} is not valid JSON") from error
+    for mistake in data.validator("driver-response").iter_errors(parsed):
         raise ValueError(f"{line[:200]}: {mistake.message}")
-    if "result" in said:
-        return Outcome(said["seq"], "result", value=said["result"])
-    if "error" in said:
+    if "result" in parsed:
+        return Outcome(parsed["seq"], "result", value=parsed["result"])
+    if "error" in parsed:
         return Outcome(
-            said["seq"], "error", code=said["error"]["code"], message=said["error"]["message"]
+            parsed["seq"], "error", code=parsed["error"]["code"], message=parsed["error"]["message"]
         )
-    return Outcome(said["seq"], "timeout")
+    return Outcome(parsed["seq"], "timeout")

@@ -1,4 +1,4 @@
-"""What is under test: started with its environment, signalled, ended with its whole group.
+"""A program under test: started with its environment, signalled, ended with its whole group.
 
 Its output goes to files that are shown when a test fails. It dies with the kit.
 """
@@ -23,15 +23,15 @@ OURS = ("REDIS_URL", "JOBQUEUE_", "PYTEST_", "COV_")
 
 
 class SetupError(Exception):
-    """What is under test can't be tested; the message says what is wrong with its command or adapter."""
+    """The program under test can't be tested; the message says what is wrong with its command or adapter."""
 
 
 class Exited(AssertionError):
-    """What is under test has ended, although nobody ended it."""
+    """The program under test has exited, although the kit didn't end it."""
 
 
 class Process:
-    """One life of one program."""
+    """One run of one program, from its start to its exit."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class Process:
         *,
         talks: bool = False,
     ) -> None:
-        """Start it; `output` is the folder for what it writes, and who `talks` has pipes instead of files."""
+        """Start it; its output goes to files in the folder `output`, or through pipes where it `talks`."""
         self.name = name
         self.command = command
         self.started_s = time.monotonic()
@@ -116,13 +116,13 @@ class Process:
         watchdog.forget(self.popen.pid)
 
     def wait_exit(self, deadline_s: float | None = None) -> int:
-        """Wait until it has exited, and give its status."""
+        """Wait until it has exited, and return its status."""
         self._notifier.wait(lambda: not self.running, f"the {self.name} to exit", deadline_s)
         assert self.status is not None
         return self.status
 
     def explain_exit(self) -> str:
-        """One sentence on how it ended, with the last that it said."""
+        """One sentence: how it ended, and the last line of its stderr."""
         last = self.stderr.strip().splitlines()[-1:] or ["(nothing)"]
         if self.status is not None and self.status < 0:
             ended = f"was ended by {signal.Signals(-self.status).name}"
@@ -135,12 +135,12 @@ class Process:
         if self.running:
             return
         if self.status == CANNOT_RUN_HERE:
-            last = self.stderr.strip().splitlines()[-1:] or ["it doesn't say why"]
+            last = self.stderr.strip().splitlines()[-1:] or ["it gives no reason"]
             raise Unsupported(f"the {self.name} can't run here: {last[0]}")
         raise SetupError(self.explain_exit() + ", before its first command")
 
     def end(self) -> None:
-        """Leave nothing of it."""
+        """Kill it, and close its pipes."""
         self.kill()
         for pipe in (self.popen.stdin, self.popen.stdout):
             if pipe is not None:

@@ -19,7 +19,7 @@ State = tuple[object, ...]
 
 
 class ServerProcess(Process):
-    """One life of a server; it is started through its endpoint of the proxy."""
+    """One run of a server, from its start to its exit; it reaches Redis through its endpoint of the proxy."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class ServerProcess(Process):
         super().__init__(endpoint.who, command, folder, environment, notifier, output)
 
     def wait_ready(self) -> None:
-        """Wait until it has named the queue, or say why it never will."""
+        """Wait until it has named the queue, or raise with the reason why it never will."""
 
         def ready() -> bool:
             if self.endpoint.named_queue:
@@ -65,13 +65,13 @@ class ServerProcess(Process):
         )
 
     def wait_exit(self, deadline_s: float | None = None) -> int:
-        """Wait until it has exited, and Redis has executed all that it had sent; gives its status."""
+        """Wait until it has exited, and Redis has executed all that it had sent; return its status."""
         status = super().wait_exit(deadline_s)
         self._proxy.wait_all_closed(self.endpoint.who)
         return status
 
     def reset_idle(self) -> None:
-        """Forget what was seen before; idle is what it is from now on."""
+        """Judge its idleness only by what it does from now on."""
         self._quiet = None
 
     def wait_idle(self) -> None:
@@ -104,7 +104,7 @@ class ServerProcess(Process):
         listed = self._redis.client_list()
         blocked = [each for each in listed if "b" in each["flags"]]
         ours = [each for each in listed if _port(each["addr"]) in ports]
-        # Behind a translating network (a container's) ports differ: then anybody who is blocked counts.
+        # Behind a translating network (a container's) ports differ: then any blocked client counts.
         return any(each in blocked for each in ours) if ours else bool(blocked)
 
     def _unchanged(self) -> bool:

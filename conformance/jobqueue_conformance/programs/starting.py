@@ -6,7 +6,7 @@ from jobqueue_conformance.programs.client import ClientProcess
 from jobqueue_conformance.programs.server import ServerProcess
 from jobqueue_conformance.spec.keys import PROCESSOR
 
-BLOCK_MS = 1000  # a whole second, for servers whose Redis commands take no fractions
+BLOCK_MS = 1000  # a whole second, for servers that can only pass whole seconds to Redis
 
 
 class StartServer(Protocol):
@@ -24,7 +24,7 @@ class StartServer(Protocol):
         password: str = "",
         wait: bool = True,
     ) -> ServerProcess:
-        """`in_process` is the whole key, and "" leaves its name to the server; `wait=False` returns at once."""
+        """`in_process` is the whole key, or "" for the server's default name; `wait=False` returns at once."""
 
 
 class StartClient(Protocol):

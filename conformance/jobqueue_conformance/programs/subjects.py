@@ -18,7 +18,7 @@ class Subjects:
 
     @classmethod
     def chosen(cls, impl: str | None, server: str | None, client: str | None) -> "Subjects":
-        """What the options name."""
+        """The implementations that the options name."""
         if impl is not None:
             whole = manifest.read(impl)
             return cls(whole if whole.server else None, whole if whole.client else None)
@@ -26,7 +26,7 @@ class Subjects:
 
     @property
     def implementations(self) -> list[Implementation]:
-        """Each once."""
+        """Each implementation once."""
         named = {each.path: each for each in (self.server, self.client) if each is not None}
         return list(named.values())
 

@@ -50,5 +50,5 @@ def watch(group: int) -> None:
 
 
 def forget(group: int) -> None:
-    """The group has ended, and its number may soon be somebody else's."""
+    """The group has ended, and the system may soon reuse its number."""
     _say(f"forget {group}")

@@ -1,7 +1,7 @@
 """Which of the events at the proxy are boundaries of a job: the places where a fault can hit it.
 
 Pure. A boundary is a command that carries the job's id and isn't forwarded yet, or a reply that carries it, or that
-answers such a command, and isn't returned yet. Handshakes, PING, timers and empty claims are none: counted in
+answers such a command, and isn't returned yet. Handshakes, PING, timers and empty claims are not boundaries: counted in
 any other way, boundaries are neither stable nor finite. A transaction is one command, judged at its EXEC.
 """
 
@@ -53,7 +53,7 @@ class NthOfHandshake:
 
 
 def label(event: Event) -> str:
-    """Where a boundary lies, for a reader."""
+    """Describes a boundary for a reader."""
     name = event.arguments[0].decode(errors="replace") if event.arguments else "message"
     inner = [each.arguments[0].decode(errors="replace") for each in _transaction(event)]
     what = f"{name} of {', '.join(inner)}" if inner else name

@@ -1,4 +1,4 @@
-"""One connection through the proxy: what is under test on one side, Redis on the other.
+"""One connection through the proxy: the program under test on one side, Redis on the other.
 
 It lets one command at a time go to Redis, so that everything behind it is still in the proxy's hands, and watches both
 sockets. It runs in the proxy's thread, and only there.
@@ -19,7 +19,7 @@ RESET = struct.pack("ii", 1, 0)  # SO_LINGER: closing sends RST instead of FIN
 
 
 class Gate(Protocol):
-    """Who decides what may pass, and hears of everything."""
+    """What decides which events may pass, and is told of each."""
 
     selector: selectors.BaseSelector
 
@@ -217,7 +217,7 @@ class Connection:
             self._end_far()
 
     def _up(self) -> bool:
-        """Take up the next command, where none is under way."""
+        """Read the next command, where none is in flight."""
         if self.in_flight is not None or self.held_command is not None:
             return False
         frame = self._commands.next()
@@ -241,7 +241,7 @@ class Connection:
         self._far.send(event.frame)
 
     def _down(self) -> bool:
-        """Take up the next reply or message, where none is held."""
+        """Read the next reply or message, where none is held."""
         if self.held_reply is not None:
             return False
         frame = self._replies.next()

@@ -1,4 +1,4 @@
-"""The proxy between what is under test and Redis: it records all events, holds some, and ends connections.
+"""The proxy between a program under test and Redis: it records, holds, and cuts off.
 
 It has one endpoint, a port that never changes, for each name under test, and one thread. The test's thread asks it to
 hold an event or to drop a connection, and waits on its notifier; what goes wrong inside fails the test.
@@ -23,7 +23,7 @@ Matches = Callable[[Event], bool]
 
 
 class Endpoint:
-    """The address at which one name under test finds Redis, and what came through it in this life."""
+    """The address at which one name under test finds Redis, and what came through it since the program was started."""
 
     def __init__(self, who: str, queue: bytes) -> None:
         self.who = who
@@ -36,14 +36,14 @@ class Endpoint:
 
     @property
     def inactivity(self) -> str:
-        """One sentence on a program that runs, and does nothing that it was started for."""
+        """One sentence about a program that runs without doing its work."""
         if not self.connected:
             return f"the {self.who} never connected to Redis: it has to use REDIS_URL"
         queue = self.queue.decode()
         return f"the {self.who} never named the queue, {queue}: it has to use JOBQUEUE_QUEUE"
 
     def begin(self) -> None:
-        """A new life of what is under test."""
+        """The program is started, for the first time or again."""
         self.connected = False
         self.named_queue = False
         self.exchanges = 0
@@ -91,7 +91,7 @@ class Proxy:
     """All endpoints, all connections, and everything that passed."""
 
     def __init__(self, notifier: Notifier, redis_address: Callable[[], tuple[str, int]]) -> None:
-        """Serve at once; `redis_address` is asked anew for each connection."""
+        """Serve at once; `redis_address` is called for each connection."""
         self.notifier = notifier
         self.events: list[Event] = []
         self.endpoints: dict[str, Endpoint] = {}
@@ -100,10 +100,10 @@ class Proxy:
         self.selector: selectors.BaseSelector = selectors.DefaultSelector()
         self._redis_address = redis_address
         self.opened = 0
-        self._orders: deque[Callable[[], None]] = deque()
+        self._tasks: deque[Callable[[], None]] = deque()
         self._wake_near, self._wake_far = socket.socketpair()
         self._wake_near.settimeout(0)
-        self.selector.register(self._wake_near, selectors.EVENT_READ, self._obey)
+        self.selector.register(self._wake_near, selectors.EVENT_READ, self._run_tasks)
         self._running = True
         self._thread = threading.Thread(target=self._serve, name="proxy", daemon=True)
         self._thread.start()
@@ -111,7 +111,7 @@ class Proxy:
     # For the test's thread.
 
     def endpoint(self, who: str, queue: str) -> Endpoint:
-        """The endpoint of this name, made where there is none yet."""
+        """The endpoint of this name, made on first use."""
         if who not in self.endpoints:
             endpoint = self.endpoints[who] = Endpoint(who, queue.encode())
             self.run(self._listen, endpoint)
@@ -124,7 +124,7 @@ class Proxy:
         return hold
 
     def forget(self, hold: Hold) -> None:
-        """Stop nothing for it any more."""
+        """Remove the hold."""
         self.run(lambda: self.holds.remove(hold) if hold in self.holds else None)
 
     def drop(self, who: str | None = None, how: How = "fin", *, half_open: bool = False) -> None:
@@ -144,14 +144,14 @@ class Proxy:
             self.wait_closed(connection)
 
     def stop_accepting(self, who: str | None = None) -> None:
-        """Let nobody in: who connects waits until the endpoint is open."""
+        """Accept no connections: a program that connects waits until they are accepted again."""
         for endpoint in self._endpoints(who):
             if endpoint.open:
                 endpoint.open = False
                 self.run(self.selector.unregister, endpoint.listener)
 
     def accept_again(self, who: str | None = None) -> None:
-        """Let everybody in again."""
+        """Accept connections again."""
         for endpoint in self._endpoints(who):
             if not endpoint.open:
                 self.run(self._listen, endpoint)
@@ -195,19 +195,19 @@ class Proxy:
         self.events.append(Event(time.monotonic(), who, 0, NOTE, text.encode()))
 
     def run(
-        self, order: Callable[Given, object], *args: Given.args, **keywords: Given.kwargs
+        self, task: Callable[Given, object], *args: Given.args, **keywords: Given.kwargs
     ) -> None:
-        """Have the proxy's thread do something, and wait until it has."""
+        """Run a function in the proxy's thread, and wait until it has returned."""
         self.notifier.check()
         done = threading.Event()
 
-        def obey() -> None:
+        def run_task() -> None:
             try:
-                order(*args, **keywords)
+                task(*args, **keywords)
             finally:
                 done.set()
 
-        self._orders.append(obey)
+        self._tasks.append(run_task)
         self._wake_far.send(b"!")
         done.wait(self.notifier.deadline_s)
         self.notifier.check()
@@ -262,10 +262,10 @@ class Proxy:
                 key.fileobj.close()  # type: ignore[union-attr]
             self.selector.close()
 
-    def _obey(self, _events: int) -> None:
+    def _run_tasks(self, _events: int) -> None:
         self._wake_near.recv(4096)
-        while self._orders:
-            self._orders.popleft()()
+        while self._tasks:
+            self._tasks.popleft()()
 
     def _listen(self, endpoint: Endpoint) -> None:
         endpoint.open = True
@@ -278,7 +278,7 @@ class Proxy:
         try:
             far = socket.create_connection(self._redis_address(), timeout=5)
         except OSError:
-            near.close()  # Redis is away: what is under test sees a lost connection
+            near.close()  # Redis is down: the program under test sees a lost connection
             return
         self.opened += 1
         endpoint.connected = True

@@ -1,6 +1,6 @@
-"""Cuts a stream of bytes into the frames of RESP2 and RESP3, and takes commands apart.
+"""Splits a stream of bytes into the frames of RESP2 and RESP3, and takes commands apart.
 
-Pure: bytes in, bytes out. A frame is never changed, and its values are read only where somebody looks at them.
+Pure: bytes in, bytes out. A frame is never changed, and its values are read only on demand.
 """
 
 import shlex
@@ -13,14 +13,14 @@ WITH_LENGTH = frozenset({b"$", b"=", b"!"})
 
 
 class InvalidFrame(ValueError):
-    """These bytes are no RESP."""
+    """These bytes are not valid RESP."""
 
 
 class Splitter:
-    """Takes bytes as they come and gives whole frames."""
+    """Takes bytes as they arrive and returns whole frames."""
 
     def __init__(self, *, inline: bool = False) -> None:
-        """Cut replies, or commands, which can be `inline`: words on a line, as typed into telnet."""
+        """Split replies, or commands, which can be `inline`: words on a line, as typed into telnet."""
         self._buffer = bytearray()
         self._inline = inline
 
@@ -43,11 +43,11 @@ class Splitter:
         return frame
 
     def __len__(self) -> int:
-        """How many bytes wait to be cut."""
+        """How many bytes are buffered."""
         return len(self._buffer)
 
     def take(self) -> bytes:
-        """Everything that waits, cut or not."""
+        """Everything that is buffered."""
         rest = bytes(self._buffer)
         self._buffer.clear()
         return rest
@@ -79,7 +79,7 @@ def _number(buffer: bytes | bytearray, at: int, line_end: int) -> int:
     try:
         return int(buffer[at + 1 : line_end])
     except ValueError as error:
-        raise InvalidFrame(f"no length in {bytes(buffer[at : at + 40])!r}") from error
+        raise InvalidFrame(f"expected a length in {bytes(buffer[at : at + 40])!r}") from error
 
 
 def command(*parts: str) -> bytes:

@@ -15,7 +15,7 @@ LOOK_AGAIN_S = 0.02  # what happens inside Redis notifies nobody
 
 
 class Hung(AssertionError):
-    """Nothing came within the deadline, and nothing said that it never would."""
+    """The awaited thing didn't happen before the deadline."""
 
 
 class Notifier:
@@ -56,7 +56,7 @@ class Notifier:
         self.check()
 
     def happens(self, look: Callable[[], Answer | None], within_s: float) -> Answer | None:
-        """What `look` gives within a time, or None: for what must not happen, and where no fence can be set."""
+        """What `look` returns within a time, or None: for what must not happen, and where no fence can be set."""
         try:
             return self.wait(look, "what need not happen", within_s)
         except Hung:
@@ -65,7 +65,7 @@ class Notifier:
     def wait(
         self, look: Callable[[], Answer | None], what: str, deadline_s: float | None = None
     ) -> Answer:
-        """Wait until `look` gives something, and give that.
+        """Wait until `look` returns something, and return that.
 
         Args:
             look: called at every notification, and now and then; it raises when waiting on is pointless.

@@ -16,7 +16,7 @@ START_S = 30.0
 
 
 class RedisUnavailable(Exception):
-    """No Redis can be had the way that was asked for; the message says why."""
+    """The Redis that was asked for can't be used; the message says why."""
 
 
 class RedisServer:

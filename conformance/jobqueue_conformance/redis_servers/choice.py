@@ -31,7 +31,7 @@ def choose(wanted: str, image: str, say: Callable[[str], None]) -> str:
     if reason is None:
         return "container"
     if wanted == "container":
-        raise RedisUnavailable(f"no container can be had: {reason}")
+        raise RedisUnavailable(f"no container can be started: {reason}")
     say(f"no container: {reason}")
     return program()
 

@@ -35,18 +35,18 @@ class ExternalRedis(RedisServer):
             )
 
     def start(self) -> None:
-        """Nobody but the user does this."""
+        """Unsupported: only the user may do this."""
         self._unsupported("to start it")
 
     def kill(self) -> None:
-        """Nobody but the user does this."""
+        """Unsupported: only the user may do this."""
         self._unsupported("to kill it")
 
     def close(self) -> None:
         """Leave it running."""
 
     def keep_data(self) -> None:
-        """Nobody but the user does this."""
+        """Unsupported: only the user may do this."""
         self._unsupported("to set it")
 
     def empty(self, queue: str) -> None:

@@ -31,7 +31,7 @@ class LocalRedis(RedisServer):
             try:
                 self.start()
                 break
-            except RedisUnavailable:  # somebody else was faster to take the port
+            except RedisUnavailable:  # another process has taken the port
                 if not attempts_left:
                     raise
                 self.port = _free_port()

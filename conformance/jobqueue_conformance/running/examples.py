@@ -1,6 +1,6 @@
 """How Hypothesis makes examples here: few, the same ones in every run, with a blob that replays one.
 
-Processes race, so a failure need not come a second time: it is one all the same.
+Processes race, so a failure need not happen a second time; it is reported all the same.
 """
 
 from collections.abc import Callable, Iterator

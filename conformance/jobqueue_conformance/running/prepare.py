@@ -1,6 +1,6 @@
 """Before the first test: find what is under test and a Redis, set it up, and see whether it works at all.
 
-Whatever is wrong here is one sentence, and no test's failure.
+A mistake found here is reported in one sentence, not as the failure of a test.
 """
 
 import os
@@ -61,7 +61,7 @@ def setup(implementation: Implementation) -> str | None:
         implementation.setup, shell=True, cwd=implementation.folder, check=False
     )
     if done.returncode in {CANNOT_RUN_HERE, COMMAND_NOT_FOUND}:
-        return f"the setup of {implementation.name} needs a tool that isn't here: {implementation.setup}"
+        return f"the setup of {implementation.name} needs a tool that is not installed: {implementation.setup}"
     if done.returncode:
         raise pytest.UsageError(
             f"the setup of {implementation.name} failed with status {done.returncode}:"
@@ -71,9 +71,9 @@ def setup(implementation: Implementation) -> str | None:
 
 
 def smoke(config: pytest.Config) -> bool:
-    """Whether the smoke test says that the rest is worth while; true where it wasn't asked.
+    """Whether the smoke test passes, so that the rest is worth running; true where it isn't run.
 
-    It is run ahead, in a process of its own, and only where nobody has chosen among the tests.
+    It is run ahead, in a process of its own, and only where the command line selects no tests.
     """
     options = config.option
     chosen = options.keyword or options.markexpr or options.boundary or _files(config)
@@ -117,7 +117,7 @@ def replay(item: pytest.Item) -> str:
 
 
 def _boundary(item: pytest.Item) -> int | None:
-    """Where the fault sweep of this test is, or was when it failed."""
+    """The boundary at which the fault sweep of this test is, or was when it failed."""
     given = getattr(item, "funcargs", {})
     sweep = given.get("server_sweep") or given.get("client_sweep")
     current = sweep.current if isinstance(sweep, Sweep) else None

@@ -160,7 +160,7 @@ def markdown(report: Mapping[str, Any]) -> str:
     """The report for the page of a CI run."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=False,  # noqa: S701 - Markdown, and nobody's but the run's own words
+        autoescape=False,  # noqa: S701 - Markdown, made only from this run's own words
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,

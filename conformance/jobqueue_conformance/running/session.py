@@ -56,7 +56,7 @@ class Run:
         return self.config.stash.get(REDIS_VERSION, "")
 
     def pytest_report_header(self) -> list[str]:
-        """Say what is under test, and on what."""
+        """The lines that name what is under test, and on which Redis."""
         lines = []
         for role in ("server", "client"):
             implementation = getattr(self.subjects, role)
@@ -93,7 +93,7 @@ class Run:
             self.config.hook.pytest_deselected(items=left_out)
 
     def pytest_runtest_setup(self) -> None:
-        """Say of each test that it can't be run where a tool is missing."""
+        """Mark each test as unsupported where a tool is missing."""
         if self.cannot_run:
             raise Unsupported(self.cannot_run)
 
@@ -127,7 +127,7 @@ class Run:
         if report.failed:
             report.sections += [*_sections(item), ("replay", record.replay)]
             if isinstance(error, Failure):
-                # The sentence says it all; where in the suite it was raised helps nobody but the suite's authors.
+                # The sentence is complete; a traceback would only help the suite's authors.
                 report.longrepr = str(error)
         return report
 
@@ -140,7 +140,7 @@ class Run:
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Hand over what only this process knows, or give the whole run its status."""
+        """Hand over what only this process knows, or set the exit status of the whole run."""
         if not self.reports:
             session.config.workeroutput["jobqueue"] = {  # type: ignore[attr-defined]
                 "collected": self.collected,

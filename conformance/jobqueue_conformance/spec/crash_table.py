@@ -11,7 +11,7 @@ from jobqueue_conformance.spec import data
 
 @dataclass(frozen=True)
 class Held:
-    """How many copies of a message lie where, and how many results it has."""
+    """How many copies of a message are in each place, and how many results were published for it."""
 
     queue: int
     in_process: int

@@ -1,6 +1,6 @@
 """Finds what the kit reads: schemas, fixtures and the spec's data.
 
-They lie in the wheel's data folder, or at the root of the repository; nothing else knows which.
+In a wheel they are in its data folder, in a clone at the root of the repository; only this module knows.
 """
 
 import json

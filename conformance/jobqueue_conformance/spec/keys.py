@@ -30,7 +30,7 @@ class Keys:
         """The in-process list of a processor."""
         if self.fixed_list is not None:
             if processor != self.processor:
-                raise Unsupported("its in-process list is hard-coded, and the test needs two")
+                raise Unsupported("the in-process list is hard-coded, and the test needs two lists")
             return self.fixed_list
         return f"{self.queue}:in-process:{processor}"
 
@@ -40,5 +40,5 @@ class Keys:
         return f"{self.queue}:dead"
 
     def channel(self) -> str:
-        """A channel that nobody has used."""
+        """A channel that wasn't used before."""
         return f"{self.queue}:results:{uuid.uuid4()}"

@@ -18,7 +18,7 @@ MANIFEST = "impl.toml"
 
 
 class ManifestError(Exception):
-    """The manifest can't be used; the message is one sentence for whoever wrote it."""
+    """The manifest can't be used; the message is one sentence for its author."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class KnownFailure:
 
 @dataclass(frozen=True)
 class Implementation:
-    """One manifest; `server` and `client` are the commands, None where there is none."""
+    """One manifest; `server` and `client` are the commands, None where the program is missing."""
 
     name: str
     path: Path
@@ -74,10 +74,10 @@ def find(name_or_path: str) -> Path:
         if candidate.is_file():
             return candidate.resolve()
     if path.is_dir():
-        raise ManifestError(f"the folder {name_or_path} holds no {MANIFEST}")
+        raise ManifestError(f"the folder {name_or_path} has no {MANIFEST}")
     shipped = ", ".join(sorted(each.parent.name for each in IMPLEMENTATIONS.glob(f"*/{MANIFEST}")))
     raise ManifestError(
-        f"'{name_or_path}' is no manifest, no folder of one, and none of those that ship with the kit"
+        f"'{name_or_path}' is not a manifest, a folder with one, or an implementation that ships with the kit"
         f" ({shipped or 'none do'})"
     )
 
@@ -88,7 +88,7 @@ def read(name_or_path: str) -> Implementation:
     try:
         written = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ManifestError(f"{path} is no TOML: {error}") from error
+        raise ManifestError(f"{path} is not valid TOML: {error}") from error
     for mistake in _mistakes(written):
         raise ManifestError(f"{path}: {mistake}")
     return Implementation(
@@ -130,7 +130,7 @@ def _mistakes(written: dict[str, Any]) -> list[str]:
     known = data.requirements()
     features = {each.feature for each in known.values() if each.feature}
     sentences += [
-        f"there is no feature '{name}'; there are {', '.join(sorted(features))}"
+        f"unknown feature '{name}'; the features are {', '.join(sorted(features))}"
         for name in written.get("features", {})
         if name not in features
     ]

@@ -22,7 +22,7 @@ LONGEST_INTEGER = 4000
 
 
 class MalformedMessage(ValueError):
-    """The bytes aren't what they have to be; the message completes "it …", and `member` is what is wrong in them."""
+    """Bytes that are not a valid message; the text completes "a message that …", and `member` is the invalid member."""
 
     def __init__(self, sentence: str, member: str | None = None) -> None:
         super().__init__(sentence)
@@ -37,7 +37,7 @@ class MalformedMessage(ValueError):
 
 @dataclass(frozen=True)
 class Job:
-    """A job as bytes, and what it says about where its result belongs."""
+    """A job as bytes, with the members that its result needs."""
 
     message: bytes
     id: str
@@ -55,13 +55,13 @@ def strict(message: bytes) -> Any:
     """The value of a JSON text that is UTF-8 without a byte order mark, and has none of the usual extensions.
 
     Raises:
-        MalformedMessage: it is none.
-        RecursionError: it is nested deeper than anybody can tell here.
+        MalformedMessage: the text isn't strict JSON.
+        RecursionError: it is nested too deeply to be read here.
     """
     try:
         text = message.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise MalformedMessage(f"is no UTF-8: {message[:200]!r}") from error
+        raise MalformedMessage(f"is not valid UTF-8: {message[:200]!r}") from error
     if text.startswith("\ufeff"):
         raise MalformedMessage("begins with a byte order mark")
     limit = sys.getrecursionlimit()
@@ -69,7 +69,7 @@ def strict(message: bytes) -> Any:
     try:
         return json.loads(text, parse_constant=_refuse, parse_int=_integer)
     except ValueError as error:
-        raise MalformedMessage(f"is no JSON: {message[:200]!r}: {error}") from error
+        raise MalformedMessage(f"is not valid JSON: {message[:200]!r}: {error}") from error
     finally:
         sys.setrecursionlimit(limit)
 
@@ -109,7 +109,7 @@ def _number(value: Any) -> bool:
 
 def _fits(schema: str, value: Any, message: bytes) -> None:
     for mistake in data.validator(schema).iter_errors(value):
-        sentence = f"doesn't fit the schema of a {schema}: {mistake.message}: {message[:200]!r}"
+        sentence = f"doesn't match the schema of a {schema}: {mistake.message}: {message[:200]!r}"
         raise MalformedMessage(sentence, next(iter(mistake.absolute_path), None))
 
 
@@ -128,4 +128,4 @@ def _integer(literal: str) -> int | float:
 
 
 def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no JSON")
+    raise ValueError(f"{constant} is not valid JSON")

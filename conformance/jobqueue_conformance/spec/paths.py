@@ -1,4 +1,4 @@
-"""Where the kit lies, and the suite and the shipped implementations in it."""
+"""The folders of the kit: the package, the suite, and the implementations that ship with it."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What a test says about an implementation, and how a failure says it.
+"""The verdict of a test on an implementation, and the message of a failure.
 
 Pure: sentences and exceptions; the plugin puts them into pytest's reports.
 """
@@ -100,7 +100,7 @@ def judge(
 def stale(
     known: KnownFailure, collected: Mapping[str, tuple[str, ...]], records: Iterable[Record]
 ) -> list[Record]:
-    """What is wrong with an entry of the manifest: a listed test passed, or there is none.
+    """What is wrong with an entry of the manifest: a listed test passed, or no such test exists.
 
     Args:
         known: the entry.

@@ -84,7 +84,7 @@ class ClientSweep(Sweep):
     # Calls.
 
     def call(self, timeout_ms: int | None, attempt: Attempt | None = None) -> Call:
-        """Have the client run a job, which is held at the attempt's boundary."""
+        """Run a job in the client, which is held at the attempt's boundary."""
         mark = self._mark(len(self._calls) + 1)
         if attempt is not None:
             attempt.watch(mark)
@@ -128,7 +128,7 @@ class ClientSweep(Sweep):
     def serve_until(
         self, look: Callable[[], Answer | None], requirement: str, expected: str
     ) -> Answer:
-        """Answer what can be answered until `look` gives something."""
+        """Answer what can be answered until `look` returns something."""
 
         def serve_and_look() -> Answer | None:
             self._claim()
@@ -155,7 +155,7 @@ class ClientSweep(Sweep):
             self.pushed.append(job)
 
     def _answer(self) -> None:
-        """Publish where somebody listens, and again whenever the client has made a connection since."""
+        """Publish where the client is subscribed, and again whenever the client has made a connection since."""
         settled = {each.seq for each in list(self.driver.lines)}
         open_calls = [call.mark.encode() for call in self._calls if call.seq not in settled]
         for job in self.pushed:
@@ -210,7 +210,7 @@ class ClientSweep(Sweep):
 
     def _at_most(self, look: Callable[[], object], bound_s: float) -> None:
         try:
-            self.notifier.wait(lambda: look() or None, "what may never come", bound_s)
+            self.notifier.wait(lambda: look() or None, "what may never happen", bound_s)
         except Hung:
             self.notifier.check()
 
@@ -267,7 +267,7 @@ class ClientSweep(Sweep):
     # Faults.
 
     def keep_data(self) -> None:
-        """Have every write survive Redis, from now on."""
+        """Make every write survive a kill of Redis, from now on."""
         self._redis_server.keep_data()
 
     def restart_redis(self, attempt: Attempt) -> None:

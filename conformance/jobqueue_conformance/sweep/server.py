@@ -1,6 +1,6 @@
 """The fault sweep of a server: jobs, what Redis holds of them, and what has to be true after a fault.
 
-Everything is judged by state: where a job lies, and how often it was answered. The allowed outcomes of a crash are
+Everything is judged by state: where a job is, and how often it was answered. The allowed outcomes of a crash are
 read from the spec's crash table.
 """
 
@@ -47,14 +47,14 @@ class ServerSweep(Sweep):
         self._settings: dict[str, Any] = {}
         self._was_listed = False
         self._initial = 1
-        self._bystander = f"{keys.queue}:in-process:somebody-else"
-        redis.lpush(self._bystander, b"an entry of somebody else")
+        self._other_list = f"{keys.queue}:in-process:another-processor"
+        redis.lpush(self._other_list, b"an entry of another processor")
 
     # The process.
 
     @property
     def process(self) -> ServerProcess:
-        """The life that is running, or ran last."""
+        """The run that goes on, or was the last."""
         assert self._process is not None, "no server was started"
         return self._process
 
@@ -87,7 +87,7 @@ class ServerSweep(Sweep):
         Args:
             attempt: where it is held.
             job: what is found.
-            copies: how many of it lie on the in-process list; with none, it waits in the queue.
+            copies: how many copies of it are on the in-process list; with 0, it waits in the queue.
         """
         if self._process is not None and self.process.running:
             self.kill()
@@ -110,13 +110,13 @@ class ServerSweep(Sweep):
         def look() -> bool:
             return attempt.at_boundary() or (self.over(job) and not attempt.at_boundary())
 
-        self.peer.wait(look, lambda: self._blame(job), "a job that is answered and removed")
+        self.peer.wait(look, lambda: self._broken(job), "a job that is answered and removed")
         self._was_listed = self._was_listed or self.held(job).in_process > 0
         return attempt.held
 
     def over(self, job: Job) -> bool:
         """Whether all is settled, and every reply about the job has been returned."""
-        if job.channel and not self.peer.heard(job):
+        if job.channel and not self.peer.received(job):
             return False
         queue, in_process, _ = self._copies(job)
         return not queue and not in_process and not self.proxy.under_way(job.id)
@@ -126,7 +126,7 @@ class ServerSweep(Sweep):
         return Held(*self._copies(job), published=len(self.peer.results(job)))
 
     def _copies(self, job: Job) -> tuple[int, int, int]:
-        """How often it lies in the queue, on the in-process list and on the dead list."""
+        """How many copies of it are in the queue, on the in-process list and on the dead list."""
         in_process = self.process.in_process
         # One write that Redis reads in one go; inside MULTI, Redis 7.0 refuses even this at maxmemory.
         with self._redis.pipeline(transaction=False) as pipe:
@@ -177,11 +177,11 @@ class ServerSweep(Sweep):
 
     def check_others(self) -> None:
         """What the server doesn't own is as it was."""
-        found = self._redis.lrange(self._bystander, 0, -1)
+        found = self._redis.lrange(self._other_list, 0, -1)
         require(
-            found == [b"an entry of somebody else"],
+            found == [b"an entry of another processor"],
             "server.list.own",
-            expected="somebody else's in-process list as it was",
+            expected="another processor's in-process list as it was",
             got=found,
         )
 
@@ -196,7 +196,7 @@ class ServerSweep(Sweep):
 
         Args:
             job: the job that was hit.
-            stranded: the requirement that is broken where it stays on the list and nobody answers it.
+            stranded: the requirement that is broken where it stays on the list and is never answered.
             lost: the requirement that is broken where it is nowhere.
             otherwise: whether it has ended in another way that conforms, too.
         """
@@ -206,7 +206,7 @@ class ServerSweep(Sweep):
 
         self.peer.wait(
             look,
-            lambda: self._blame(job, stranded, lost),
+            lambda: self._broken(job, stranded, lost),
             "a job that is answered and removed after the fault",
             patience_s=LONGEST_BLOCK_S,  # a claim may be outstanding for so long before it looks
         )
@@ -231,8 +231,10 @@ class ServerSweep(Sweep):
         copies = max(crash.queue + crash.in_process, 1)
         wanted = row["results_after"]
         self.peer.wait(
-            lambda: self.over(job) and len(self.peer.heard(job)) - crash.published >= wanted["min"],
-            lambda: self._blame(job, "server.recovery.first"),
+            lambda: (
+                self.over(job) and len(self.peer.received(job)) - crash.published >= wanted["min"]
+            ),
+            lambda: self._broken(job, "server.recovery.first"),
             row["restart"],
         )
         self.process.wait_idle()
@@ -257,7 +259,7 @@ class ServerSweep(Sweep):
         """The requirement that a lost job breaks: none was ever on the list, or all were before."""
         return "server.publish.before-remove" if self._was_listed else "server.claim.atomic"
 
-    def _blame(
+    def _broken(
         self, job: Job, stranded: str = "server.publish.once", lost: str | None = None
     ) -> str:
         """The requirement that a job broke which isn't settled."""

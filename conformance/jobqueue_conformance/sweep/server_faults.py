@@ -1,4 +1,4 @@
-"""The faults that a sweep strikes a server with, all of them real: no reply is forged.
+"""The faults that a sweep injects into a server, all of them real: no reply is forged.
 
 Each returns when the fault has happened and, where it is one that passes, has passed.
 """
@@ -32,7 +32,7 @@ class Rejection(StrEnum):
 
 
 class ServerFaults:
-    """Strikes the server of a sweep."""
+    """Injects faults into the server of a sweep."""
 
     def __init__(
         self,
@@ -50,11 +50,11 @@ class ServerFaults:
         self._notifier = notifier
 
     def keep_data(self) -> None:
-        """Have every write survive Redis, from now on."""
+        """Make every write survive a kill of Redis, from now on."""
         self._server.keep_data()
 
     def restart_redis(self, attempt: Attempt) -> None:
-        """Kill Redis at the boundary and start it with its data; nobody is let in before the suite listens."""
+        """Kill Redis at the boundary and start it with its data; no program can connect before the suite listens."""
         attempt.fault = "Redis killed and started again"
         self._proxy.stop_accepting()
         attempt.drop()
@@ -93,7 +93,7 @@ class ServerFaults:
             )
 
     def ghost_pop(self, *, late: bool) -> tuple[Job, Job]:
-        """Have Redis move a job to the list for a connection that is dead; gives it and a second one behind it.
+        """Have Redis move a job to the list for a connection that is dead; return it and a second one behind it.
 
         Args:
             late: it happens when the server has connected again and has looked at its list, not before.
@@ -189,7 +189,7 @@ class ServerFaults:
                 return True
             if held is not None and held.kind == COMMAND and self._pending(held):
                 return False
-            if any(_refuses(each) for each in self._proxy.events[seen:]):
+            if any(_is_error(each) for each in self._proxy.events[seen:]):
                 return True
             return self._sweep.over(job) and self._sweep.process.idle()
 
@@ -262,7 +262,7 @@ class ServerFaults:
                 )
 
 
-def _refuses(event: Event) -> bool:
+def _is_error(event: Event) -> bool:
     """Whether this is an error of Redis, or has one in it."""
     if event.kind != REPLY:
         return False

@@ -75,7 +75,7 @@ def test_ids_come_back_from_a_server(server: StartServer, peer: Peer) -> None:
     jobs = {name: peer.push("echo", name, id=job_id) for name, job_id in IDS.items()}
     peer.wait_gone(*(job.message for job in jobs.values()), requirement="server.remove.finished")
     peer.messages()  # hears all that has been published
-    missing = [name for name, job in jobs.items() if not peer.heard(job)]
+    missing = [name for name, job in jobs.items() if not peer.received(job)]
 
     require(
         not missing,

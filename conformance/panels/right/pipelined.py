@@ -96,7 +96,10 @@ def answer(raw: bytes) -> list[Any] | None:
         return None
     result: dict[str, Any] = {"id": name}
     if not isinstance(method, str) or len(method) == 0:
-        result["error"] = {"code": "invalid-job", "message": "the method is no name"}
+        result["error"] = {
+            "code": "invalid-job",
+            "message": "the method must be a non-empty string",
+        }
     elif method not in HANDLERS:
         result["error"] = {"code": "method-not-found", "message": f"unknown: {method}"}
     else:

@@ -170,7 +170,12 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
         return {"error": {"code": "invalid-job", "message": "no method is named"}}
     handlers = {"echo": lambda p: p, "wait": wait, "fail": fail}
     if method not in handlers:
-        return {"error": {"code": "method-not-found", "message": f"there is no {method}"}}
+        return {
+            "error": {
+                "code": "method-not-found",
+                "message": f"no handler is registered for method {method!r}",
+            }
+        }
     try:
         return {"result": handlers[method](job.get("parameters"))}
     except Exception as problem:

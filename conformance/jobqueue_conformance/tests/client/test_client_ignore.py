@@ -1,4 +1,4 @@
-"""What a client passes over: messages that are no result, and results that are no job's of its own."""
+"""What a client ignores: messages that are not valid results, and results of jobs that aren't its own."""
 
 from typing import Any
 
@@ -32,7 +32,7 @@ BOTH: list[dict[str, Any]] = [
     ],
 )
 def test_what_settles_nothing_is_ignored(client: StartClient, peer: Peer, requirement: str) -> None:
-    """A message that is no result of an unsettled job is passed over, and the next result settles."""
+    """A message that is not a valid result of an unsettled job is ignored, and the next result settles it."""
     driver = client()
 
     for vector in IGNORED:

@@ -56,7 +56,7 @@ def test_two_clients_may_use_the_same_id(server: StartServer, peer: Peer, keys: 
         peer.result(job, "server.publish.once")
     peer.wait_settled(*jobs)
     peer.messages()  # hears all that has been published
-    got = {job.channel: [each.get("result") for each in peer.heard(job)] for job in jobs}
+    got = {job.channel: [each.get("result") for each in peer.received(job)] for job in jobs}
 
     require(
         got == {channel: [channel] for channel in channels},
@@ -80,7 +80,7 @@ def test_a_run_has_one_result(
     peer.push_job(*unrun)
     peer.wait_settled(*jobs, *unrun)
     peer.messages()  # hears all that has been published
-    counts = {job.id: len(peer.heard(job)) for job in (*jobs, *unrun)}
+    counts = {job.id: len(peer.received(job)) for job in (*jobs, *unrun)}
 
     require(
         set(counts.values()) == {1},

@@ -86,7 +86,7 @@ def test_a_job_is_recovered_while_another_runs(
     # What was answered while the connections were lost may be run again.
     for job in (stranded, running):
         peer.wait(
-            lambda each=job: peer.heard(each),  # type: ignore[misc]
+            lambda each=job: peer.received(each),  # type: ignore[misc]
             "server.recovery.reconnect",
             "a result of the running job, and of the one beside it",
             patience_s=2 * RUNS_S,

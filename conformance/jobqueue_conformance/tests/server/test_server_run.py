@@ -167,7 +167,7 @@ def test_a_thousand_jobs_have_their_results_among_hostile_neighbours(
         peer.push_message(*neighbours, next(hostile))
     peer.wait_settled(*jobs)
     peer.messages()  # hears all that has been published
-    values = {job.id: [each.get("result") for each in peer.heard(job)] for job in jobs}
+    values = {job.id: [each.get("result") for each in peer.received(job)] for job in jobs}
     wrong = [(job.parameters, values[job.id]) for job in jobs if values[job.id] != [job.parameters]]
 
     require(

@@ -106,7 +106,9 @@ class ServerStory(RuleBasedStateMachine):
         """Every job lies on a list, or is answered."""
         waiting = self.peer.waiting()
         self.peer.messages()  # hears all that has been published
-        lost = [job for job in self.jobs if job.message not in waiting and not self.peer.heard(job)]
+        lost = [
+            job for job in self.jobs if job.message not in waiting and not self.peer.received(job)
+        ]
         require(
             not lost,
             "server.publish.before-remove",
