@@ -90,6 +90,20 @@ def test_no_room_is_crowded(package: Path) -> None:
     assert {folder: n for folder, n in folders.items() if n >= CROWDED} == {}
 
 
+def test_programs_that_ship_with_the_kit_stand_alone() -> None:
+    """Implementations and skeletons import nothing of the kit: they show what any program does."""
+    known = imports.modules(KIT)
+    programs = sorted(set(KIT.rglob("*.py")) - set(known.values()))
+
+    found = [
+        each
+        for path in programs
+        for each in imports.imports_of(path.stem, path.read_text("utf-8"), known)
+    ]
+    assert programs
+    assert found == []
+
+
 SOURCE = """
 import a.top
 from a.room import inner, name
@@ -115,7 +129,7 @@ def test_every_way_to_import_is_seen() -> None:
 
 
 def test_a_relative_import_is_refused() -> None:
-    """A relative import would be overlooked, so there is none."""
+    """A relative import would be overlooked, so it is an error."""
     with pytest.raises(ValueError, match="line 1: a relative import"):
         list(imports.imports_of("a.me", "from .top import name", {"a.me", "a.top"}))
 

@@ -12,11 +12,11 @@ EVERYTHING = ("~*", "&*", "+@all")
 
 def set_user(server: RedisServer, name: str, password: str, *rules: str) -> None:
     """Make a user, or change one: the rules are those of `ACL SETUSER`."""
-    order(server, "ACL", "SETUSER", name, "on", f">{password}", *rules)
+    execute(server, "ACL", "SETUSER", name, "on", f">{password}", *rules)
 
 
-def order(server: RedisServer, *words: str) -> None:
-    """Have a Redis that is the suite's own do something that others would notice."""
+def execute(server: RedisServer, *words: str) -> None:
+    """Execute a command that changes the server, only where it is the suite's own."""
     if not server.private:
         raise Unsupported(f"{server.description} is the user's own, and the test needs {words[0]}")
     with server.connect() as admin:

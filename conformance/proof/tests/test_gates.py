@@ -67,7 +67,7 @@ def test_every_test_names_requirements_of_the_spec(named: tuple[str, ...]) -> No
     ],
 )
 def test_docstrings_say_what_is_so(docstring: str) -> None:
-    """A docstring that is no sentence in the present tense is named."""
+    """A docstring that is not a sentence in the present tense is named."""
     assert not list(gates.docstrings([SOUND]))
     assert len(list(gates.docstrings([replace(SOUND, docstring=docstring)]))) == 1
 

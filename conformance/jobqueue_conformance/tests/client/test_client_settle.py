@@ -11,7 +11,7 @@ from jobqueue_conformance.peer.peer import Peer
 from jobqueue_conformance.programs.client import ClientProcess, Outcome
 from jobqueue_conformance.programs.starting import StartClient
 from jobqueue_conformance.proxy.waiting import Notifier
-from jobqueue_conformance.redis_servers.acl import EVERYTHING, order, set_user
+from jobqueue_conformance.redis_servers.acl import EVERYTHING, execute, set_user
 from jobqueue_conformance.redis_servers.base import RedisServer
 from jobqueue_conformance.spec.keys import Keys
 from jobqueue_conformance.spec.messages import WIRE_CODES, equal, written
@@ -25,12 +25,12 @@ Change: TypeAlias = Callable[[RedisServer, str], object]
 # How Redis is made to refuse a push, and how it is healed.
 REFUSALS: dict[str, tuple[Change, Change]] = {
     "WRONGTYPE": (
-        lambda server, queue: order(server, "SET", queue, "no list"),
-        lambda server, queue: order(server, "DEL", queue),
+        lambda server, queue: execute(server, "SET", queue, "no list"),
+        lambda server, queue: execute(server, "DEL", queue),
     ),
     "OOM": (
-        lambda server, _: order(server, "CONFIG", "SET", "maxmemory", "1"),
-        lambda server, _: order(server, "CONFIG", "SET", "maxmemory", "0"),
+        lambda server, _: execute(server, "CONFIG", "SET", "maxmemory", "1"),
+        lambda server, _: execute(server, "CONFIG", "SET", "maxmemory", "0"),
     ),
     "NOPERM": (
         lambda server, _: set_user(server, USER, PASSWORD, "-lpush"),
@@ -40,7 +40,7 @@ REFUSALS: dict[str, tuple[Change, Change]] = {
 
 
 def as_told(vector: Vector, outcome: Outcome) -> bool:
-    """Whether the job was settled as the vector tells."""
+    """Whether the job was settled as the vector says."""
     if vector["outcome"] == "value":
         return outcome.kind == "result" and equal(outcome.value, vector["value"])
     return (outcome.kind, outcome.code, outcome.message) == (
@@ -79,7 +79,7 @@ def test_a_job_is_settled_as_its_vector_tells(
         require(
             as_told(vector, outcome),
             requirements[-1],
-            expected=f"what the vector {vector['id']} tells: {message(vector, job.id)!r:.200}",
+            expected=f"the outcome of the vector {vector['id']}: {message(vector, job.id)!r:.200}",
             got=outcome,
         )
 

@@ -38,7 +38,7 @@ ODD_FAILURES: list[Any] = [
 
 
 def as_told(vector: Vector, result: dict[str, Any]) -> bool:
-    """Whether this is the answer that the vector tells."""
+    """Whether this is the answer that the vector gives."""
     if vector["outcome"] == "run" and vector["method"] == "echo":
         return "result" in result and equal(result["result"], vector["parameters"])
     code = "handler-error" if vector["outcome"] == "run" else vector["outcome"]
@@ -60,7 +60,7 @@ def test_a_job_that_cannot_be_run_is_told_so(server: StartServer, peer: Peer) ->
 
 
 def require_told(peer: Peer, told: tuple[Vector, ...]) -> None:
-    """Each of these jobs is answered as its vector tells; one that is run by another's handler breaks more."""
+    """Each of these jobs is answered as its vector says; one that is run by another's handler breaks more."""
     peer.push_job(*map(job, told))
     for vector in told:
         requirement = vector["requirements"][0]
@@ -70,7 +70,7 @@ def require_told(peer: Peer, told: tuple[Vector, ...]) -> None:
         require(
             as_told(vector, result),
             "server.run.handler" if ran else requirement,
-            expected=f"what the vector {vector['id']} tells: {message(vector)!r:.300}",
+            expected=f"the outcome of the vector {vector['id']}: {message(vector)!r:.300}",
             got=f"{result!r:.300}",
         )
 
