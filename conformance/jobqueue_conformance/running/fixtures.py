@@ -4,7 +4,7 @@ The real Redis lives as long as the process that runs the tests; everything else
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -31,10 +31,9 @@ from jobqueue_conformance.sweep.server_faults import ServerFaults
 
 @dataclass
 class Pace:
-    """How long this machine takes for a start decides how long a hang may last."""
+    """How long a wait may last before it is a hang; a machine on which programs start slowly gets longer."""
 
     deadline_s: float = 10.0
-    processes: list[Process] = field(default_factory=list)
 
 
 @pytest.fixture(scope="session")
