@@ -11,6 +11,7 @@ jobs = JobQueue.createServer
   processor: env.JOBQUEUE_PROCESSOR
   inProcess: env.JOBQUEUE_IN_PROCESS
   blockMs: Number env.JOBQUEUE_BLOCK_MS if env.JOBQUEUE_BLOCK_MS
+  longestBlockMs: Number env.JOBQUEUE_BLOCK_MS if env.JOBQUEUE_BLOCK_MS # the kit's lists have known no other
   concurrency: Number env.JOBQUEUE_CONCURRENCY if env.JOBQUEUE_CONCURRENCY
   prefixes: [env.JOBQUEUE_CHANNEL_PREFIX] if env.JOBQUEUE_CHANNEL_PREFIX
 

@@ -38,7 +38,7 @@ class Connection
 # client.security.password).
 checkUrl = (url) ->
   protocol = try new URL(url).protocol
-  throw new TypeError 'a Redis URL begins with redis:// or rediss://' unless protocol in ['redis:', 'rediss:']
+  throw new TypeError 'not a valid Redis URL: it must begin with redis:// or rediss://' unless protocol in ['redis:', 'rediss:']
   url
 
 # Milliseconds to wait before the next attempt: twice as long each time, at most a second, and never quite the same

@@ -30,8 +30,8 @@ decodeObject = (bytes) ->
 # By itself JSON.stringify writes NaN as null and leaves functions out: values would change on their way.
 strict = (name, value) ->
   switch typeof value
-    when 'number' then throw new TypeError "#{value} is no JSON value" unless Number.isFinite value
-    when 'function', 'symbol' then throw new TypeError "a #{typeof value} is no JSON value"
+    when 'number' then throw new TypeError "#{value} is not a JSON value" unless Number.isFinite value
+    when 'function', 'symbol' then throw new TypeError "a #{typeof value} is not a JSON value"
   value
 
 # As `strict`, and without lone surrogates, which parsers read differently.
@@ -42,7 +42,7 @@ portable = (name, value) ->
 
 # The bytes to push for a job; throws where the caller asked for what no job can hold.
 encodeJob = ({method, parameters, channel, id}) ->
-  throw new TypeError 'a method is a non-empty string' unless isName method # client.job.form
+  throw new TypeError 'a method must be a non-empty string' unless isName method # client.job.form
   # client.job.parameters
   bytes = Buffer.from JSON.stringify {method, parameters: parameters ? null, channel, id}, portable
   throw new RangeError "a job of #{bytes.length} bytes exceeds 1 MiB" if bytes.length > MAX_BYTES # client.job.size
@@ -52,16 +52,16 @@ encodeJob = ({method, parameters, channel, id}) ->
 # The order of the lines is that of the table in the protocol's section 7.2.
 decide = (bytes, {isHandled, prefixes}) ->
   return {dead: 'it exceeds 1 MiB'} if bytes.length > MAX_BYTES
-  return {dead: 'it is no JSON object'} unless job = decodeObject bytes
+  return {dead: 'it is not a JSON object'} unless job = decodeObject bytes
   {channel, id, method, parameters = null} = job # server.run.parameters
-  return {dead: 'its channel is no non-empty string'} unless isName channel
-  return {dead: 'its id is no non-empty string'} unless isName id
+  return {dead: 'its channel must be a non-empty string'} unless isName channel
+  return {dead: 'its id must be a non-empty string'} unless isName id
   unless prefixes.some((prefix) -> channel.startsWith prefix) # server.channel-prefix.confined
     return {dead: 'its channel begins with none of the allowed prefixes'}
   unless isName method # server.run.invalid-job
-    return {channel, answer: encodeError id, new JobError 'invalid-job', 'the method is no non-empty string'}
+    return {channel, answer: encodeError id, new JobError 'invalid-job', 'the method must be a non-empty string'}
   unless isHandled method # server.run.method-not-found
-    return {channel, answer: encodeError id, new JobError 'method-not-found', "no handler is named '#{method}'"}
+    return {channel, answer: encodeError id, new JobError 'method-not-found', "no handler is registered for method '#{method}'"}
   {channel, id, method, parameters}
 
 # The bytes to publish for what a handler returned.

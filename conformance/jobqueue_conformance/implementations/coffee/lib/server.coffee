@@ -35,12 +35,14 @@ class Pair
 
 class Server
   # `inProcess`, a whole key, wins over the processor's name, which has to be the same after a restart.
-  constructor: ({url, @queue, processor, inProcess, @concurrency, blockMs, @prefixes, @log} = {}) ->
+  # `longestBlockMs` is the longest `blockMs` that a server of its list ever had.
+  constructor: ({url, @queue, processor, inProcess, @concurrency, blockMs, longestBlockMs, @prefixes, @log} = {}) ->
     @url = checkUrl url ? 'redis://localhost:6379'
     @queue ?= 'job-queue'
     @inProcess = inProcess ? "#{@queue}:in-process:#{processor ? hostname()}" # server.list.name, server.list.stable
     @concurrency ?= 1
     @blockMs = Math.max 1, Math.min MAX_BLOCK_MS, blockMs ? 2000 # server.recovery.block
+    @longestBlockMs = Math.max @blockMs, longestBlockMs ? MAX_BLOCK_MS
     @prefixes ?= ['']
     @log ?= console.error
     @handlers = new Map
@@ -79,14 +81,14 @@ class Server
   # One life of a pair: returns when stopped and drained, throws when the pair is lost or refused something.
   serveOver: (pair, onClaim) ->
     await @recover pair # server.recovery.first, server.recovery.reconnect
-    lookAgainAt = performance.now() + @blockMs
+    lookAgainAt = performance.now() + @longestBlockMs
     loop
       await @room pair
       break if @stopping # server.stop.no-claim
       leftMs = lookAgainAt - performance.now()
       if leftMs <= 0
-        lookAgainAt = Infinity
         await @recover pair # server.recovery.second-look
+        lookAgainAt = performance.now() + @longestBlockMs # server.recovery.stray
         continue
       @hasClaimed = yes
       timeoutSeconds = Math.max(1, Math.min(@blockMs, leftMs)) / 1000
@@ -157,7 +159,8 @@ publish = (redis, channel, answer) ->
     await redis.publish channel, answer # server.publish.channel
     return
   catch error
-    throw error unless error.message.startsWith 'NOPERM'
+    # server.publish.forbidden-command: the command's refusal is a mistake of the operator, not of the job
+    throw error unless error.message.startsWith('NOPERM') and /channel/.test error.message
     "Redis forbids its channel: #{error.message}" # server.publish.noperm
 
 module.exports = {Server}
