@@ -1,0 +1,1 @@
+"""What applications meet when something breaks, through the public API and the wire alone."""
