@@ -108,7 +108,7 @@ def test_what_only_looks_odd_is_pushed(caller: Caller, redis: Redis, text: str) 
 
 @pytest.mark.parametrize(
     "wrong",
-    [float("nan"), float("-inf"), 2**53, -(2**53), {1, 2}, b"bytes", object(), {(1, 2): 3}, [1j]],
+    [float("nan"), float("-inf"), 2**53, -(2**53), {1, 2}, b"bytes", object, {(1, 2): 3}, [1j]],
     ids=repr,
 )
 def test_what_json_doesnt_have(caller: Caller, redis: Redis, wrong: Any) -> None:
