@@ -6,17 +6,19 @@ IMPL   ?= python
 REDIS  ?= auto
 N      ?= 20
 BENCH  ?=
+SECONDS ?= 60
+SEED   ?=
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install test test-library test-kit lint conformance prove model soak bench wheel clean
+.PHONY: help install test test-library test-kit lint conformance prove model soak chaos bench wheel clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 	@echo
-	@echo 'Variables: IMPL=$(IMPL) (a name or a path), REDIS=$(REDIS) (auto, container, embedded, a path, redis://…), PYTHON=$(PYTHON), N=$(N), BENCH (its options)'
+	@echo 'Variables: IMPL=$(IMPL) (a name or a path), REDIS=$(REDIS) (auto, container, embedded, a path, redis://…), PYTHON=$(PYTHON), N=$(N), SECONDS=$(SECONDS), SEED (of make chaos), BENCH (its options)'
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "JobQueue needs Python 3.11 or newer; name one by PYTHON=…")'
@@ -63,6 +65,9 @@ model: $(READY) ## the checked model of the protocol (needs spin and gcc)
 
 soak: $(READY) ## the suite N times in random order under load, and its flake count
 	$(BIN)/python conformance/soak.py --runs $(N)
+
+chaos: $(READY) ## servers and clients under kills, cuts, refusals and restarts for SECONDS: is a job lost?
+	$(BIN)/python -m chaos --seconds=$(SECONDS) $(if $(SEED),--seed=$(SEED))
 
 bench: $(READY) ## the benchmarks beside the raw limit and the peers; BENCH=--quick for a minute's worth
 	@if command -v uv >/dev/null; then VIRTUAL_ENV=$(VENV) uv pip install --quiet --group bench; \

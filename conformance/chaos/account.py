@@ -1,0 +1,158 @@
+"""What became of every job: the account of a storm.
+
+Pure: evidence in, account out. A job that Redis has accepted is *lost* when it lies on no list where a server would
+find it, and nobody has seen a result of it: neither its caller, nor the door through which its server speaks to Redis.
+That it has run is no excuse: a server that removes a job before it publishes can lose it.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Run:
+    """A handler that began to run a job."""
+
+    job: int
+    server: str
+    process: int
+    at_s: float
+
+
+@dataclass(frozen=True)
+class Kill:
+    """A server that was killed."""
+
+    server: str
+    at_s: float
+
+
+@dataclass
+class Evidence:
+    """What was seen. Jobs go by their numbers; what isn't in `settled` has no outcome."""
+
+    pushed: Mapping[int, str] = field(default_factory=dict)  # by which client
+    settled: Mapping[int, str] = field(default_factory=dict)  # "result", or how else
+    accepted: Counter[int] = field(default_factory=Counter)  # how often it is in Redis's file
+    sent: frozenset[int] = frozenset()  # a server was seen to send its result
+    left: Mapping[int, str] = field(default_factory=dict)  # on which list it lies in the end
+    dead: frozenset[int] = frozenset()  # it lies on the dead list
+    runs: Iterable[Run] = ()
+    kills: Iterable[Kill] = ()
+    troubles: Iterable[str] = ()  # hangs, and what else went wrong
+
+
+@dataclass
+class Account:
+    """The sums, and a sentence for each job and each process that shouldn't be as it is."""
+
+    pushed: int
+    accepted: int
+    answered: int
+    lost: list[int]
+    run_twice: int
+    results_lost: int
+    kill_to_rerun_s: float | None
+    faults: list[str]
+
+    @property
+    def never_arrived(self) -> int:
+        """Pushes that never reached Redis: not lost."""
+        return self.pushed - self.accepted
+
+    @property
+    def good(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.faults
+
+
+def settle(seen: Evidence) -> Account:
+    """Draw the account."""
+    runs = sorted(seen.runs, key=lambda run: run.at_s)
+    times = Counter(run.job for run in runs)
+    accepted = [job for job in seen.pushed if seen.accepted[job]]
+    answered = [job for job in accepted if seen.settled.get(job) == "result"]
+    lost = [
+        job
+        for job in accepted
+        if job not in seen.left and job not in seen.sent and seen.settled.get(job) != "result"
+    ]
+    ran = [job for job in accepted if times[job] or job in seen.sent]
+    unheard = [
+        job for job in ran if job not in lost and seen.settled.get(job) in {"timeout", "lost"}
+    ]
+    return Account(
+        pushed=len(seen.pushed),
+        accepted=len(accepted),
+        answered=len(answered),
+        lost=lost,
+        run_twice=sum(times[job] > 1 for job in times),
+        results_lost=len(unheard),
+        kill_to_rerun_s=longest_to_rerun(runs, list(seen.kills)),
+        faults=[
+            *(f"job {job} is lost: {_story(job, seen, runs)}" for job in lost),
+            *_strange(seen),
+            *seen.troubles,
+        ],
+    )
+
+
+def longest_to_rerun(runs: list[Run], kills: list[Kill]) -> float | None:
+    """The longest time from the kill of a server to the next run of a job that it was running.
+
+    Args:
+        runs: in the order of time.
+        kills: of all servers.
+    """
+    longest_s = None
+    last: dict[int, Run] = {}
+    for run in runs:
+        before = last.get(run.job)
+        if before is not None and before.process != run.process:
+            for kill in kills:
+                if kill.server == before.server and before.at_s <= kill.at_s <= run.at_s:
+                    longest_s = max(longest_s or 0.0, run.at_s - kill.at_s)
+        last[run.job] = run
+    return longest_s
+
+
+def _strange(seen: Evidence) -> Iterable[str]:
+    """What no job may be, though it isn't lost."""
+    for job, client in seen.pushed.items():
+        how = seen.settled.get(job)
+        if seen.accepted[job] > 1:
+            yield f"job {job} was pushed {seen.accepted[job]} times by {client} (client.push.once)"
+        if how is None:
+            yield f"job {job} was never settled by {client} (a hang)"
+        elif how == "not-queued" and seen.accepted[job]:
+            yield f"job {job} is not-queued, says {client}, but Redis has it (client.settle.not-queued)"
+        elif how == "result" and not seen.accepted[job]:
+            yield f"job {job} has a result, says {client}, but never reached Redis"
+        elif how not in {"result", "timeout", "lost", "not-queued"}:
+            yield f"job {job} was settled by {client} as {how}"
+    for job, key in seen.left.items():
+        yield f"job {job} lies on {key} although every server runs and has nothing to do (a hang)"
+    for job in seen.dead:
+        yield f"job {job} lies on the dead list although nothing is wrong with it"
+
+
+def _story(job: int, seen: Evidence, runs: list[Run]) -> str:
+    ran = [f"it ran in {run.server} at {run.at_s:.2f} s" for run in runs if run.job == job]
+    kills = [
+        f"{kill.server} was killed at {kill.at_s:.2f} s"
+        for run in runs
+        if run.job == job
+        for kill in seen.kills
+        if kill.server == run.server and run.at_s <= kill.at_s <= run.at_s + 1
+    ]
+    outcome = seen.settled.get(job, "nothing")
+    return ", ".join(
+        [
+            f"Redis accepted it from {seen.pushed[job]}",
+            *(ran or ["no run of it was recorded"]),
+            *kills,
+            "it lies on no list",
+            f"no result of it was ever sent, and its caller was told {outcome!r}",
+        ]
+    )

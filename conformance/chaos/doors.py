@@ -1,0 +1,139 @@
+"""Doors: each program finds Redis behind a port of its own, which can refuse it, and which sees what it sends.
+
+A refusal is a real one: nobody listens. One thread carries the bytes of all.
+"""
+
+import asyncio
+import re
+import threading
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import Any
+
+from jobqueue_conformance.proxy.resp import InvalidFrame, Splitter, arguments
+
+HOST = "127.0.0.1"
+MOVES = frozenset(
+    {b"LREM", b"LPUSH", b"RPUSH"}
+)  # carry a job; whatever else does carries its result
+NUMBER = re.compile(rb"storm\W{1,6}(\d+)")
+
+
+class Door:
+    """The port of one program, its connections, and the jobs whose results went through it."""
+
+    def __init__(self, name: str, doors: "Doors") -> None:
+        self.name = name
+        self.port = 0
+        self.connected = threading.Event()
+        self.sent: set[int] = set()
+        self.upstream: list[int] = []  # the local ports by which Redis knows its connections
+        self._doors = doors
+        self._closed_for: set[str] = set()
+        self._listener: asyncio.Server | None = None
+        self._pairs: set[asyncio.StreamWriter] = set()
+
+    @property
+    def url(self) -> str:
+        """How the program finds Redis."""
+        return f"redis://{HOST}:{self.port}/0"
+
+    def close(self, reason: str) -> None:
+        """Cut every connection, and refuse new ones until nobody has a reason any more."""
+        self._doors.do(self._close(reason))
+
+    def open(self, reason: str) -> None:
+        """This reason has passed."""
+        self._doors.do(self._open(reason))
+
+    async def listen(self) -> None:
+        """Let connections in."""
+        self._listener = await asyncio.start_server(self._serve, HOST, self.port)
+        self.port = self._listener.sockets[0].getsockname()[1]
+
+    async def _close(self, reason: str) -> None:
+        self._closed_for.add(reason)
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+        for writer in self._pairs:
+            writer.transport.abort()
+
+    async def _open(self, reason: str) -> None:
+        self._closed_for.discard(reason)
+        if not self._closed_for and self._listener is None:
+            await self.listen()
+
+    async def _serve(self, near: asyncio.StreamReader, to_near: asyncio.StreamWriter) -> None:
+        self.connected.set()
+        try:
+            far, to_far = await asyncio.open_connection(HOST, self._doors.redis_port)
+        except OSError:
+            to_near.transport.abort()
+            return
+        port = to_far.get_extra_info("sockname")[1]
+        self.upstream.append(port)
+        self._pairs |= {to_near, to_far}
+        ways = [
+            asyncio.ensure_future(self._carry(near, to_far, Splitter(inline=True))),
+            asyncio.ensure_future(self._carry(far, to_near, None)),
+        ]
+        try:
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for writer in (to_near, to_far):
+                writer.transport.abort()
+            await asyncio.gather(*ways)
+            self.upstream.remove(port)
+            self._pairs -= {to_near, to_far}
+
+    async def _carry(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, splitter: Splitter | None
+    ) -> None:
+        with suppress(OSError):
+            while received := await reader.read(65536):
+                if splitter is not None:
+                    self._look(splitter, received)
+                writer.write(received)
+                await writer.drain()
+
+    def _look(self, splitter: Splitter, received: bytes) -> None:
+        """Note the results among what is sent, before Redis can have them."""
+        splitter.feed(received)
+        with suppress(InvalidFrame):  # Redis answers it with an error
+            while (frame := splitter.next()) is not None:
+                command = arguments(frame)
+                if command and command[0] not in MOVES:
+                    self.sent.update(
+                        int(number) for part in command[1:] for number in NUMBER.findall(part)
+                    )
+
+
+class Doors:
+    """All doors, and the thread that serves them."""
+
+    def __init__(self, redis_port: int) -> None:
+        self.redis_port = redis_port
+        self.all: list[Door] = []
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="doors", daemon=True)
+        self._thread.start()
+
+    def make(self, name: str) -> Door:
+        """A door that is open."""
+        door = Door(name, self)
+        self.do(door.listen())
+        self.all.append(door)
+        return door
+
+    def do(self, work: Coroutine[Any, Any, None]) -> None:
+        """Have it done by the thread, and wait until it is."""
+        asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    def end(self) -> None:
+        """Close all of them, and end the thread."""
+        for door in self.all:
+            door.close("the end")
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()

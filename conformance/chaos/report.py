@@ -1,0 +1,46 @@
+"""The account of a storm, for a reader and for a program.
+
+Pure.
+"""
+
+from typing import Any
+
+from chaos.account import Account
+
+SHOWN = 20
+
+
+def text(account: Account) -> str:
+    """A table, then what is wrong."""
+    rerun = account.kill_to_rerun_s
+    rows = [
+        ("pushed", f"{account.pushed:,}"),
+        ("accepted by Redis", f"{account.accepted:,}"),
+        ("never arrived there", f"{account.never_arrived:,}"),
+        ("answered", f"{account.answered:,}"),
+        ("lost", f"{len(account.lost):,}"),
+        ("run twice", f"{account.run_twice:,}"),
+        ("results lost to living callers", f"{account.results_lost:,}"),
+        ("longest from kill to re-run", "-" if rerun is None else f"{rerun:.2f} s"),
+    ]
+    lines = [f"{name:32}{value:>10}" for name, value in rows]
+    lines += [f"FAULT {each}" for each in account.faults[:SHOWN]]
+    if len(account.faults) > SHOWN:
+        lines.append(f"and {len(account.faults) - SHOWN:,} more")
+    return "\n".join(lines)
+
+
+def data(account: Account) -> dict[str, Any]:
+    """The same as JSON."""
+    return {
+        "pushed": account.pushed,
+        "accepted": account.accepted,
+        "never_arrived": account.never_arrived,
+        "answered": account.answered,
+        "lost": account.lost,
+        "run_twice": account.run_twice,
+        "results_lost": account.results_lost,
+        "kill_to_rerun_s": account.kill_to_rerun_s,
+        "faults": account.faults,
+        "good": account.good,
+    }

@@ -1,0 +1,247 @@
+"""The storm itself: starts everybody, lets the faults of a schedule strike, waits for the calm, gives the evidence."""
+
+import heapq
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Self
+
+import redis
+from jobqueue_conformance.proxy.waiting import Hung, Notifier
+
+from chaos.account import Evidence, Kill
+from chaos.calling import TIMEOUT_MS, Caller
+from chaos.doors import Door, Doors
+from chaos.durable_redis import DurableRedis
+from chaos.programs import Program
+from chaos.schedule import Fault
+from chaos.serving import ENDS_WITHIN_S, Server
+
+QUEUE = "storm"
+STARTS_WITHIN_S = 60.0
+CALM_WITHIN_S = 60.0
+SETTLED_WITHIN_S = TIMEOUT_MS / 1000 + 2
+PROGRESS_S = 5.0
+LOOK_AGAIN_S = 0.05
+
+
+class CannotStart(Exception):
+    """A program never came to Redis; the message says which."""
+
+
+class Storm:
+    """One storm; `say` gets a line now and then."""
+
+    def __init__(
+        self,
+        binary: str,
+        servers: Sequence[Program],
+        clients: Sequence[Program],
+        logs: Path,
+        say: Callable[[str], None],
+    ) -> None:
+        self.troubles: list[str] = []
+        self.struck: Counter[str] = Counter()
+        self._say = say
+        self._logs = logs
+        self._notifier = Notifier()
+        self._kills: list[Kill] = []
+        self._began_s = time.monotonic()
+        self._ends: list[tuple[float, int, Callable[[], None]]] = []
+        self._last_said_s = 0.0
+        self._last_fault = "none yet"
+        self._stack = ExitStack()
+        with self._stack:  # who starts half of it leaves nothing of that
+            self._redis = DurableRedis(binary)
+            self._stack.callback(self._redis.close)
+            self._doors = Doors(self._redis.port)
+            self._stack.callback(self._doors.end)
+            self._admin = self._redis.connect()
+            self._servers: dict[str, Server] = {}
+            for program in servers:
+                door = self._doors.make(program.name)
+                self._servers[program.name] = Server(program, QUEUE, door, logs, self._now_s)
+                self._stack.callback(self._servers[program.name].end)
+            self._clients: dict[str, Caller] = {}
+            for number, program in enumerate(clients):
+                door = self._doors.make(program.name)
+                self._clients[program.name] = Caller(
+                    program, QUEUE, door, logs, number, len(clients)
+                )
+                self._stack.callback(self._clients[program.name].end)
+            for door in self._doors.all:
+                if not door.connected.wait(STARTS_WITHIN_S):
+                    raise CannotStart(f"{door.name} never connected to Redis; its logs: {logs}")
+            self._stack = self._stack.pop_all()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._redis.save_to(self._logs)
+        self._stack.close()
+
+    def rage(self, faults: Sequence[Fault], seconds: float) -> Evidence:
+        """Let the faults strike at their times, then see what is left."""
+        self._began_s = time.monotonic()
+        with (self._logs / "faults.log").open("w") as log:
+            for fault in faults:
+                self._work_until(fault.at_s)
+                log.write(f"{fault}\n")
+                log.flush()
+                self._strike(fault)
+            self._work_until(seconds)
+        self._say(f"{self._now_s():5.0f} s: no more faults; waiting for the calm")
+        self._calm()
+        return self._evidence()
+
+    def _now_s(self) -> float:
+        return time.monotonic() - self._began_s
+
+    def _work_until(self, at_s: float) -> None:
+        """End faults, start what has ended, and tell how it goes, until this moment."""
+        while True:
+            now_s = self._now_s()
+            while self._ends and self._ends[0][0] <= now_s:
+                heapq.heappop(self._ends)[2]()
+            self._look()
+            if now_s >= at_s:
+                return
+            next_s = min([at_s, *(end[0] for end in self._ends[:1])])
+            self._notifier.pause(min(max(next_s - self._now_s(), 0.0), LOOK_AGAIN_S))
+
+    def _look(self) -> None:
+        for server in self._servers.values():
+            server.look()
+        if self._now_s() - self._last_said_s >= PROGRESS_S:
+            self._last_said_s = self._now_s()
+            pushed = sum(len(each.pushed) for each in self._clients.values())
+            waiting = sum(each.waiting for each in self._clients.values())
+            lives = sum(each.lives for each in self._servers.values())
+            self._say(
+                f"{self._now_s():5.0f} s: {pushed:,} pushed, {waiting} waiting,"
+                f" {self.struck.total()} faults, {lives} lives of servers; last: {self._last_fault}"
+            )
+
+    def _strike(self, fault: Fault) -> None:
+        self.struck[fault.kind] += 1
+        self._last_fault = f"{fault.kind} {fault.target}"
+        server = self._servers.get(fault.target)
+        match fault.kind:
+            case "kill":
+                assert server is not None
+                self._kills.append(Kill(fault.target, self._now_s()))
+                server.kill(fault.at_s + fault.lasts_s)
+            case "term":
+                assert server is not None
+                server.terminate()
+            case "freeze":
+                assert server is not None
+                server.freeze()
+                self._later(fault, server.thaw)
+            case "refuse":
+                self._door(fault).close("refuse")
+                self._later(fault, lambda: self._reopen(fault))
+            case "cut" | "cut-one":
+                self._cut(self._door(fault), every=fault.kind == "cut")
+            case "pause":
+                self._admin.client_pause(round(fault.lasts_s * 1000))
+            case "restart":
+                self._redis.kill()
+                for door in self._doors.all:  # whose listeners hide that nobody listens behind them
+                    door.close("restart")
+                self._later(fault, self._start_redis)
+
+    def _later(self, fault: Fault, end: Callable[[], None]) -> None:
+        heapq.heappush(self._ends, (fault.at_s + fault.lasts_s, self.struck.total(), end))
+
+    def _door(self, fault: Fault) -> Door:
+        return (self._servers.get(fault.target) or self._clients[fault.target]).door
+
+    def _reopen(self, fault: Fault) -> None:
+        self._door(fault).open("refuse")
+        if fault.target in self._servers:
+            self._servers[fault.target].forgive()
+
+    def _start_redis(self) -> None:
+        self._redis.start()
+        for door in self._doors.all:
+            door.open("restart")
+        for server in self._servers.values():
+            server.forgive()
+
+    def _cut(self, door: Door, *, every: bool) -> None:
+        ports = sorted(door.upstream)
+        for port in ports if every else ports[:1]:
+            try:
+                self._admin.client_kill(f"127.0.0.1:{port}")
+            except redis.ResponseError:
+                continue  # it has just ended by itself
+
+    def _calm(self) -> None:
+        """Wait until every list is empty and every job settled, or will never be; then end everybody."""
+        for client in self._clients.values():
+            client.stop_pushing()
+
+        waiting, since_s = -1, 0.0
+
+        def calm() -> bool:
+            nonlocal waiting, since_s
+            self._look()
+            before, waiting = waiting, sum(client.waiting for client in self._clients.values())
+            if waiting != before:
+                since_s = self._now_s()
+            return (
+                all(server.serving for server in self._servers.values())
+                and (not waiting or self._now_s() - since_s > SETTLED_WITHIN_S)
+                and not self._left()
+            )
+
+        try:
+            self._notifier.wait(calm, "the calm", CALM_WITHIN_S)
+        except Hung as hung:
+            self._say(str(hung))  # what is left then is told job by job
+        for client in self._clients.values():
+            client.close()
+        for server in self._servers.values():
+            server.stop_for_good()
+
+        def ended() -> bool:
+            self._look()
+            return all(server.ended for server in self._servers.values())
+
+        self._notifier.wait(ended, "the servers to end", 2 * ENDS_WITHIN_S)
+        for server in self._servers.values():
+            server.check_last_stop()
+
+    def _left(self) -> dict[int, str]:
+        """Which jobs lie on which list."""
+        keys = [QUEUE, *(server.in_process for server in self._servers.values())]
+        return {number(message): key for key in keys for message in self._admin.lrange(key, 0, -1)}
+
+    def _evidence(self) -> Evidence:
+        pushed = {job: each.name for each in self._clients.values() for job in list(each.pushed)}
+        settled = {job: how for each in self._clients.values() for job, how in each.settled.items()}
+        everybody: list[Server | Caller] = [*self._servers.values(), *self._clients.values()]
+        return Evidence(
+            pushed=pushed,
+            settled=settled,
+            accepted=Counter(number(message) for message in self._redis.pushed(QUEUE)),
+            sent=frozenset().union(*(each.door.sent for each in self._servers.values())),
+            left=self._left(),
+            dead=frozenset(
+                number(message) for message in self._admin.lrange(f"{QUEUE}:dead", 0, -1)
+            ),
+            runs=[run for each in self._servers.values() for run in each.runs(self._began_s)],
+            kills=self._kills,
+            troubles=[*self.troubles, *(said for each in everybody for said in each.troubles)],
+        )
+
+
+def number(message: bytes | str) -> int:
+    """The number of a job, from its message."""
+    found: int = json.loads(message)["parameters"]["storm"]
+    return found

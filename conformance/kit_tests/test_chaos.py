@@ -1,0 +1,304 @@
+"""The storm's account: what it reads, what it counts as lost, and that it notices a server that loses jobs."""
+
+import json
+import random
+import socket
+import subprocess
+import sys
+import threading
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from chaos import append_only_file, report, schedule, serving
+from chaos.account import Evidence, Kill, Run, settle
+from chaos.calling import outcome
+from chaos.doors import Doors
+from chaos.programs import Program
+from jobqueue_conformance.proxy import resp
+from jobqueue_conformance.redis_servers.base import RedisServer
+
+WRITTEN = b"".join(
+    [
+        resp.command("SELECT", "0"),
+        b"#TS:1700000000\r\n",
+        resp.command("LPUSH", "storm", "one", "two"),
+        resp.command("MULTI"),
+        resp.command("LPUSH", "storm:dead", "three"),
+        resp.command("RPUSH", "storm", "four"),
+        resp.command("EXEC"),
+        resp.command("LPUSH", "storm", "line\r\n*1\r\n"),
+    ]
+)
+
+
+def test_pushes_are_read_from_the_file() -> None:
+    """Every value of each LPUSH onto the queue is a push, and nothing else is one."""
+    assert append_only_file.pushed(WRITTEN, b"storm") == [b"one", b"two", b"line\r\n*1\r\n"]
+
+
+@pytest.mark.parametrize("cut", range(1, 40))
+def test_what_a_kill_cut_off_is_no_push(cut: int) -> None:
+    """A command that isn't whole was never executed."""
+    assert append_only_file.pushed(WRITTEN[:-cut], b"storm") == [b"one", b"two"]
+
+
+def draw(seed: int, seconds: float = 600.0) -> list[schedule.Fault]:
+    """The faults of a long storm."""
+    return schedule.draw(random.Random(seed), seconds, ["a", "b"], ["c"])  # noqa: S311 - no secret
+
+
+def test_the_seed_decides_the_faults() -> None:
+    """One seed gives the same faults each time, another one others."""
+    assert draw(1) == draw(1)
+    assert draw(1) != draw(2)
+
+
+def test_every_kind_strikes_whom_it_may() -> None:
+    """All kinds occur in a long storm; only servers are killed, and only Redis is paused."""
+    targets: dict[str, set[str]] = {}
+    for fault in draw(3):
+        targets.setdefault(fault.kind, set()).add(fault.target)
+
+    assert set(targets) == set(schedule.KINDS)
+    assert targets["kill"] == targets["term"] == targets["freeze"] == {"a", "b"}
+    assert targets["refuse"] == targets["cut"] == targets["cut-one"] == {"a", "b", "c"}
+    assert targets["pause"] == targets["restart"] == {"redis"}
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_faults_of_one_target_do_not_overlap(seed: int) -> None:
+    """Each fault has ended before the next one of its target begins, and before the storm ends."""
+    free_from_s: dict[str, float] = {}
+    for fault in draw(seed, 60.0):
+        assert free_from_s.get(fault.target, 0.0) <= fault.at_s
+        if fault.kind in schedule.ASK_REDIS:
+            assert free_from_s.get(schedule.REDIS, 0.0) <= fault.at_s
+        free_from_s[fault.target] = fault.at_s + fault.lasts_s
+        assert free_from_s[fault.target] < 60.0
+
+
+def seen(**what: object) -> Evidence:
+    """Job 1 of a client, which Redis accepted, and what is seen of it besides."""
+    given: dict[str, object] = {"pushed": {1: "c"}, "accepted": Counter({1: 1}), **what}
+    return Evidence(**given)  # type: ignore[arg-type]
+
+
+RAN = [Run(1, "a", 10, 1.0)]
+LOST = {
+    "nobody knows it": seen(settled={1: "timeout"}),
+    "its caller lost a connection": seen(settled={1: "lost"}),
+    "it ran, and no result was sent": seen(settled={1: "timeout"}, runs=RAN),
+    "another job's result was sent": seen(settled={1: "timeout"}, sent=frozenset({2})),
+}
+KEPT = {
+    "its caller has the result": seen(settled={1: "result"}),
+    "a result was sent": seen(settled={1: "timeout"}, sent=frozenset({1})),
+    "it lies on a list": seen(settled={1: "timeout"}, left={1: "storm"}),
+    "it never reached Redis": seen(settled={1: "lost"}, accepted=Counter()),
+}
+
+
+@pytest.mark.parametrize("evidence", LOST.values(), ids=LOST)
+def test_a_lost_job_is_told(evidence: Evidence) -> None:
+    """A job that is nowhere, and of which no result was seen, is lost, and has a story."""
+    account = settle(evidence)
+
+    assert account.lost == [1]
+    assert not account.good
+    assert "job 1 is lost" in report.text(account)
+
+
+@pytest.mark.parametrize("evidence", KEPT.values(), ids=KEPT)
+def test_a_kept_job_is_not_lost(evidence: Evidence) -> None:
+    """A job that was answered, is somewhere, or never came isn't lost."""
+    assert settle(evidence).lost == []
+
+
+STRANGE = {
+    "never settled": seen(sent=frozenset({1})),
+    "pushed 2 times": seen(settled={1: "result"}, accepted=Counter({1: 2})),
+    "but Redis has it": seen(settled={1: "not-queued"}, sent=frozenset({1})),
+    "never reached Redis": seen(settled={1: "result"}, accepted=Counter()),
+    "settled by c as {}": seen(settled={1: "{}"}, sent=frozenset({1})),
+    "lies on storm:in-process:a": seen(settled={1: "timeout"}, left={1: "storm:in-process:a"}),
+    "lies on the dead list": seen(settled={1: "timeout"}, sent=frozenset({1}), dead=frozenset({1})),
+    "it hangs": seen(settled={1: "result"}, troubles=["it hangs"]),
+}
+
+
+@pytest.mark.parametrize("words", STRANGE)
+def test_what_must_not_be_is_told(words: str) -> None:
+    """A hang, a second push, a false outcome: each has a sentence and makes the account bad."""
+    account = settle(STRANGE[words])
+
+    assert not account.good
+    assert [words in fault for fault in account.faults] == [True]
+
+
+def test_a_result_that_its_caller_did_not_get_is_counted() -> None:
+    """The job ran and was answered, and its caller was told otherwise: no job is lost, a result is."""
+    heard = {1: "result", 2: "timeout", 3: "lost", 4: "lost", 5: "not-queued"}
+    account = settle(
+        Evidence(
+            pushed=dict.fromkeys(heard, "c"),
+            settled=heard,
+            accepted=Counter([1, 2, 3]),
+            sent=frozenset({1, 2, 3}),
+        )
+    )
+
+    assert (account.results_lost, account.answered, account.never_arrived) == (2, 1, 2)
+    assert account.good
+
+
+def test_second_runs_are_counted_and_timed_from_the_kill() -> None:
+    """The time counts from the kill of the server that ran the job to its next run, wherever that is."""
+    account = settle(
+        Evidence(
+            pushed={},
+            runs=[
+                Run(1, "a", 20, 9.0),
+                Run(1, "a", 10, 1.0),
+                Run(2, "a", 10, 1.5),  # once
+                Run(3, "b", 30, 1.0),
+                Run(3, "b", 30, 8.0),  # again, without a kill
+            ],
+            kills=[Kill("a", 2.0), Kill("b", 20.0), Kill("b", 2.5)],
+        )
+    )
+
+    assert account.run_twice == 2
+    assert account.kill_to_rerun_s == 7.0
+
+
+@pytest.mark.parametrize(
+    "said, how",
+    [
+        ({"result": {"ms": 5, "storm": 7}}, "result"),
+        ({"timeout": True}, "timeout"),
+        ({"error": {"code": "connection-lost", "message": ""}}, "lost"),
+        ({"error": {"code": "not-queued", "message": ""}}, "not-queued"),
+        ({"result": {"ms": 5, "storm": 8}}, '{"result": {"ms": 5, "storm": 8}}'),
+        ({"error": {"code": "handler-error"}}, '{"error": {"code": "handler-error"}}'),
+    ],
+)
+def test_an_outcome_is_that_of_its_job(said: dict[str, object], how: str) -> None:
+    """Another job's result and an error are none."""
+    assert outcome(7, said) == how
+
+
+def socket_to(port: int) -> socket.socket:
+    """A connection to this port."""
+    return socket.create_connection(("127.0.0.1", port))
+
+
+def test_a_door_refuses_and_sees(redis_server: RedisServer) -> None:
+    """A door carries bytes, notes the job whose result passes, and refuses while it is closed for any reason."""
+    doors = Doors(redis_server.port)
+    door = doors.make("a")
+    address = {"host": "127.0.0.1", "port": door.port}
+    direct = redis_server.connect()
+    with redis_server.connect() as through:
+        through.connection_pool.connection_kwargs.update(address)
+        through.lrem("storm", 0, '{"parameters": {"storm": 1}}')
+        through.publish("c", '{"result": {"storm": 2}}')
+        through.eval("return 1", 0, '["c", "{\\"result\\": {\\"storm\\":3}}"]')
+        assert len(door.upstream) == 1
+        assert f"127.0.0.1:{door.upstream[0]}" in {each["addr"] for each in direct.client_list()}
+
+        door.close("one")
+        door.close("other")
+        door.open("one")
+        with pytest.raises(ConnectionRefusedError), socket_to(door.port):
+            pass
+        door.open("other")
+        with socket_to(door.port) as connected:
+            connected.sendall(resp.command("PING"))
+            assert connected.recv(100) == b"+PONG\r\n"
+    doors.end()
+
+    assert door.sent == {2, 3}
+
+
+def test_a_server_that_ignores_a_stop_hangs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, redis_server: RedisServer
+) -> None:
+    """A server that still runs when its time is over is a trouble, is killed, and is started again."""
+    monkeypatch.setattr(serving, "ENDS_WITHIN_S", 0.5)
+    text = "import signal; signal.signal(15, signal.SIG_IGN); print('ready', flush=True); signal.pause()"
+    doors = Doors(redis_server.port)
+    ticks = iter(range(1000))
+    server = serving.Server(
+        Program("deaf", (sys.executable, "-c", text), tmp_path),
+        "storm",
+        doors.make("deaf"),
+        tmp_path,
+        lambda: float(next(ticks)),
+    )
+    waiting = threading.Event()
+    while not (tmp_path / "deaf.stdout").read_text():
+        waiting.wait(0.01)
+
+    server.terminate()
+    server.look()
+    server.look()
+    server.end()
+    doors.end()
+
+    assert ["deaf still runs" in trouble for trouble in server.troubles] == [True]
+    assert server.lives == 2
+
+
+LOSES = """
+import json, os, signal, sys, time
+import redis
+
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+queue, mine = os.environ["JOBQUEUE_QUEUE"], os.environ["JOBQUEUE_IN_PROCESS"]
+server = redis.Redis.from_url(os.environ["REDIS_URL"])
+while True:
+    message = server.blmove(queue, mine, 1, "RIGHT", "LEFT")
+    if message is not None:
+        job = json.loads(message)
+        server.lrem(mine, -1, message)
+        time.sleep(job["parameters"]["ms"] / 1000)
+        server.publish(job["channel"], json.dumps({"id": job["id"], "result": job["parameters"]}))
+"""
+
+
+def storm(tmp_path: Path, *words: str) -> tuple[int, dict[str, object], str]:
+    """A storm of kills: its status, its account, and what it says besides."""
+    command = [sys.executable, "-m", "chaos", "--fault=kill", "--redis=embedded", "--seed=1"]
+    ended = subprocess.run(
+        [*command, "--json", f"--logs={tmp_path / 'logs'}", *words],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return ended.returncode, json.loads(ended.stdout), ended.stderr
+
+
+def test_a_server_that_removes_before_it_publishes_is_caught(tmp_path: Path) -> None:
+    """A job that is removed, and whose server is killed before it publishes, is lost, and the status says so."""
+    (tmp_path / "server.py").write_text(LOSES)
+    (tmp_path / "impl.toml").write_text(
+        'name = "loses"\nspec = "1.0"\n[server]\ncommand = ["{python}", "server.py"]\n'
+    )
+
+    status, account, said = storm(
+        tmp_path, f"--server={tmp_path}", "--client=python", "--seconds=6"
+    )
+
+    assert status == 1
+    assert account["lost"]
+    assert "--seed=1" in said
+    assert str(tmp_path / "logs") in said
+
+
+def test_the_reference_survives_a_storm_of_kills(tmp_path: Path) -> None:
+    """None of five shapes of servers loses a job when they are killed, and the status says so."""
+    status, account, said = storm(tmp_path, "--seconds=4")
+
+    assert (status, account["lost"], account["faults"]) == (0, [], []), said
+    assert account["accepted"]
