@@ -8,12 +8,13 @@ N      ?= 20
 BENCH  ?=
 SECONDS ?= 60
 SEED   ?=
+ONLY   ?=
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install test test-library test-kit lint conformance prove model soak chaos bench wheel clean
+.PHONY: help install test test-library test-kit lint conformance prove model soak chaos nightly bench wheel clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -43,7 +44,7 @@ test-library: $(READY)
 
 test-kit: $(READY)
 	@temporary=$$(mktemp -d); trap "rm -rf $$temporary" EXIT; \
-	set -x; PYTEST_DEBUG_TEMPROOT=$$temporary $(BIN)/pytest --durations=8 conformance/kit_tests conformance/proof
+	set -x; PYTEST_DEBUG_TEMPROOT=$$temporary $(BIN)/pytest --durations=8 conformance/kit_tests conformance/proof .ci
 
 lint: $(READY) ## ruff, mypy, shellcheck, and what is generated from the spec is fresh
 	$(BIN)/ruff check
@@ -68,6 +69,9 @@ soak: $(READY) ## the suite N times in random order under load, and its flake co
 
 chaos: $(READY) ## servers and clients under kills, cuts, refusals and restarts for SECONDS: is a job lost?
 	$(BIN)/python -m chaos --seconds=$(SECONDS) $(if $(SEED),--seed=$(SEED))
+
+nightly: ## what takes longer than a change may wait; ONLY=words of a step's name; results in .ci/README.md
+	.ci/run nightly --only '$(ONLY)'
 
 bench: $(READY) ## the benchmarks beside the raw limit and the peers; BENCH=--quick for a minute's worth
 	@if command -v uv >/dev/null; then VIRTUAL_ENV=$(VENV) uv pip install --quiet --group bench; \
