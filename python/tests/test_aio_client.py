@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 import uvloop
 from jobqueue import aio
-from jobqueue.aio import ConnectionLost, JobError, JobTimeout, NotQueued, pusher, subscription
+from jobqueue.aio import ConnectionLost, JobError, JobTimeout, NotQueued
+from jobqueue.core import calls
+from jobqueue.wire import pools
 from redis import Redis
 
 from tests import test_client
@@ -162,8 +164,9 @@ def test_a_restart_while_nothing_happens_costs_no_job(
     """client.lost.resubscribes: idle connections that are gone are noticed before a push."""
 
     async def scenario(client: aio.Client) -> None:
-        (await client.run("echo")).cancel()
+        idle = await client.run("echo")
         await claim()
+        idle.cancel()
         await asyncio.to_thread(redis_process.kill)
         await asyncio.to_thread(redis_process.start)
 
@@ -178,7 +181,7 @@ def test_a_dead_peer_is_noticed(
     play: Play, claim: Claim, redis_process: RedisProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """client.lost.settles: where Redis doesn't even answer PING, a job isn't waited for any more."""
-    monkeypatch.setattr(subscription, "REPLY_SECONDS", 0.1)
+    monkeypatch.setattr(calls, "REPLY_TIMEOUT_SECONDS", 0.1)
 
     async def scenario(client: aio.Client) -> None:
         job = await client.run("echo")
@@ -193,12 +196,13 @@ def test_a_push_that_isnt_answered_is_lost(
     play: Play, claim: Claim, redis_process: RedisProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """client.lost.settles: the connection of a push that Redis doesn't answer is given up."""
-    monkeypatch.setattr(pusher, "REPLY_SECONDS", 0.1)
+    monkeypatch.setattr(calls, "REPLY_TIMEOUT_SECONDS", 0.1)
 
     async def scenario(client: aio.Client) -> None:
-        (await client.run("echo")).cancel()
+        idle = await client.run("echo")
         await claim()
-        with redis_process.frozen(), pytest.raises(ConnectionLost, match="push"):
+        idle.cancel()
+        with redis_process.frozen(), pytest.raises(ConnectionLost, match="answer"):
             await (await client.run("echo"))
 
     play(scenario)
@@ -232,8 +236,6 @@ def test_another_loop_has_a_channel_of_its_own(
         job = await client.run("echo")
         answer(await claim())
         await job
-        await client._subscription.close()
-        await client._pusher.close()
         return job.channel
 
     assert asyncio.run(scenario()) != asyncio.run(scenario())
@@ -256,13 +258,15 @@ def test_uvloop_is_as_good(redis_url: str, redis: Redis) -> None:  # noqa: ARG00
         uvloop.run(scenario(concurrency))
 
 
-def test_a_loop_that_was_held_up_looks_before_it_gives_up(play: Play, claim: Claim) -> None:
+def test_a_loop_that_was_held_up_looks_before_it_gives_up(
+    play: Play, claim: Claim, redis_url: str
+) -> None:
     """server.connection.survives: an answer that lies in the socket is an answer."""
 
     async def scenario(client: aio.Client) -> None:
         await client.run("echo")
         await claim()
-        connection = await aio.link.Link.open(client._pool, 0.1)
+        connection = await aio.link.Link.open(pools.aio_pool_of(redis_url), 0.1)
 
         for _ in range(3):
             await connection.send([(b"PING",)])

@@ -13,7 +13,7 @@ import pytest
 from jobqueue import Client, Server
 from jobqueue.aio.link import Link as AioLink
 from jobqueue.errors import ConnectionLost
-from jobqueue.protocol.commands import ErrorReply, Unavailable
+from jobqueue.protocol.commands import ErrorReply
 from jobqueue.threads.link import Link
 from jobqueue.wire import pools
 from jobqueue.wire.connection import Unreachable
@@ -185,35 +185,6 @@ def test_a_handshake_that_fails(
 
     assert type(caught.value) is error
     assert "hush" not in str(caught.value)
-
-
-def test_a_refused_subscription_is_a_lost_connection(
-    connect: Callable[[str], Half], redis: Redis, redis_url: str
-) -> None:
-    """Section 8: a client that may not subscribe pushes nothing."""
-    rules = "on >secret resetchannels allkeys +@all"
-    redis.execute_command("ACL", "SETUSER", "deaf", *rules.split())  # type: ignore[no-untyped-call]
-    connection = connect(redis_url.replace("//", "//deaf:secret@"))
-
-    with pytest.raises(Unavailable, match="NOPERM"):
-        connection.subscribe("job-queue:results:1")
-
-
-def test_messages_come_one_by_one(
-    connect: Callable[[str], Half], redis: Redis, redis_url: str
-) -> None:
-    """client.settle.result: under RESP2 and RESP3 alike."""
-    for protocol in (2, 3):
-        connection = connect(f"{redis_url}?protocol={protocol}")
-        connection.subscribe("a channel")
-
-        redis.publish("a channel", b"\xff 1")
-        redis.publish("a channel", b"2")
-
-        assert [list(connection.next_push()) for _ in range(2)] == [
-            [b"message", b"a channel", b"\xff 1"],
-            [b"message", b"a channel", b"2"],
-        ]
 
 
 @pytest.mark.parametrize("protocol", [2, 3])

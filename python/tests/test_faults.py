@@ -141,7 +141,7 @@ def test_a_connection_lost_while_a_job_runs(
 
     redis.client_kill_filter(_type="normal", skipme=True)
     redis.client_kill_filter(_type="pubsub", skipme=True)
-    until(lambda: redis.pubsub_numsub(client._channel)[0][1], "the client to subscribe again")
+    until(lambda: redis.pubsub_numsub(waiting.channel)[0][1], "the client to subscribe again")
     gate.open()
 
     assert waiting.result() == 1

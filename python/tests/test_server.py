@@ -123,9 +123,9 @@ def test_a_job_can_be_found_in_the_log(
     serve({"fail": lambda _: 1 / 0})
 
     with caplog.at_level(logging.ERROR), pytest.raises(JobError) as failed:
-        client.run("fail").result(DEADLINE_S)
+        (job := client.run("fail")).result(DEADLINE_S)
 
-    assert f"method=fail channel={client._channel} id=1" in caplog.text
+    assert f"method=fail channel={job.channel} id={job.id}" in caplog.text
     assert "ZeroDivisionError" in caplog.text
     assert "Traceback" not in str(failed.value)
 

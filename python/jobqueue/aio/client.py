@@ -1,43 +1,40 @@
 """The client for asyncio: pushes jobs and settles each of them once.
 
-As `jobqueue.threads.client`, with the same names in the same order. Two tasks serve a client, whatever the
-number of jobs: one is subscribed, one reads the replies to pushes. They start with the first job.
+As `jobqueue.threads.client`, with the same names in the same order. It has a session in each event
+loop that uses it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-import logging
 import os
 import time
-import uuid
+import warnings
+import weakref
 from typing import TYPE_CHECKING, Any, Self
 
 from jobqueue.aio.job import Job
-from jobqueue.aio.pusher import Pusher
-from jobqueue.aio.subscription import Subscription
-from jobqueue.aio.timer import Timer
-from jobqueue.core.unsettled import Unsettled
-from jobqueue.errors import ConnectionLost, InvalidMessage, JobQueueError, JobTimeout, NotQueued
+from jobqueue.aio.session import Session
+from jobqueue.core.calls import CLOSE_SECONDS, Submission, deadline_of
+from jobqueue.errors import JobTimeout
 from jobqueue.protocol import keys, messages
-from jobqueue.threads.client import deadline_of, remaining
 from jobqueue.wire import pools
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
     from types import TracebackType
 
     from redis.asyncio import Redis
 
-log = logging.getLogger("jobqueue.client")
+    from jobqueue.aio.session import Home
 
 
 class Client:
-    """Runs jobs on the servers of one queue. Tasks may share it.
+    """Runs jobs on the servers of one queue. Tasks may share it, and event loops, too.
 
-    In another event loop, or in the child after a fork, it begins anew, on a channel of its own;
-    the jobs of before stay where they were.
+    `close` it, or use it in an `async with` block: that pushes what was submitted before. In each
+    event loop, and in the child after a fork, it has a channel and a connection of its own.
 
     Args:
         source: The URL of Redis, or a client of `redis.asyncio` with `retry=None`, undecoded
@@ -54,20 +51,11 @@ class Client:
             raise ValueError("a queue is named by a non-empty string")
         self._queue = queue
         self._source = source
-        self._pool = pools.aio_pool_of(source)
+        pools.aio_client_pools(source)  # a mistake is told here; each session has its own
         self._closed = False
-        self._home: tuple[int, asyncio.AbstractEventLoop] | None = None
-
-    def _begin(self) -> None:
-        self._pool = pools.aio_pool_of(self._source)
-        self._ids = map(str, itertools.count(1))
-        self._channel = keys.results(self._queue, str(uuid.uuid4()))
-        self._unsettled: Unsettled[Job] = Unsettled()
-        self._timer = Timer(self._expire)
-        self._subscription = Subscription(
-            self._pool, self._channel, self._arrived, self._subscription_lost, self._awaited
-        )
-        self._pusher = Pusher(self._pool, self._queue.encode(), self._refused, self._push_lost)
+        self._ids = itertools.count(1)  # client.job.id: whatever the process or the session
+        self._sessions: Home = {}  # by process and loop
+        weakref.finalize(self, _dropped, self._sessions).atexit = False
 
     async def run(
         self,
@@ -76,16 +64,19 @@ class Client:
         *,
         timeout: float | None = None,  # noqa: ASYNC109 - the job's, beyond this call
     ) -> Job:
-        """Push one job, and return at once with the future of its outcome.
+        """Submit one job, and return at once with the future of its outcome.
+
+        The job is pushed as soon as there is a connection. Only where more waits to be pushed than
+        16 MB does this wait for room, no longer than the timeout.
 
         Args:
             method: Which handler.
             parameters: What the handler is called with: any value that `json` writes.
-            timeout: How many seconds from now the job waits for its result; without one, for ever,
-                or until a connection is lost and perhaps the result with it.
+            timeout: How many seconds from now the job waits for its result; without one, or with
+                `math.inf`, for ever, or until a connection is lost and perhaps the result with it.
 
         Raises:
-            TypeError: The method is no string, or the parameters hold what JSON doesn't have.
+            TypeError: The method is not a string, or the parameters hold what JSON doesn't have.
             ValueError: The method is empty, the parameters are outside the portable set, the job is
                 larger than 1 MiB, the timeout is negative, or the client is closed.
         """
@@ -97,36 +88,47 @@ class Client:
         *,
         timeout: float | None = None,  # noqa: ASYNC109 - the jobs', beyond this call
     ) -> list[Job]:
-        """Push a job for each pair of method and parameters, in one round trip, in their order.
+        """Submit a job for each pair of method and parameters, to be pushed by one command.
 
-        All of them are checked before the first is pushed. Otherwise as `run`.
+        All of them are checked before the first is submitted. Otherwise as `run`.
         """
-        deadline = deadline_of(timeout)
+        deadline = deadline_of(timeout, time.monotonic())
         if self._closed:
             raise ValueError("the client is closed")
-        home = (os.getpid(), asyncio.get_running_loop())
-        if home != self._home:
-            self._home = home
-            self._begin()
-        jobs, encoded, forget = [], [], self._forget
-        for (method, parameters), job_id in zip(calls, self._ids, strict=False):
-            # client.job.id
-            encoded.append(messages.encode_job(method, parameters, self._channel, job_id))
-            jobs.append(Job(job_id, method, self._channel, forget))
-        await self._push(jobs, encoded, deadline)
+        session = self._session()
+        batch = [
+            Submission(
+                job_id := str(next(self._ids)),
+                Job(job_id, method, session),
+                messages.encode_job(method, parameters, session.channel, job_id),
+            )
+            for method, parameters in calls
+        ]
+        jobs = [submission.job for submission in batch]
+        if not batch:
+            return jobs
+        if await session.wait_for_room(deadline):
+            session.submit(batch, deadline)
+        else:
+            for job in jobs:
+                job.settle(None, JobTimeout("too much waits to be pushed"))
         return jobs
 
     async def close(self) -> None:
-        """Settle what is unsettled by ConnectionLost, and disconnect; harmless when done twice."""
+        """Push what was submitted, settle what is left by ConnectionLost, and disconnect.
+
+        It takes no longer than 3 seconds whatever Redis does; harmless when done twice. Cancelled,
+        it goes on without its caller. Sessions in other loops are closed there.
+        """
         self._closed = True
-        if self._home != (os.getpid(), asyncio.get_running_loop()):
-            return
-        await self._subscription.close()
-        await self._pusher.close()
-        self._timer.close()
-        self._settle(
-            self._unsettled.close(), ConnectionLost, "the client was closed before a result came"
-        )
+        mine = self._sessions.get((os.getpid(), asyncio.get_running_loop()))
+        for session in _of_this_process(self._sessions):
+            if session is mine:
+                session.close()
+            else:
+                session.close_from_elsewhere()
+        if mine is not None:
+            await mine.join(CLOSE_SECONDS + 1)
 
     async def __aenter__(self) -> Self:
         return self
@@ -139,67 +141,29 @@ class Client:
     ) -> None:
         await self.close()
 
-    async def _push(self, jobs: list[Job], encoded: list[bytes], deadline: float | None) -> None:
-        # client.register.before-push
-        for job in jobs:
-            self._unsettled.register(job.id, job, deadline)
-        if deadline is not None:
-            self._timer.watch(deadline)
-        try:
-            # client.subscribe.before-push
-            while subscribed := await self._subscription.require(remaining(deadline)):
-                open_ = [self._unsettled.pushing(job.id) for job in jobs]
-                if self._subscription.connection is subscribed:
-                    ids = [job.id for job in itertools.compress(jobs, open_)]
-                    await self._pusher.push(list(itertools.compress(encoded, open_)), ids)
-                    return
-        except (ConnectionLost, NotQueued) as error:
-            # client.settle.not-queued
-            self._refused([job.id for job in jobs], str(error))
-        except asyncio.CancelledError:  # nobody has got these jobs
-            for job in jobs:
-                self._forget(job.id)
-            raise
+    def _session(self) -> Session:
+        place = (os.getpid(), asyncio.get_running_loop())
+        session = self._sessions.get(place)
+        if session is None:
+            for other in [other for other in list(self._sessions) if other[1].is_closed()]:
+                self._sessions.pop(other, None)
+            owned = isinstance(self._source, str)
+            session = Session(
+                pools.aio_client_pools(self._source), self._queue, self._sessions, owned=owned
+            )
+            self._sessions[place] = session
+        return session
 
-    def _arrived(self, message: bytes) -> None:
-        try:
-            result = messages.decode_result(message)
-        except InvalidMessage as error:
-            # client.ignore.malformed
-            log.debug("ignored channel=%s: %s", self._channel, error)
-            return
-        # client.settle.result, client.ignore.unknown
-        job = self._unsettled.settle(result.id)
-        if job is not None:
-            # client.settle.value, client.settle.error
-            job.settle(result.value, result.error)
 
-    def _expire(self) -> float | None:
-        # client.timeout.settles
-        expired = self._unsettled.expire(time.monotonic())
-        self._settle(expired, JobTimeout, "no result came within the job's timeout")
-        return self._unsettled.next_deadline()
+def _of_this_process(all_sessions: Home) -> list[Session]:
+    return [session for (pid, _), session in list(all_sessions.items()) if pid == os.getpid()]
 
-    def _subscription_lost(self) -> None:
-        jobs = self._unsettled.lost()
-        event = "the client was closed" if self._closed else "the subscription was lost"
-        self._settle(jobs, ConnectionLost, f"{event} before a result came")
 
-    def _push_lost(self, job_ids: Sequence[str], error: ConnectionLost) -> None:
-        jobs = self._unsettled.lost(job_ids)
-        self._settle(jobs, ConnectionLost, f"the reply to the push was lost: {error}")
-
-    def _refused(self, job_ids: Sequence[str], reason: str) -> None:
-        jobs = [job for job_id in job_ids if (job := self._unsettled.settle(job_id))]
-        self._settle(jobs, NotQueued, reason)
-
-    def _forget(self, job_id: str) -> None:
-        self._unsettled.settle(job_id)
-
-    def _awaited(self) -> bool:
-        return len(self._unsettled) > 0
-
-    def _settle(self, jobs: list[Job], error: type[JobQueueError], reason: str) -> None:
-        for job in jobs:
-            log.info("%s channel=%s id=%s: %s", error.__name__, job.channel, job.id, reason)
-            job.settle(None, error(reason))
+def _dropped(all_sessions: Home) -> None:
+    """End what a client leaves behind that was dropped without `close`."""
+    for session in _of_this_process(all_sessions):
+        session.close_from_elsewhere()
+        if not session.ended:
+            warnings.warn(
+                "a jobqueue.aio.Client was dropped without close()", ResourceWarning, stacklevel=2
+            )

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from jobqueue.aio.session import Session
 
 
 class Job(asyncio.Future[Any]):
@@ -15,33 +15,34 @@ class Job(asyncio.Future[Any]):
     Awaiting it gives the handler's value or raises: JobError, where the job was answered with an
     error; JobTimeout, where its own timeout passed; ConnectionLost or NotQueued, where a connection
     was lost. Cancelling it, as `wait_for` does, only stops the waiting.
+
+    It belongs to its event loop; awaited in another one it raises RuntimeError.
     """
 
-    def __init__(
-        self, job_id: str, method: str, channel: str, forget: Callable[[str], None]
-    ) -> None:
-        super().__init__()
-        self._forget = forget
+    def __init__(self, job_id: str, method: str, session: Session) -> None:
+        super().__init__(loop=session.loop)
+        self._session = session
         self.id = job_id
         self.method = method
-        self.channel = channel
+        self.channel = session.channel
 
     def __repr__(self) -> str:
         state = "cancelled" if self.cancelled() else "finished" if self.done() else "pending"
         return f"<Job {self.method!r} channel={self.channel} id={self.id} {state}>"
 
     def cancel(self, msg: Any = None) -> bool:
-        """Stop waiting. The job runs all the same, and its result is ignored."""
+        """Stop waiting. The job runs all the same if it was pushed, and its result is ignored."""
         cancelled = super().cancel(msg)
         if cancelled:
-            self._forget(self.id)
+            self._session.cancel(self.id)
         return cancelled
 
     def settle(self, value: object, error: Exception | None) -> None:
-        """Give the job its outcome; ignored where it was cancelled."""
+        """Give the job its outcome, unless it was cancelled."""
         if self.done():
             return
         if error is None:
             self.set_result(value)
         else:
             self.set_exception(error)
+            self.exception()  # a job that nobody awaits is no mistake that the loop has to tell

@@ -15,7 +15,6 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
 from jobqueue.errors import ConnectionLost
-from jobqueue.protocol.commands import ErrorReply, Unavailable
 from jobqueue.wire.connection import error_reply, not_connected, packed, read_along, reply
 
 if TYPE_CHECKING:
@@ -107,41 +106,6 @@ class Link:
             raise ConnectionLost(f"the connection to Redis is lost: {error}") from error
         return replies
 
-    async def subscribe(self, channel: str) -> None:
-        """Subscribe, and return with Redis's reply in hand."""
-        self._skip_traces_of_pushes()
-        await self.send([(b"SUBSCRIBE", channel.encode())])
-        try:
-            async with ReplyTimeout(self._reply_seconds):
-                answer = await self.next_push()
-        except TimeoutError as error:
-            raise ConnectionLost("the connection to Redis is lost: no answer in time") from error
-        if isinstance(answer, ErrorReply):
-            raise Unavailable(f"Redis refused to subscribe: {answer.text}")
-
-    async def next_push(self) -> Reply:
-        """Wait for what Redis sends next, for ever; cancelled, it loses nothing."""
-        return await self._next(push_request=True)
-
-    async def next_reply(self) -> Reply:
-        """Wait for the next reply to a command, for ever; cancelled, it loses nothing."""
-        return await self._next(push_request=False)
-
-    async def _next(self, *, push_request: bool) -> Reply:
-        try:
-            return reply(
-                await self._redis.read_response(
-                    disable_decoding=True,
-                    timeout=math.inf,
-                    disconnect_on_error=False,
-                    push_request=push_request,
-                )
-            )
-        except ResponseError as error:
-            return error_reply(error)
-        except Exception as error:
-            raise ConnectionLost(f"the connection to Redis is lost: {error}") from error
-
     async def close(self) -> None:
         """Disconnect, and give the connection back to its pool."""
         self._redis.deregister_connect_callback(self._refuse_to_connect_again)
@@ -152,16 +116,6 @@ class Link:
         # redis-py connects in the middle of a send where somebody has disconnected its connection.
         await self._redis.disconnect(nowait=True)
         raise RedisConnectionError("redis-py was about to connect again by itself")
-
-    def _skip_traces_of_pushes(self) -> None:
-        # Under RESP3 redis-py's default writes each message to a debug log, even where that is off.
-        set_handler = getattr(self._redis._parser, "set_pubsub_push_handler", None)  # noqa: SLF001
-        if set_handler is not None:
-            set_handler(_as_it_is)
-
-
-async def _as_it_is(push: Reply) -> Reply:
-    return push
 
 
 class ReplyTimeout:

@@ -147,8 +147,13 @@ def encode_job(method: str, parameters: object, channel: str, job_id: str) -> by
     if len(message) > LIMIT_BYTES:
         # client.job.size
         raise ValueError(f"the job has {len(message)} bytes, more than {LIMIT_BYTES}")
-    if message.count(b"[") + message.count(b"{") > DEPTH_LIMIT or _LONG_NUMBER.search(message):
+    objects = message.count(b"{")
+    if message.count(b"[") + objects > DEPTH_LIMIT or _LONG_NUMBER.search(message):
         _check_portable(parameters, "parameters", 0)
+    if objects > 1 and _has_odd_names(parameters):
+        _check_names(message)
+    if not message.isascii() and _NONCHARACTER.search(message):
+        raise ValueError("a job must not contain noncharacters, such as U+FFFE")
     return message
 
 
@@ -179,6 +184,11 @@ def decode_result(message: bytes) -> Result:
 
 # Numbers that may be beyond INTEGER_LIMIT have at least this many digits in a row.
 _LONG_NUMBER = re.compile(rb"\d{16}")
+
+# U+FDD0 to U+FDEF, and the last two of each plane, in UTF-8.
+_NONCHARACTER = re.compile(
+    rb"\xef\xb7[\x90-\xaf]|\xef\xbf[\xbe\xbf]|[\xf0-\xf4][\x8f\x9f\xaf\xbf]\xbf[\xbe\xbf]"
+)
 
 _encoder = json.JSONEncoder(
     ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":")
@@ -281,6 +291,25 @@ def _check_portable(value: object, path: str, depth: int) -> None:
         members = value.items() if isinstance(value, dict) else enumerate(value)
         for key, member in members:
             _check_portable(member, f"{path}[{key!r}]", depth + 1)
+
+
+def _has_odd_names(value: object) -> bool:
+    """Tell whether JSON may make two names equal that differ in Python, as 1 and "1"."""
+    if isinstance(value, dict):
+        if type(value) is not dict or any(type(name) is not str for name in value):
+            return True
+        value = value.values()
+    elif not isinstance(value, list | tuple):
+        return False
+    return any(_has_odd_names(member) for member in value)
+
+
+def _check_names(message: bytes) -> None:
+    def distinct(members: list[tuple[str, Any]]) -> None:
+        if len(dict(members)) < len(members):
+            raise ValueError("two names of one object in the parameters are equal in JSON")
+
+    json.loads(message, object_pairs_hook=distinct)
 
 
 def _sentence(failure: BaseException) -> str:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import logging
+import os
 import threading
-import time
-from concurrent.futures import Future, InvalidStateError
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
-from jobqueue.host.signals import interrupts
+from jobqueue.errors import ConnectionLost
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from jobqueue.threads.session import Session
 
-log = logging.getLogger("jobqueue.client")
 
-_cancelling = threading.RLock()  # a callback of one job may cancel another
+HELD_SECONDS = 0.05  # how long the thread that settles all jobs waits for another that holds one
 
 
 class Job(Future[Any]):
@@ -25,30 +24,30 @@ class Job(Future[Any]):
     `result()` gives the handler's value or raises: JobError, where the job was answered with an
     error; JobTimeout, where its own timeout passed; ConnectionLost or NotQueued, where a connection
     was lost. The timeout of `result(timeout=…)` only ends that wait and leaves the job as it is.
+
+    In the child after a fork, a job that the parent has run is settled by ConnectionLost: its
+    result arrives in the parent alone.
     """
 
+    _held = False  # by a thread that doesn't let it go
     _made: threading.Condition
+    _done_callbacks: list[Callable[[Future[Any]], object]]  # Future's, as `_invoke_callbacks` is
 
-    def __init__(
-        self,
-        job_id: str,
-        method: str,
-        channel: str,
-        forget: Callable[[str], None],
-        attend: Callable[[Callable[[], bool], float | None], None],
-    ) -> None:
+    def __init__(self, job_id: str, method: str, session: Session) -> None:
         super().__init__()
-        self._forget = forget
-        self._attend = attend
+        self._session = session
         self.id = job_id
         self.method = method
-        self.channel = channel
+        self.channel = session.channel
 
     # A condition is eight objects, and the garbage collector visits those of every job that is under
     # way: half the time of a large `run_many`. So a job makes it when somebody waits or settles it.
+    # Whatever is done with a job begins here, so a job of the parent is settled here in the child.
 
     @property
     def _condition(self) -> threading.Condition:
+        if self._session.pid != os.getpid():
+            return self._disowned()
         if "_made" not in vars(self):  # two threads may find that, and have to get the same one
             vars(self).setdefault("_made", threading.Condition())
         return self._made
@@ -62,44 +61,71 @@ class Job(Future[Any]):
 
     def result(self, timeout: float | None = None) -> Any:
         """Return the handler's value or raise, as soon as the job is settled."""
-        return super().result(self._attended(timeout))
+        try:
+            return super().result(_waitable(timeout))
+        finally:
+            del self  # or the error, its traceback and the job would keep each other
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Return what `result` raises, or None, as soon as the job is settled."""
-        return super().exception(self._attended(timeout))
+        return super().exception(_waitable(timeout))
 
     def cancel(self) -> bool:
-        """Stop waiting. The job runs all the same, and its result is ignored."""
-        with _cancelling:
+        """Stop waiting. The job runs all the same if it was pushed, and its result is ignored."""
+        with self._condition:  # which is re-entrant
             if self.done():
                 return self.cancelled()
-            cancelled = super().cancel()
-            if cancelled:
-                self._forget(self.id)
+            callbacks, self._done_callbacks = self._done_callbacks, []
+            try:
+                super().cancel()
                 self.set_running_or_notify_cancel()  # or `wait` and `as_completed` wait on
-            return cancelled
+            finally:
+                self._done_callbacks = callbacks
+        self._session.cancel(self.id)
+        self._invoke_callbacks()
+        return True
 
-    def _attended(self, timeout: float | None) -> float | None:
-        """Receive the result where possible, and return how much of the timeout is left."""
-        if self._settled():
-            return timeout
-        began = time.monotonic()
-        self._attend(self._settled, timeout)
-        return None if timeout is None else timeout - (time.monotonic() - began)
+    def settle(self, value: object, error: Exception | None) -> bool:
+        """Give the job its outcome, unless it was cancelled; the callbacks are handed over.
 
-    def _settled(self) -> bool:
-        return self._state != "PENDING"
-
-    def settle(self, value: object, error: Exception | None) -> None:
-        """Give the job its outcome; ignored where it was cancelled."""
+        Returns:
+            False where that isn't possible now. A thread that was interrupted at a bad moment
+            holds the job for ever, and must not stop the thread that settles all jobs.
+        """
+        condition = self._condition
+        if not condition.acquire(timeout=0 if self._held else HELD_SECONDS):
+            self._held = True
+            return False
         try:
-            if error is None:
-                self.set_result(value)
+            if not self.done():
+                if error is None:
+                    self.set_result(value)
+                else:
+                    self.set_exception(error)
+        finally:
+            condition.release()
+        return True
+
+    def _invoke_callbacks(self) -> None:
+        # Future's own, which it calls when the state is final: nobody adds a callback any more.
+        if self._done_callbacks:
+            if self._session.settles_here():
+                self._session.callbacks.hand_over(super()._invoke_callbacks)  # type: ignore[misc]
             else:
-                self.set_exception(error)
-        except InvalidStateError:
-            return
-        except BaseException as failure:  # a callback's; this thread serves the other jobs, too
-            if interrupts(failure):
-                raise
-            log.exception("a callback of %r failed", self)
+                super()._invoke_callbacks()  # type: ignore[misc]
+
+    def _disowned(self) -> threading.Condition:
+        # Other threads of the parent may have held its condition when the child was made.
+        known = "_disowned_condition" in vars(self)
+        condition: threading.Condition
+        condition = vars(self).setdefault("_disowned_condition", threading.Condition())
+        if not known and self._state == "PENDING":
+            self._exception = ConnectionLost(
+                f"process {self._session.pid} runs this job, and its result arrives there"
+            )
+            self._state = "FINISHED"
+        return condition
+
+
+def _waitable(timeout: float | None) -> float | None:
+    return None if timeout is None or timeout > threading.TIMEOUT_MAX else timeout

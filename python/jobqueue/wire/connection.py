@@ -72,3 +72,8 @@ def not_connected(error: Exception) -> ConnectionLost:
     if absent or isinstance(error, AuthenticationError | ResponseError):
         return Unreachable(f"cannot connect to Redis: {error}")
     return ConnectionLost(f"the connection to Redis is lost: {error}")
+
+
+def refuses_resp3(error: Exception) -> bool:
+    """Tell whether a handshake failed at HELLO: an old Redis, a proxy, or an ACL without it."""
+    return isinstance(error, ResponseError) and not isinstance(error, AuthenticationError)

@@ -17,6 +17,11 @@ from redis.asyncio.retry import Retry as AioRetry
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+try:  # redis-py 7 and newer ask Redis for these under RESP3, which costs a round trip
+    from redis.maint_notifications import MaintNotificationsConfig
+except ImportError:
+    MaintNotificationsConfig = None  # type: ignore[assignment,misc]
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -71,6 +76,28 @@ def aio_pool_of(
     return pool
 
 
+def client_pools(source: str | Redis) -> list[ConnectionPool]:
+    """Return what a client connects by: RESP3, and what to fall back to where that is refused."""
+    if not isinstance(source, str):
+        return [pool_of(source)]
+    fallback = pool_of(source)
+    with hide_url_in_errors():
+        settings = _options(source, Retry(NoBackoff(), 0), protocol=3)
+        settings["socket_timeout"] = REPLY_SECONDS
+        return [ConnectionPool.from_url(source, **settings), fallback]
+
+
+def aio_client_pools(source: str | aio.Redis) -> list[aio.ConnectionPool]:
+    """Return what a client of `redis.asyncio` connects by, as `client_pools`."""
+    if not isinstance(source, str):
+        return [aio_pool_of(source)]
+    fallback = aio_pool_of(source)
+    with hide_url_in_errors():
+        settings = _options(source, AioRetry(NoBackoff(), 0), protocol=3)
+        settings["socket_timeout"] = REPLY_SECONDS
+        return [aio.ConnectionPool.from_url(source, **settings), fallback]
+
+
 @contextmanager
 def hide_url_in_errors() -> Iterator[None]:
     """Say that a URL can't be read, in place of redis-py's errors, which may quote a password."""
@@ -84,12 +111,18 @@ def hide_url_in_errors() -> Iterator[None]:
         ) from None
 
 
-def _options(url: str, retry: object) -> dict[str, Any]:
-    """Return redis-py's options for a URL's connections; what stands in the URL itself wins."""
-    options: dict[str, Any] = {
-        "protocol": 2,  # nothing here needs RESP3, and its handshake takes more commands
-        "retry": retry,
-    }
+def _options(url: str, retry: object, protocol: int = 2) -> dict[str, Any]:
+    """Return redis-py's options for a URL's connections; what stands in the URL itself wins.
+
+    Args:
+        url: The URL.
+        retry: redis-py's way to say that nothing is repeated.
+        protocol: 3 for a client, which subscribes and pushes on one connection. A server needs no
+            RESP3, and its handshake takes more commands.
+    """
+    options: dict[str, Any] = {"protocol": protocol, "retry": retry}
+    if protocol == 3 and MaintNotificationsConfig is not None:
+        options["maint_notifications_config"] = MaintNotificationsConfig(enabled=False)
     if not url.startswith("unix:"):
         options["socket_connect_timeout"] = REPLY_SECONDS
     return options

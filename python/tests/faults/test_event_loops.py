@@ -67,11 +67,6 @@ async def outcome(job: Awaitable[Any]) -> Any:
     return (await asyncio.gather(job, return_exceptions=True))[0]
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="ids begin again in each loop, and callbacks reach the new one",
-)
 def test_each_loop_gets_its_own_results(
     client: aio.Client, loops: tuple[Loop, Loop], redis: Redis
 ) -> None:
@@ -88,11 +83,6 @@ def test_each_loop_gets_its_own_results(
     assert bobs.run(outcome(bob)) == "of Bob"
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="the session of a loop is thrown away when another uses the client",
-)
 def test_loops_that_take_turns(
     client: aio.Client, loops: tuple[Loop, Loop], worker: Worker
 ) -> None:
@@ -106,11 +96,6 @@ def test_loops_that_take_turns(
     assert len({job["channel"] for job in worker.claimed}) == 2
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="cancelling reaches the session of the loop that came last",
-)
 def test_cancelling_in_one_loop_leaves_the_other_alone(
     client: aio.Client, loops: tuple[Loop, Loop], redis: Redis
 ) -> None:
@@ -128,11 +113,6 @@ def test_cancelling_in_one_loop_leaves_the_other_alone(
     assert others.run(outcome(awaited)) == "mine"
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="a timeout reaches the session of the loop that came last",
-)
 def test_a_timeout_in_one_loop_leaves_the_other_alone(
     client: aio.Client, loops: tuple[Loop, Loop], redis: Redis
 ) -> None:
@@ -148,7 +128,6 @@ def test_a_timeout_in_one_loop_leaves_the_other_alone(
     assert others.run(outcome(awaited)) == "mine"
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="jobs of another loop wait for ever")
 def test_closing_in_one_loop_settles_the_jobs_of_all(
     client: aio.Client, loops: tuple[Loop, Loop], relay: Relay
 ) -> None:

@@ -10,7 +10,6 @@ from redis import Redis
 
 from tests.conftest import RedisProcess, until
 from tests.faults.caller import PROMPT_S, Caller, finish
-from tests.faults.faulty import faulty
 from tests.faults.relay import Relay
 from tests.faults.worker import Worker
 
@@ -34,7 +33,6 @@ def test_a_push_to_a_frozen_redis(
     assert worker.claimed
 
 
-@faulty("threads", "asyncio", reason="a push that doesn't fit into the socket waits for Redis")
 def test_more_than_the_socket_holds(
     caller: Caller, worker: Worker, redis_process: RedisProcess
 ) -> None:
@@ -48,7 +46,6 @@ def test_more_than_the_socket_holds(
     assert worker.claimed
 
 
-@faulty("threads", "asyncio", reason="all pushers wait where one waits for Redis")
 def test_a_bystander_of_a_push_that_waits(
     make_caller: Callable[..., Caller], relay: Relay, worker: Worker
 ) -> None:
@@ -65,7 +62,6 @@ def test_a_bystander_of_a_push_that_waits(
     assert worker.claimed
 
 
-@faulty("threads", "asyncio", reason="closing waits for a push that Redis doesn't take")
 def test_closing_beside_a_push_that_waits(
     make_caller: Callable[..., Caller], relay: Relay, worker: Worker
 ) -> None:
@@ -83,12 +79,11 @@ def test_closing_beside_a_push_that_waits(
     assert worker.claimed
 
 
-@faulty("threads", "asyncio", reason="connecting to push takes as long as Redis likes")
 def test_connecting_again_to_push(
     make_caller: Callable[..., Caller], relay: Relay, worker: Worker
 ) -> None:
     """client.timeout.settles: callers whose push needs a new connection return in time."""
-    lose_and_run(make_caller(relay.url), relay, (False,))
+    lose_and_run(make_caller(f"{relay.url}?protocol=2"), relay, (False,))
     assert worker.claimed
 
 
@@ -162,7 +157,6 @@ def test_closing_while_redis_is_frozen(
     assert worker.claimed
 
 
-@faulty("threads", reason="who connects isn't told of the end")
 @pytest.mark.parametrize("first", [True, False], ids=["first", "again"])
 def test_closing_while_a_call_connects(
     make_caller: Callable[..., Caller], relay: Relay, redis: Redis, worker: Worker, first: bool

@@ -13,17 +13,11 @@ from jobqueue import Client, JobTimeout
 from redis import Redis
 
 from tests.faults.caller import DEADLINE_S, Caller
-from tests.faults.faulty import faulty
 from tests.faults.worker import Worker, answer, claim
 
 ENDLESS = {"inf": math.inf, "beyond a wait": threading.TIMEOUT_MAX * 2, "2**63": 2**63}
 
 
-@faulty(
-    "threads",
-    reason="a timeout that no wait can take ends the timer",
-    raises=(AssertionError, OverflowError),
-)
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.parametrize("name", ENDLESS)
 def test_a_timeout_without_end_is_none(caller: Caller, worker: Worker, name: str) -> None:
@@ -41,7 +35,6 @@ def test_a_timeout_without_end_is_none(caller: Caller, worker: Worker, name: str
     assert worker.claimed
 
 
-@faulty("threads", "asyncio", reason="no float holds it", raises=OverflowError)
 def test_a_timeout_that_no_float_holds(caller: Caller, worker: Worker) -> None:
     """An integer has no largest value, and a long timeout is no mistake."""
     assert caller.outcome(caller.run("echo", 1, timeout=2**2000)) == 1
@@ -49,11 +42,6 @@ def test_a_timeout_that_no_float_holds(caller: Caller, worker: Worker) -> None:
     assert worker.claimed
 
 
-@faulty(
-    "threads",
-    reason="a timeout that no wait can take ends the timer",
-    raises=(AssertionError, OverflowError),
-)
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_an_ordinary_timeout_passes_beside_one_without_end(caller: Caller, worker: Worker) -> None:
     """client.timeout.settles: one that is under way already isn't lost, either."""
@@ -87,9 +75,6 @@ def test_what_is_no_number_is_a_type_error(caller: Caller, worker: Worker, wrong
     assert [job["parameters"] for job in worker.claimed] == [2]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="an endless wait overflows in the standard library", raises=AssertionError
-)
 @pytest.mark.parametrize("endless", [math.inf, threading.TIMEOUT_MAX * 2])
 def test_a_wait_without_end_waits(
     connect: Callable[..., Client], redis: Redis, endless: float
@@ -105,7 +90,6 @@ def test_a_wait_without_end_waits(
     assert [each.result() for each in waits] == [1, None]
 
 
-@pytest.mark.xfail(strict=True, reason="the endless timeout ends the command in a traceback")
 def test_the_command_takes_an_infinite_timeout(redis_url: str, worker: Worker) -> None:
     """`jobqueue run --timeout inf` waits for the result and prints it."""
     command = [sys.executable, "-m", "jobqueue", "run", "echo", "1", "--timeout", "inf"]

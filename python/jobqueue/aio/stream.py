@@ -1,0 +1,108 @@
+"""A client's connection to Redis, as `jobqueue.threads.stream`, over `redis.asyncio`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from jobqueue.errors import ConnectionLost
+from jobqueue.wire.connection import not_connected, packed, refuses_resp3
+from jobqueue.wire.frames import Frames
+
+if TYPE_CHECKING:
+    from redis.asyncio import ConnectionPool
+
+    from jobqueue.protocol.commands import Command, Reply
+
+READ_BYTES = 262_144
+
+
+class Stream:
+    """One connection.
+
+    Args:
+        pool: Where it came from, and goes back to.
+        redis: What redis-py calls a connection.
+    """
+
+    def __init__(self, pool: ConnectionPool, redis: Any) -> None:
+        self._pool = pool
+        self._redis = redis
+        self._reader = redis._reader  # noqa: SLF001 - redis-py has no public way to its streams
+        self._writer = redis._writer  # noqa: SLF001
+        self._frames = Frames()
+        self._unsent: list[Command] = []
+
+    @property
+    def unsent(self) -> int:
+        """How many bytes wait to be written."""
+        size: int = self._writer.transport.get_write_buffer_size()
+        return size + sum(len(part) for command in self._unsent for part in command)
+
+    def write(self, command: Command) -> None:
+        """Write a command with the next `flush`."""
+        self._unsent.append(command)
+
+    def flush(self) -> None:
+        """Write as much as the socket takes now; the loop writes the rest when it can."""
+        unsent, self._unsent = self._unsent, []
+        if unsent:
+            self._writer.write(packed(unsent))
+
+    async def read(self) -> list[Reply]:
+        """Wait for what comes next."""
+        try:
+            data = await self._reader.read(READ_BYTES)
+        except Exception as error:
+            raise ConnectionLost(f"the connection to Redis is lost: {error}") from error
+        if not data:
+            raise ConnectionLost("the connection to Redis is lost: Redis has closed it")
+        return self._frames.of(data)
+
+    def abort(self) -> None:
+        """Disconnect; who reads learns of it."""
+        self._writer.transport.abort()
+
+    async def close(self) -> None:
+        """Disconnect, and give the connection back to its pool."""
+        # client.connection.closes
+        self.abort()
+        await self._redis.disconnect(nowait=True)
+        await self._pool.release(self._redis)
+
+
+async def open_streams(pools: list[ConnectionPool]) -> list[Stream]:
+    """Connect, and return one stream where Redis speaks RESP3 and otherwise two.
+
+    Args:
+        pools: The pool to connect by, and the one to fall back to where RESP3 is refused.
+
+    Raises:
+        ConnectionLost: It isn't possible.
+    """
+    streams: list[Stream] = []
+    try:
+        redis = await _connect(pools)
+        streams.append(Stream(*redis))
+        if int(redis[1].protocol) < 3:
+            streams.append(Stream(*await _connect([redis[0]])))
+    except BaseException as error:
+        for stream in streams:
+            await stream.close()
+        if isinstance(error, Exception):  # not only redis-py's: a host name can be no name at all
+            raise not_connected(error) from error
+        raise
+    return streams
+
+
+async def _connect(pools: list[ConnectionPool]) -> tuple[ConnectionPool, Any]:
+    for pool in pools[:-1]:
+        try:
+            return pool, await _connection(pool)
+        except Exception as error:
+            if not refuses_resp3(error):
+                raise
+    return pools[-1], await _connection(pools[-1])
+
+
+async def _connection(pool: ConnectionPool) -> Any:
+    return await pool.get_connection()  # type: ignore[no-untyped-call]

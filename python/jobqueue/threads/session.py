@@ -1,0 +1,343 @@
+"""The session of a client in one process: a thread that owns the core, the sockets and the clock.
+
+An application's thread only puts what it wants into the inbox and rings. That is one call in C
+each: nothing is locked that an interrupted thread could leave locked, a signal handler may do the
+same in the middle of it, and no caller ever waits for Redis. Whatever else happens (connecting
+apart, which redis-py can only do by waiting, so that a thread of its own does it), happens here.
+
+A session ends once: when it is closed, or by an exception that nobody expected, which settles every
+job with words that say so. Then `ended` is true, and a client makes a new one for its next job.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import random
+import selectors
+import socket
+import threading
+import time
+import uuid
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, NamedTuple
+
+from jobqueue.core.calls import CLOSE_SECONDS, Calls, State, Submission
+from jobqueue.errors import ConnectionLost, JobError, NotQueued
+from jobqueue.protocol import keys
+from jobqueue.threads.callbacks import Callbacks
+from jobqueue.threads.stream import Stream, open_streams
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from redis import ConnectionPool
+
+    from jobqueue.core.calls import Settled
+    from jobqueue.threads.job import Job
+
+log = logging.getLogger("jobqueue.client")
+
+UNSENT_BYTES = 1_048_576  # what one stream holds back; the core keeps the rest
+WAITING_BYTES = 16 * 1_048_576  # unpushed jobs beyond which `run` waits for room
+WAITING_SUBMISSIONS = 1_000  # the same for what the thread hasn't looked at
+ROOM_SECONDS = 0.001  # between two looks whether there is room
+LONGEST_SLEEP_SECONDS = 3_600.0
+STUCK_SECONDS = 0.5  # between two attempts to settle a job that somebody holds
+
+
+class Submit(NamedTuple):
+    """Register these jobs and push them."""
+
+    batch: list[Submission[Job]]
+    deadline: float | None
+
+
+class Cancel(NamedTuple):
+    """Forget these jobs."""
+
+    ids: list[str]
+
+
+class Connected(NamedTuple):
+    """How an attempt to connect has ended."""
+
+    attempt: int
+    outcome: list[Stream] | ConnectionLost
+
+
+class Close(NamedTuple):
+    """Push what was submitted, and end."""
+
+
+class Session:
+    """Started by `start`; used from any thread.
+
+    Args:
+        pools: What to connect by, and what to fall back to where RESP3 is refused.
+        queue: The key of the queue.
+        home: Where the client keeps its sessions by process; it loses this one when it has ended.
+    """
+
+    def __init__(self, pools: list[ConnectionPool], queue: str, home: dict[int, Session]) -> None:
+        self.pid = os.getpid()
+        # client.channel.name
+        self.channel = keys.results(queue, str(uuid.uuid4()))
+        self.callbacks = Callbacks()
+        self.ended = False
+        self._pools = pools
+        self._home = home
+        self._calls: Calls[Job] = Calls(queue.encode(), self.channel.encode())
+        self._inbox: SimpleQueue[Submit | Cancel | Connected | Close] = SimpleQueue()
+        self._asleep = False
+        self._streams: list[Stream] = []
+        self._attempt = 0
+        self._stuck: list[Settled[Job]] = []
+        self._last_words = ""
+        self._opened = contextlib.ExitStack()
+        self._thread = threading.Thread(target=self._run, name="jobqueue client", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread; where that isn't possible, the session has ended."""
+        try:
+            self._thread.start()
+        except BaseException as error:
+            if self._claim():  # or Control-C has come too late to prevent the start
+                self._end(f"no thread could be started: {error!r}")
+            if not isinstance(error, Exception):
+                raise
+
+    def submit(self, batch: list[Submission[Job]], deadline: float | None) -> None:
+        """Have jobs pushed in one command."""
+        self._put(Submit(batch, deadline))
+
+    def cancel(self, *ids: str) -> None:
+        """Have jobs forgotten."""
+        if self.pid == os.getpid():
+            self._put(Cancel(list(ids)))
+
+    def close(self) -> None:
+        """Have what was submitted pushed, and the session ended. This doesn't wait."""
+        self._put(Close())
+
+    def join(self, until: float) -> None:
+        """Wait for the end, and for the callbacks of the last jobs; no longer than until then."""
+        if not self.settles_here():
+            self._thread.join(max(0.0, until - time.monotonic()))
+            self.callbacks.join(max(0.0, until - time.monotonic()))
+
+    def wait_for_room(self, deadline: float | None) -> bool:
+        """Wait while too much waits to be pushed; False where the deadline has passed before."""
+        while self._congested() and not self.ended and not self.settles_here():
+            if deadline is not None and time.monotonic() >= deadline:
+                return False
+            time.sleep(ROOM_SECONDS)
+        return True
+
+    def settles_here(self) -> bool:
+        """Tell whether the current thread is the session's own."""
+        return self._thread.ident == threading.get_ident()
+
+    def _congested(self) -> bool:
+        waiting = self._calls.waiting_bytes
+        return waiting > WAITING_BYTES or self._inbox.qsize() > WAITING_SUBMISSIONS
+
+    def _put(self, item: Submit | Cancel | Connected | Close) -> None:
+        try:
+            self._inbox.put(item)
+        finally:  # of two calls in C nothing is between but the test: Control-C can't part them
+            if self._asleep:
+                with contextlib.suppress(OSError):  # it rings already, or has ended
+                    self._bell.send(b"!")
+        if self.ended:
+            self._refuse_inbox()
+
+    def _claim(self) -> bool:
+        # True for the first: the session's own thread, or the one that gives up starting it.
+        me = object()
+        return vars(self).setdefault("_owner", me) is me
+
+    # Everything below runs in the session's thread, but for what says otherwise.
+
+    def _run(self) -> None:
+        if not self._claim():
+            return
+        reason = "the client was closed"
+        try:
+            self._open_selector()
+            while self._calls.state is not State.CLOSED:
+                self._turn()
+        except BaseException as error:
+            log.exception("channel=%s the client's thread has failed", self.channel)
+            reason = f"the client's thread has failed: {error!r}"
+        self._end(reason)
+
+    def _open_selector(self) -> None:
+        # One that is no file descriptor: a child after a fork shares nothing of it.
+        self._selector = getattr(selectors, "PollSelector", selectors.DefaultSelector)()
+        self._ear, self._bell = socket.socketpair()
+        for end in (self._ear, self._bell):
+            self._opened.callback(end.close)
+            end.settimeout(0)
+        self._opened.callback(self._selector.close)
+        self._selector.register(self._ear, selectors.EVENT_READ)
+
+    def _turn(self) -> None:
+        self._asleep = True
+        ready = self._selector.select(self._patience() if self._inbox.empty() else 0)
+        self._asleep = False
+        now = time.monotonic()
+        try:
+            for key, _ in ready:
+                self._receive(key.data, now)
+            self._take_inbox(now)
+            self._write(now)
+            self._calls.tick(now)
+            self._write(now)
+        except ConnectionLost as error:
+            self._lose(error, now)
+        self._settle()
+        self._connect(now)
+
+    def _patience(self) -> float:
+        times = [self._calls.next_tick(), self._calls.connect_at()]
+        now = time.monotonic()
+        sleep = min((at - now for at in times if at is not None), default=LONGEST_SLEEP_SECONDS)
+        longest = STUCK_SECONDS if self._stuck else LONGEST_SLEEP_SECONDS
+        return max(0.0, min(sleep, longest))
+
+    def _receive(self, stream: Stream | None, now: float) -> None:
+        if stream is None:
+            self._ear.recv(4096)
+        elif stream in self._streams:
+            link = self._streams.index(stream)
+            self._calls.received(link, stream.read(), now)
+
+    def _take_inbox(self, now: float) -> None:
+        for _ in range(self._inbox.qsize()):
+            match self._inbox.get_nowait():
+                case Submit(batch, deadline):
+                    self._calls.submit(batch, deadline)
+                case Cancel(ids):
+                    for job_id in ids:
+                        self._calls.cancel(job_id)
+                case Connected(attempt, outcome):
+                    self._take_streams(attempt, outcome, now)
+                case Close():
+                    self._calls.close(now)
+
+    def _take_streams(
+        self, attempt: int, outcome: list[Stream] | ConnectionLost, now: float
+    ) -> None:
+        if attempt != self._attempt or self._calls.state is not State.CONNECTING:
+            for stream in outcome if isinstance(outcome, list) else []:
+                stream.close()  # it comes too late
+        elif isinstance(outcome, ConnectionLost):
+            self._lose(outcome, now)
+        else:
+            self._streams = outcome
+            for stream in outcome:
+                self._selector.register(stream, selectors.EVENT_READ, stream)
+            self._calls.connected(len(outcome), now)
+
+    def _write(self, now: float) -> None:
+        for link, command in self._calls.take_controls():
+            self._streams[link].write(command)
+        for number, stream in enumerate(self._streams):
+            if number == 0:
+                while stream.unsent < UNSENT_BYTES and (push := self._calls.take_push(now)):
+                    stream.write(push)
+            if stream.unsent:
+                stream.flush()
+                writes = selectors.EVENT_WRITE if stream.unsent else 0
+                self._selector.modify(stream, selectors.EVENT_READ | writes, stream)
+
+    def _lose(self, error: ConnectionLost, now: float) -> None:
+        level = logging.WARNING if self._calls.state is State.OPEN else logging.INFO
+        log.log(level, "channel=%s %s", self.channel, error)
+        self._close_streams()
+        self._calls.lost(str(error), now, random.random())  # noqa: S311 - no secret
+
+    def _close_streams(self) -> None:
+        streams, self._streams = self._streams, []
+        for stream in streams:
+            self._selector.unregister(stream)
+            stream.close()
+
+    def _connect(self, now: float) -> None:
+        at = self._calls.connect_at()
+        if at is None or at > now:
+            return
+        self._attempt += 1
+        self._calls.attempt(now)
+        thread = threading.Thread(
+            target=self._open, args=(self._attempt,), name="jobqueue connecting", daemon=True
+        )
+        try:
+            thread.start()
+        except RuntimeError as error:
+            self._lose(ConnectionLost(str(error)), now)
+
+    def _open(self, attempt: int) -> None:
+        # In a thread of its own.
+        try:
+            outcome: list[Stream] | ConnectionLost = open_streams(self._pools)
+        except ConnectionLost as error:
+            outcome = error
+        except BaseException as error:
+            log.exception("channel=%s connecting has failed", self.channel)
+            outcome = ConnectionLost(f"connecting has failed: {error!r}")
+        self._put(Connected(attempt, outcome))
+
+    def _settle(self) -> None:
+        stuck, self._stuck = self._stuck, []
+        self._stuck = [
+            settled for settled in stuck if not settled.job.settle(settled.value, settled.error)
+        ]
+        for settled in self._calls.take_settled():
+            job, value, error = settled
+            if error is not None and not isinstance(error, JobError):
+                log.info(
+                    "%s channel=%s id=%s: %s", type(error).__name__, job.channel, job.id, error
+                )
+            if not job.settle(value, error):
+                self._stuck.append(settled)
+
+    def _end(self, reason: str) -> None:
+        # In the session's thread, or in the one that couldn't start it.
+        self._last_words = reason
+        self._calls.end(f"{reason} before a result came", time.monotonic())
+        self._settle()
+        self.ended = True
+        if self._home.get(self.pid) is self:
+            del self._home[self.pid]
+        self._refuse_inbox()
+        self._close_streams()
+        self.callbacks.end()
+        self._opened.close()
+
+    def _refuse_inbox(self) -> None:
+        # In any thread, after the end: each item is got by one of them.
+        while True:
+            try:
+                item = self._inbox.get_nowait()
+            except Empty:
+                return
+            if isinstance(item, Submit):
+                for submission in item.batch:
+                    error = NotQueued(self._last_words)
+                    submission.job.settle(None, error)
+            elif isinstance(item, Connected) and isinstance(item.outcome, list):
+                for stream in item.outcome:
+                    stream.close()
+
+
+def end_all(sessions: Iterable[Session]) -> None:
+    """Close sessions, and wait for their ends, for a short time at most."""
+    sessions = list(sessions)
+    for session in sessions:
+        session.close()
+    until = time.monotonic() + CLOSE_SECONDS + 1
+    for session in sessions:
+        session.join(until)
