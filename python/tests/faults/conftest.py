@@ -1,20 +1,24 @@
-"""Callers of both colours, a worker that answers them, and a network that can break."""
+"""Callers and servers of both colours, workers that answer callers, and a network that can break."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.conftest import RedisProcess
 from tests.faults.caller import Caller
 from tests.faults.relay import Relay
+from tests.faults.serving import AnyServer, Program, Thread
 from tests.faults.worker import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from redis import Redis
+
+PROGRAM = Path(__file__).with_name("server_program.py")
 
 
 @pytest.fixture(params=["threads", "asyncio"])
@@ -66,3 +70,48 @@ def second_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisProc
     process = RedisProcess(tmp_path_factory.mktemp("second-redis"))
     yield process
     process.kill()
+
+
+@pytest.fixture
+def thread() -> Iterator[Callable[[AnyServer], Thread]]:
+    """Runs servers in threads, and stops them after the test."""
+    threads: list[Thread] = []
+
+    def run(server: AnyServer) -> Thread:
+        threads.append(Thread(server))
+        return threads[-1]
+
+    yield run
+    for each in threads:
+        each.stop()
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Iterator[Callable[..., Program]]:
+    """Starts Python with arguments, and kills whatever is left of it after the test."""
+    programs: list[Program] = []
+
+    def start(*arguments: str, **options: Any) -> Program:
+        programs.append(Program(*arguments, stderr=tmp_path / f"{len(programs)}.log", **options))
+        return programs[-1]
+
+    yield start
+    for program in programs:
+        program.kill()
+
+
+@pytest.fixture
+def program(
+    command: Callable[..., Program],
+    redis_url: str,
+    redis: Any,  # noqa: ARG001 - emptied first
+    kind: str,
+) -> Callable[..., Program]:
+    """Starts `server_program.py`, a server with odd handlers, and waits until it says that it runs."""
+
+    def start(**options: Any) -> Program:
+        started = command(str(PROGRAM), redis_url, kind, **options)
+        assert started.line() == "runs"
+        return started
+
+    return start

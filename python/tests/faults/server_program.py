@@ -1,0 +1,136 @@
+"""A server as a program, whose handlers do what ordinary ones don't: `server_program.py URL KIND`.
+
+It says "runs" once its first job is answered by itself, and "stopped" when `run` has returned.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import stat
+import subprocess
+import sys
+import threading
+import time
+from typing import Any
+
+from jobqueue import Client, Server, aio
+
+url, kind = sys.argv[1:]
+fork = multiprocessing.get_context("fork")
+server = (aio.Server if kind.startswith("asyncio") else Server)(
+    url, processor="program", block_timeout=0.05, concurrency=4 if kind.endswith("4") else 1
+)
+opened: list[int] = []
+
+
+def say(word: object) -> None:
+    """Tell the test."""
+    os.write(1, f"{word}\n".encode())  # whoever forked may hold a lock of the stream
+
+
+@server.on("echo")
+def echo(parameters: Any) -> Any:
+    """Return the parameters."""
+    return parameters
+
+
+@server.on("pid")
+def pid(_: Any) -> int:
+    """Tell which process serves."""
+    return os.getpid()
+
+
+@server.on("fork")
+def forks(leave: str) -> str:
+    """Fork a child that leaves the handler, or the process, in its own way."""
+    child = os.fork()
+    if child:
+        say(child)
+        return "parent"
+    if leave == "raise":
+        raise ValueError("the child fails")
+    if leave == "exit":
+        sys.exit(3)
+    if leave == "interrupt":
+        raise KeyboardInterrupt
+    if leave == "exit-thread":
+        raise SystemExit
+    return "child"
+
+
+@server.on("sleeper")
+def sleeper(how: str) -> int:
+    """Start a child that sleeps, terminate it, and return how it ended."""
+    if how == "subprocess":
+        with subprocess.Popen(["sleep", "3600"]) as sleeping:
+            sleeping.terminate()
+            return sleeping.wait()
+    process = fork.Process(target=time.sleep, args=(3600,))
+    process.start()
+    process.terminate()
+    process.join()
+    return process.exitcode or 0
+
+
+@server.on("interrupted")
+def interrupted(_: Any) -> int:
+    """Interrupt a forked child that waits, and return how it ended."""
+    child = os.fork()
+    if not child:
+        try:
+            time.sleep(3600)
+        except KeyboardInterrupt:
+            os._exit(7)
+        os._exit(8)
+    # A signal that came before the child sleeps raises all the same.
+    os.kill(child, 2)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+@server.on("pool")
+def pool(numbers: list[int]) -> list[int]:
+    """Let a pool of processes work, and leave it while one of its processes sleeps."""
+    with fork.Pool(2) as processes:
+        done = processes.map(abs, numbers)
+        processes.apply_async(time.sleep, (3600,))
+        return done
+
+
+@server.on("close-files")
+def close_files(_: Any) -> int:
+    """Close every descriptor of a regular file, and take their numbers for others."""
+    closed = 0
+    for number in range(3, 256):
+        try:
+            if stat.S_ISREG(os.fstat(number).st_mode):
+                os.close(number)
+                closed += 1
+        except OSError:  # it isn't open
+            continue
+    opened.extend(os.open(os.devnull, os.O_RDONLY) for _ in range(closed + 2))
+    return closed
+
+
+@server.on("close-all")
+def close_all(_: Any) -> None:
+    """Close every descriptor, as a daemon does that was never told of the server."""
+    os.closerange(3, 256)
+
+
+def announce() -> None:
+    """Say "runs" once a job was answered."""
+    with Client(url) as jobs:
+        jobs.run("echo").result()
+    say("runs")
+
+
+threading.Thread(target=announce, daemon=True).start()
+if isinstance(server, aio.Server):
+    asyncio.run(server.run())
+else:
+    server.run()
+for number in opened:
+    os.fstat(number)  # still open, or this raises
+say("stopped")
