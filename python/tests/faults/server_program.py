@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import os
-import stat
+import signal
 import subprocess
 import sys
 import threading
@@ -22,7 +22,6 @@ fork = multiprocessing.get_context("fork")
 server = (aio.Server if kind.startswith("asyncio") else Server)(
     url, processor="program", block_timeout=0.05, concurrency=4 if kind.endswith("4") else 1
 )
-opened: list[int] = []
 
 
 def say(word: object) -> None:
@@ -60,14 +59,21 @@ def forks(leave: str) -> str:
     return "child"
 
 
+def sleep_on() -> None:
+    """Be a child that sleeps until SIGTERM; one to which that means something else says so."""
+    if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        os._exit(9)
+    time.sleep(3600)
+
+
 @server.on("sleeper")
 def sleeper(how: str) -> int:
     """Start a child that sleeps, terminate it, and return how it ended."""
-    if how == "subprocess":
+    if how == "program":
         with subprocess.Popen(["sleep", "3600"]) as sleeping:
             sleeping.terminate()
             return sleeping.wait()
-    process = fork.Process(target=time.sleep, args=(3600,))
+    process = fork.Process(target=sleep_on)
     process.start()
     process.terminate()
     process.join()
@@ -75,48 +81,28 @@ def sleeper(how: str) -> int:
 
 
 @server.on("interrupted")
-def interrupted(_: Any) -> int:
-    """Interrupt a forked child that waits, and return how it ended."""
+def interrupted(_: Any) -> bool:
+    """Tell whether SIGINT raises KeyboardInterrupt in a forked child."""
     child = os.fork()
     if not child:
         try:
-            time.sleep(3600)
+            if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+                signal.raise_signal(signal.SIGINT)
         except KeyboardInterrupt:
             os._exit(7)
         os._exit(8)
-    # A signal that came before the child sleeps raises all the same.
-    os.kill(child, 2)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
 
 
 @server.on("pool")
 def pool(numbers: list[int]) -> list[int]:
     """Let a pool of processes work, and leave it while one of its processes sleeps."""
+    if sleeper("fork") != -signal.SIGTERM:
+        raise RuntimeError("the pool could never end its processes")
     with fork.Pool(2) as processes:
         done = processes.map(abs, numbers)
         processes.apply_async(time.sleep, (3600,))
         return done
-
-
-@server.on("close-files")
-def close_files(_: Any) -> int:
-    """Close every descriptor of a regular file, and take their numbers for others."""
-    closed = 0
-    for number in range(3, 256):
-        try:
-            if stat.S_ISREG(os.fstat(number).st_mode):
-                os.close(number)
-                closed += 1
-        except OSError:  # it isn't open
-            continue
-    opened.extend(os.open(os.devnull, os.O_RDONLY) for _ in range(closed + 2))
-    return closed
-
-
-@server.on("close-all")
-def close_all(_: Any) -> None:
-    """Close every descriptor, as a daemon does that was never told of the server."""
-    os.closerange(3, 256)
 
 
 def announce() -> None:
@@ -131,6 +117,4 @@ if isinstance(server, aio.Server):
     asyncio.run(server.run())
 else:
     server.run()
-for number in opened:
-    os.fstat(number)  # still open, or this raises
 say("stopped")

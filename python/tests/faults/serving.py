@@ -7,13 +7,13 @@ and one that still answers hasn't obeyed a stop. Deadlines only bound what hangs
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import queue
 import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -163,7 +163,8 @@ class Program:
                 **options,
             )
         self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
     def _read(self) -> None:
         for line in self.process.stdout or ():
@@ -215,16 +216,11 @@ class Program:
 
     def kill(self) -> None:
         """End it and all that it started."""
-        for member in self.members() | {self.process.pid}:
-            try:
-                os.kill(member, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+        while members := self.members():  # one of them may be about to start another
+            for member in members:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(member, signal.SIGKILL)
         self.process.wait()
-
-
-def moment(seconds: float) -> None:
-    """Let time pass that only makes a test stricter: too short, and a fault may go unnoticed."""
-    end = time.monotonic() + seconds
-    while (left := end - time.monotonic()) > 0:
-        threading.Event().wait(left)
+        self._reader.join()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
