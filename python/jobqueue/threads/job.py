@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from concurrent.futures import Future
@@ -62,13 +63,15 @@ class Job(Future[Any]):
     def result(self, timeout: float | None = None) -> Any:
         """Return the handler's value or raise, as soon as the job is settled."""
         try:
-            return super().result(_waitable(timeout))
+            self._wait(timeout)
+            return super().result(0)
         finally:
             del self  # or the error, its traceback and the job would keep each other
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Return what `result` raises, or None, as soon as the job is settled."""
-        return super().exception(_waitable(timeout))
+        self._wait(timeout)
+        return super().exception(0)
 
     def cancel(self) -> bool:
         """Stop waiting. The job runs all the same if it was pushed, and its result is ignored."""
@@ -106,7 +109,31 @@ class Job(Future[Any]):
             condition.release()
         return True
 
+    def _wait(self, timeout: float | None) -> None:
+        # Not on the condition: Control-C in the middle of its `wait` would come out as a
+        # RuntimeError, or leave it held. A lock is waited for in one call in C.
+        if self._state != "PENDING" or self._session.pid != os.getpid():
+            return
+        gate = threading.Lock()
+        gate.acquire()
+        self._gates[gate] = None
+        try:
+            if self._state == "PENDING":
+                endless = timeout is None or timeout > threading.TIMEOUT_MAX
+                gate.acquire(timeout=-1 if endless else max(0.0, timeout or 0.0))
+        finally:
+            self._gates.pop(gate, None)
+
+    @property
+    def _gates(self) -> dict[threading.Lock, None]:
+        gates: dict[threading.Lock, None] = vars(self).setdefault("_all_gates", {})
+        return gates
+
     def _invoke_callbacks(self) -> None:
+        if "_all_gates" in vars(self):
+            with contextlib.suppress(KeyError):  # there is none left
+                while True:
+                    self._gates.popitem()[0].release()
         # Future's own, which it calls when the state is final: nobody adds a callback any more.
         if self._done_callbacks:
             if self._session.settles_here():
@@ -125,7 +152,3 @@ class Job(Future[Any]):
             )
             self._state = "FINISHED"
         return condition
-
-
-def _waitable(timeout: float | None) -> float | None:
-    return None if timeout is None or timeout > threading.TIMEOUT_MAX else timeout
