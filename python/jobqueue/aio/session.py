@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import os
 import random
 import time
@@ -70,14 +71,18 @@ class Session:
         self._attempt = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0  # when it acts
+        self._turns_soon = False
         self._connecting: asyncio.Task[None] | None = None
         self._submissions = 0
         self._has_ended = asyncio.Event()
 
     def submit(self, batch: list[Submission[Job]], deadline: float | None) -> None:
-        """Have jobs pushed in one command."""
+        """Have jobs pushed in one command, in one write with what else the loop submits now."""
         self._calls.submit(batch, deadline)
-        self._turn()
+        if not self._turns_soon:
+            self._turns_soon = True
+            self.loop.call_soon(self._turn)
 
     def cancel(self, *ids: str) -> None:
         """Have jobs forgotten."""
@@ -120,6 +125,7 @@ class Session:
 
     def _turn(self, event: Callable[[float], Any] | None = None) -> None:
         """Tell the core of an event, and do what it asks for then."""
+        self._turns_soon = False
         if self.ended:
             self._settle()
             return
@@ -142,20 +148,26 @@ class Session:
             self._end(f"the client has failed: {error!r}")
 
     def _set_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
         times = [self._calls.next_tick(), self._calls.connect_at()]
         now = time.monotonic()
-        sleep = min((at - now for at in times if at is not None), default=LONGEST_SLEEP_SECONDS)
         if self._calls.state is State.OPEN and self._calls.waiting_bytes:
-            sleep = min(sleep, ROOM_SECONDS)  # and then see whether the stream takes more
-        delay = max(0.0, min(sleep, LONGEST_SLEEP_SECONDS))
-        self._timer = self.loop.call_later(delay, self._time_has_passed, now + delay)
+            times.append(now + ROOM_SECONDS)  # and then see whether the stream takes more
+        due = min((at for at in times if at is not None), default=math.inf)
+        due = max(now, min(due, now + LONGEST_SLEEP_SECONDS))
+        if self._timer is not None:
+            if self._due <= due:
+                return  # it acts too early, and then is set again: that costs less than each time
+            self._timer.cancel()
+        self._due = due
+        self._timer = self.loop.call_later(due - now, self._time_has_passed)
 
-    def _time_has_passed(self, due: float | None) -> None:
-        if due is not None and time.monotonic() > due + LATE_SECONDS:
-            self._timer = self.loop.call_later(LATE_SECONDS, self._time_has_passed, None)
+    def _time_has_passed(self) -> None:
+        late = time.monotonic() > self._due + LATE_SECONDS
+        if late and self._due > -math.inf:
+            self._due = -math.inf
+            self._timer = self.loop.call_later(LATE_SECONDS, self._time_has_passed)
         else:
+            self._timer = None
             self._turn(self._calls.tick)
 
     async def _receive(self, link: int, stream: Stream) -> None:

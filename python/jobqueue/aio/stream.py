@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 from jobqueue.errors import ConnectionLost
@@ -68,6 +69,7 @@ class Stream:
         self.abort()
         await self._redis.disconnect(nowait=True)
         await self._pool.release(self._redis)
+        await asyncio.sleep(0)  # in which the loop closes the socket
 
 
 async def open_streams(pools: list[ConnectionPool]) -> list[Stream]:

@@ -92,6 +92,7 @@ class Session:
         self._inbox: SimpleQueue[Submit | Cancel | Connected | Close] = SimpleQueue()
         self._asleep = False
         self._streams: list[Stream] = []
+        self._full: set[Stream] = set()  # those that take no more now
         self._attempt = 0
         self._stuck: list[Settled[Job]] = []
         self._last_words = ""
@@ -250,6 +251,8 @@ class Session:
                     stream.write(push)
             if stream.unsent:
                 stream.flush()
+            if (stream.unsent > 0) != (stream in self._full):
+                self._full ^= {stream}
                 writes = selectors.EVENT_WRITE if stream.unsent else 0
                 self._selector.modify(stream, selectors.EVENT_READ | writes, stream)
 
@@ -260,7 +263,7 @@ class Session:
         self._calls.lost(str(error), now, random.random())  # noqa: S311 - no secret
 
     def _close_streams(self) -> None:
-        streams, self._streams = self._streams, []
+        streams, self._streams, self._full = self._streams, [], set()
         for stream in streams:
             self._selector.unregister(stream)
             stream.close()

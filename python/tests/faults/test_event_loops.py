@@ -102,8 +102,8 @@ def test_cancelling_in_one_loop_leaves_the_other_alone(
     """client.settle.result: a job that is given up is its own loop's."""
     mine, others = loops
     given_up = mine.run(client.run("say"))
-    awaited = others.run(client.run("say"))
     claim(redis)
+    awaited = others.run(client.run("say"))
     pushed = claim(redis)
 
     mine.loop.call_soon_threadsafe(given_up.cancel)
@@ -119,8 +119,8 @@ def test_a_timeout_in_one_loop_leaves_the_other_alone(
     """client.timeout.settles: each loop's timeouts are its own, and pass there."""
     mine, others = loops
     short = mine.run(client.run("say", timeout=0.3))
-    awaited = others.run(client.run("say"))
     claim(redis)
+    awaited = others.run(client.run("say"))
     pushed = claim(redis)
 
     assert isinstance(mine.run(outcome(short)), aio.JobTimeout)
