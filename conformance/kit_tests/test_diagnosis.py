@@ -150,7 +150,10 @@ def test_a_server_that_cannot_run_here(
     [
         ("sys.exit('no REDIS_URL')", "the client exited with 1; its stderr: no REDIS_URL"),
         ("time.sleep(60)", "the client never connected to Redis: it has to use REDIS_URL"),
-        (PUSHES + "time.sleep(60)", "wrote no line for a job that was answered"),
+        (
+            PUSHES + "print(json.dumps({'seq': 1, 'result': 1})); sys.stdin.read()",
+            "wrote the outcome only when its input ended: it has to flush after each line",
+        ),
         (
             PUSHES + "print(json.dumps({'seq': 99, 'result': 1}), flush=True); time.sleep(60)",
             "answered with seq 99, not with 1",
@@ -186,3 +189,18 @@ def test_a_client_that_cannot_be_tested(
 
     with pytest.raises(SetupError, match=sentence):
         look()
+
+
+@pytest.mark.parametrize("hangs", ["time.sleep(60)", "sys.stdin.read()"])
+def test_a_client_that_settles_nothing(
+    put_under_test: PutUnderTest, request: pytest.FixtureRequest, peer: Peer, hangs: str
+) -> None:
+    """A client that waits for ever, or ends with its input, breaks a requirement: flushing wouldn't help it."""
+    put_under_test(client_text=CLIENT + PUSHES + hangs)
+    driver = request.getfixturevalue("client")()
+    seq = driver.submit("echo", 1)
+    peer.answer(diagnosis.first_job(peer), result=1)
+
+    with pytest.raises(Failure, match="nothing of that within 2 s, and none when") as failed:
+        diagnosis.first_outcome(driver, seq)
+    assert failed.value.requirement == "client.settle.result"

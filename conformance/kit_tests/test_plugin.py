@@ -1,13 +1,16 @@
 """The suite under pytest: what is collected, what is refused, what comes first."""
 
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from jobqueue_conformance.spec.paths import PACKAGE
+from jobqueue_conformance.spec.paths import PACKAGE, SUITE
 
 ROOT = PACKAGE.parents[1]
+SERVER_TESTS = [str(SUITE / "server" / f"test_server_{each}.py") for each in ("claim", "remove")]
 BROKEN = """
 name = "broken"
 spec = "1.0"
@@ -27,6 +30,16 @@ def run_pytest(*arguments: str) -> subprocess.CompletedProcess[str]:
         check=False,
         timeout=120,
     )
+
+
+def verdicts(report: Path) -> dict[str, str]:
+    """What a report says of each requirement of a server without features."""
+    written = json.loads((report / "report.json").read_text())
+    return {
+        each["id"]: each["verdict"]
+        for each in written["requirements"]
+        if each["class"] == "server" and each["feature"] is None
+    }
 
 
 def test_the_suite_teaches_what_it_needs() -> None:
@@ -87,3 +100,50 @@ def test_nothing_is_run_behind_a_smoke_test_that_fails(tmp_path: Path) -> None:
     assert "1 failed" in ran.stdout.splitlines()[-1]
     assert "passed" not in ran.stdout.splitlines()[-1]
     assert "the server exited with 1; its stderr: no configuration" in ran.stdout
+
+
+def test_what_was_not_run_is_listed_as_such(tmp_path: Path) -> None:
+    """Where the first failure ends the run, what comes behind it is neither green nor without application."""
+    (tmp_path / "impl.toml").write_text(BROKEN)
+    options = (f"--impl={tmp_path}", "--redis=embedded", "-x", "-n2")
+
+    ran = run_pytest(*SERVER_TESTS, *options, f"--report={tmp_path}")
+    said = verdicts(tmp_path)
+
+    assert ran.returncode != pytest.ExitCode.OK
+    assert set(said.values()) == {"set-up-error", "not-run", "untested"}
+    assert said["server.remove.exact-bytes"] == "not-run"
+    assert "not-run" in ran.stdout
+
+
+def test_what_the_command_line_left_out_is_untested(tmp_path: Path) -> None:
+    """A selection of tests says nothing about those that it leaves out."""
+    (tmp_path / "impl.toml").write_text(BROKEN)
+    options = (f"--impl={tmp_path}", "--redis=embedded", f"--report={tmp_path}")
+
+    run_pytest(*SERVER_TESTS, *options, "-k", "server.claim.order")
+
+    assert "not-run" not in verdicts(tmp_path).values()
+
+
+def test_the_result_is_the_last_that_is_said(tmp_path: Path) -> None:
+    """That there is no container is said before anything is run."""
+    (tmp_path / "impl.toml").write_text(BROKEN)
+
+    ran = subprocess.run(
+        [
+            *(sys.executable, "-m", "pytest", "-p", "no:cacheprovider"),
+            *("conformance", f"--impl={tmp_path}", "--collect-only", "-q"),
+        ],
+        cwd=ROOT,
+        env={**os.environ, "DOCKER_HOST": "tcp://127.0.0.1:1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    lines = ran.stdout.splitlines()
+
+    assert lines[0].startswith("jobqueue: no container: ")
+    assert "tests collected" in lines[-1]

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jobqueue_conformance.programs.process import Exited
 from jobqueue_conformance.programs.subjects import Subjects
+from jobqueue_conformance.proxy.waiting import Hung
 from jobqueue_conformance.running import report
 from jobqueue_conformance.spec import data
 from jobqueue_conformance.spec.manifest import Implementation, KnownFailure
-from jobqueue_conformance.spec.verdicts import Failure, Record, Unsupported, judge, stale
+from jobqueue_conformance.spec.verdicts import Failure, Record, Unmet, Unsupported, judge, stale
 
 BEGAN = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
 ORDER = "server.claim.order"
@@ -50,6 +52,10 @@ def verdict_of(made: dict[str, Any], requirement: str) -> str:
         (["known-failure", "stale-known-failure"], "stale-known-failure"),
         (["pass", "unsupported"], "unsupported"),
         (["warning", "pass"], "warning"),
+        (["pass", "not-run"], "not-run"),
+        (["not-applicable", "not-run"], "not-run"),
+        (["undecided", "pass"], "undecided"),
+        (["undecided", "fail"], "fail"),
     ],
 )
 def test_the_worst_of_its_tests_is_the_verdict_of_a_requirement(
@@ -131,6 +137,79 @@ def test_how_a_test_ended_is_its_verdict(
 ) -> None:
     """A set-up error is nobody's known failure, and a SHOULD fails only a strict run."""
     assert judge("test", (ORDER,), error, known, strict=strict).verdict == expected
+
+
+ONCE = "server.publish.once"
+
+
+class TestCharge:
+    """A failure is charged to the requirement that it names, and to no other."""
+
+    def test_a_failed_assertion_is_about_the_requirement_that_it_names(self) -> None:
+        """What else the test is marked with is undecided, and says where the test ended."""
+        made = summary(judge("test", (ONCE, ORDER), Failure(ORDER, "1", "2"), None, strict=False))
+
+        assert (verdict_of(made, ORDER), verdict_of(made, ONCE)) == ("fail", "undecided")
+        assert (made["totals"]["fail"], made["totals"]["undecided"]) == (1, 1)
+        (undecided,) = (each for each in made["requirements"] if each["id"] == ONCE)
+        assert undecided["tests"][0]["message"] == f"the test ended at {ORDER}"
+        data.validator("report").validate(made)
+
+    def test_it_need_not_be_one_of_the_tests_own(self) -> None:
+        """A requirement that the test isn't marked with is red where the assertion is about it."""
+        made = summary(judge("test", (ONCE,), Failure(ORDER, "1", "2"), None, strict=False))
+
+        assert (verdict_of(made, ORDER), verdict_of(made, ONCE)) == ("fail", "undecided")
+
+    def test_no_failure_is_lost_because_its_requirement_does_not_apply(self) -> None:
+        """What was broken is red, even in a feature that isn't declared."""
+        broken = Failure("server.stop.exit", "1", "2")
+
+        made = summary(judge("test", (ORDER,), broken, None, strict=False))
+
+        assert verdict_of(made, "server.stop.exit") == "fail"
+
+    def test_a_known_failure_excuses_what_broke(self) -> None:
+        """The others stay undecided: nobody knows whether they are met."""
+        made = summary(judge("test", (ONCE, ORDER), Failure(ORDER, "1", "2"), "7", strict=False))
+
+        assert (verdict_of(made, ORDER), verdict_of(made, ONCE)) == ("known-failure", "undecided")
+
+    def test_another_test_can_decide(self) -> None:
+        """A requirement that is undecided by one test and broken by another is broken."""
+        first = judge("test", (ONCE, ORDER), Failure(ORDER, "1", "2"), None, strict=False)
+        second = judge("other", (ONCE,), Failure(ONCE, "1", "2"), None, strict=False)
+
+        assert verdict_of(summary(first, second), ONCE) == "fail"
+
+    @pytest.mark.parametrize("error", [Hung("a result", 3.0), Exited("the server exited with 1")])
+    def test_a_failure_that_names_none_is_charged_to_all(self, error: Unmet) -> None:
+        """A hang or an exit breaks one of them, and none is green."""
+        made = summary(judge("test", (ONCE, ORDER), error, None, strict=False))
+
+        assert (verdict_of(made, ORDER), verdict_of(made, ONCE)) == ("fail", "fail")
+
+    @pytest.mark.parametrize(
+        "error, expected, got",
+        [
+            (Hung("a result", 3.0), "a result", "nothing of that within 3 s"),
+            (Exited("it exited with 1"), "a program that goes on", "it exited with 1"),
+        ],
+    )
+    @pytest.mark.parametrize(
+        "ids, sentence",
+        [
+            ((ORDER,), f"{ORDER}: {data.requirements()[ORDER].text}"),
+            ((ONCE, ORDER), f"one of {ONCE}, {ORDER} isn't met"),
+        ],
+    )
+    def test_it_says_what_was_expected_and_what_came(
+        self, error: Unmet, expected: str, got: str, ids: tuple[str, ...], sentence: str
+    ) -> None:
+        """A hang and an exit are told in the same three lines as every failure."""
+        record = judge("test", ids, error, None, strict=False)
+
+        assert record.reason == f"{sentence}\n  expected: {expected}\n  got:      {got}"
 
 
 KNOWN = KnownFailure(ORDER, ("test_order*",), "issue 7")

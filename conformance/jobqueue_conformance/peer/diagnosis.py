@@ -3,13 +3,14 @@
 Only the smoke test uses it, so that one mistake is one failure, not forty.
 """
 
+from contextlib import suppress
 from typing import Any
 
 import redis
 
 from jobqueue_conformance.peer.peer import Peer
 from jobqueue_conformance.programs.client import ClientProcess, Outcome
-from jobqueue_conformance.programs.process import SetupError
+from jobqueue_conformance.programs.process import Exited, SetupError
 from jobqueue_conformance.programs.server import ServerProcess
 from jobqueue_conformance.proxy.proxy import Proxy
 from jobqueue_conformance.proxy.waiting import Hung, Notifier
@@ -101,9 +102,22 @@ def first_outcome(client: ClientProcess, seq: int) -> Outcome:
             raise SetupError(
                 f"the client's driver answered with seq {others[0]}, not with {seq}"
             ) from hung
-        raise SetupError(
-            "the client's driver wrote no line for a job that was answered: it has to flush after each line"
-        ) from hung
+        if _writes_at_its_end(client, seq):
+            raise SetupError(
+                "the client's driver wrote the outcome only when its input ended: it has to flush after each line"
+            ) from hung
+        fail(
+            "client.settle.result",
+            expected="the outcome of a job that was answered",
+            got=f"{hung.got}, and none when the input ended",
+        )
+
+
+def _writes_at_its_end(client: ClientProcess, seq: int) -> bool:
+    with suppress(Hung, Exited):
+        client.close()
+        client.outcome(seq)
+    return bool(client.outcomes(seq))
 
 
 def check_ends_with_input(client: ClientProcess) -> None:

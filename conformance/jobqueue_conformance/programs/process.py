@@ -14,7 +14,7 @@ from pathlib import Path
 
 from jobqueue_conformance.programs import watchdog
 from jobqueue_conformance.proxy.waiting import Notifier
-from jobqueue_conformance.spec.verdicts import Unsupported
+from jobqueue_conformance.spec.verdicts import Unmet, Unsupported
 
 CANNOT_RUN_HERE = 69
 OUTPUT_SHOWN = 4000
@@ -26,8 +26,11 @@ class SetupError(Exception):
     """The program under test can't be tested; the message says what is wrong with its command or adapter."""
 
 
-class Exited(AssertionError):
+class Exited(Unmet):
     """The program under test has exited, although the kit didn't end it."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__(how, expected="a program that goes on", got=how)
 
 
 class Process:

@@ -9,13 +9,21 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from jobqueue_conformance.spec.verdicts import Unmet
+
 Answer = TypeVar("Answer")
 
 LOOK_AGAIN_S = 0.02  # what happens inside Redis notifies nobody
 
 
-class Hung(AssertionError):
+class Hung(Unmet):
     """The awaited thing didn't happen before the deadline."""
+
+    def __init__(self, what: str, deadline_s: float) -> None:
+        waited = f"{deadline_s:g} s"
+        super().__init__(
+            f"waited {waited} for {what}", expected=what, got=f"nothing of that within {waited}"
+        )
 
 
 class Notifier:
@@ -85,7 +93,7 @@ class Notifier:
                 return answer
             left_s = end_s - time.monotonic()
             if left_s <= 0:
-                raise Hung(f"waited {deadline_s:g} s for {what}")
+                raise Hung(what, deadline_s)
             with self._condition:
                 if self._count == count:
                     self._condition.wait(min(left_s, LOOK_AGAIN_S))

@@ -7,6 +7,8 @@ import os
 import shlex
 import subprocess
 import sys
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -38,7 +40,7 @@ def redis(config: pytest.Config) -> None:
     """Decide which Redis this run is on; every process of it reads the option."""
     options = config.option
     try:
-        options.redis = choice.choose(options.redis, options.redis_image, _say)
+        options.redis = choice.choose(options.redis, options.redis_image, partial(_say, config))
     except RedisUnavailable as error:
         raise pytest.UsageError(str(error)) from error
     if "://" in options.redis and getattr(options, "numprocesses", None):
@@ -129,5 +131,8 @@ def _files(config: pytest.Config) -> bool:
     return any(".py" in arg for arg in config.args)
 
 
-def _say(sentence: str) -> None:
-    print(f"jobqueue: {sentence}", file=sys.stderr)
+def _say(config: pytest.Config, sentence: str) -> None:
+    """Say it now: what pytest has captured by here would come out below the result."""
+    captured = config.pluginmanager.getplugin("capturemanager")
+    with captured.global_and_fixture_disabled() if captured else nullcontext():
+        print(f"jobqueue: {sentence}", file=sys.stderr, flush=True)

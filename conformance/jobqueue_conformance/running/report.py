@@ -25,6 +25,8 @@ VERDICTS = (
     "known-failure",
     "unsupported",
     "warning",
+    "undecided",
+    "not-run",
     "pass",
     "not-applicable",
     "untested",
@@ -55,7 +57,7 @@ def summarise(
     """
     tests: dict[str, list[Record]] = defaultdict(list)
     for record in records:
-        for each in record.requirements:
+        for each in record.about:
             tests[each].append(record)
     requirements = [
         _requirement(requirement, tests[requirement.id], subjects)
@@ -91,23 +93,26 @@ def _requirement(
         "class": requirement.conformance_class,
         "feature": requirement.feature,
         "text": requirement.text,
-        "verdict": min((each.verdict for each in records), key=VERDICTS.index, default="untested"),
-        "tests": [_test(each) for each in records],
+        "tests": [_test(each, requirement.id) for each in records],
     }
-    if not subjects.apply([requirement.id]):
+    verdicts = [each["verdict"] for each in said["tests"]]
+    said["verdict"] = min(verdicts, key=VERDICTS.index, default="untested")
+    if not subjects.apply([requirement.id]) and not RED & set(verdicts):
         said["verdict"] = "not-applicable"
     elif requirement.untested and not records:
         said["reason"] = requirement.untested
     return said
 
 
-def _test(record: Record) -> dict[str, Any]:
+def _test(record: Record, requirement: str) -> dict[str, Any]:
     said: dict[str, Any] = {
         "id": record.test,
-        "verdict": record.verdict,
+        "verdict": record.about[requirement],
         "duration_ms": round(record.duration_s * 1000, 1),
     }
-    if record.reason:
+    if said["verdict"] == "undecided":
+        said["message"] = f"the test ended at {record.broken}"
+    elif record.reason:
         said["message"] = record.reason
     if record.replay:
         said["replay"] = record.replay

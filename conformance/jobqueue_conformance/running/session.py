@@ -16,7 +16,7 @@ from jobqueue_conformance.proxy.proxy import Proxy
 from jobqueue_conformance.redis_servers import choice
 from jobqueue_conformance.running import prepare
 from jobqueue_conformance.spec import data
-from jobqueue_conformance.spec.verdicts import Failure, Record, Unsupported, judge, stale
+from jobqueue_conformance.spec.verdicts import Record, Unmet, Unsupported, judge, stale
 from jobqueue_conformance.sweep.attempt import Sweep
 
 SHOWN = 60  # events of the transcript
@@ -32,6 +32,7 @@ class Run:
         self.subjects: Subjects = prepare.subjects(config)
         self.records: list[Record] = []
         self.collected: dict[str, tuple[str, ...]] = {}
+        self.chosen: list[str] = []
         self.smoke_failed = False
         self.cannot_run = ""
         config.stash[SUBJECTS] = self.subjects
@@ -92,6 +93,10 @@ class Run:
         if left_out:
             self.config.hook.pytest_deselected(items=left_out)
 
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Note what is to be run, once the command line has chosen among what applies."""
+        self.chosen = [item.nodeid for item in session.items]
+
     def pytest_runtest_setup(self) -> None:
         """Mark each test as unsupported where a tool is missing."""
         if self.cannot_run:
@@ -126,9 +131,9 @@ class Run:
             report.wasxfail = record.reason
         if report.failed:
             report.sections += [*_sections(item), ("replay", record.replay)]
-            if isinstance(error, Failure):
-                # The sentence is complete; a traceback would only help the suite's authors.
-                report.longrepr = str(error)
+            if isinstance(error, Unmet):
+                # That is complete; a traceback would only help the suite's authors.
+                report.longrepr = "\n".join([record.reason, *getattr(error, "__notes__", ())])
         return report
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -144,6 +149,7 @@ class Run:
         if not self.reports:
             session.config.workeroutput["jobqueue"] = {  # type: ignore[attr-defined]
                 "collected": self.collected,
+                "chosen": self.chosen,
                 "left_out": [asdict(each) for each in self.records],
                 "redis": self.redis,
             }
@@ -156,7 +162,15 @@ class Run:
         gone = {each.test for each in stale_ones}
         self.records = [each for each in self.records if each.test not in gone] + stale_ones
         said = {each.verdict for each in self.records}
-        if session.exitstatus != pytest.ExitCode.OK or self.config.option.collectonly:
+        if self.config.option.collectonly:
+            return
+        ended = {each.test for each in self.records}
+        self.records += [
+            Record(test, self.collected[test], "not-run")
+            for test in self.chosen
+            if test not in ended
+        ]
+        if session.exitstatus != pytest.ExitCode.OK:
             return
         if not said & RAN:
             session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
@@ -174,6 +188,7 @@ class Run:
         handed = getattr(node, "workeroutput", {}).get("jobqueue")
         if handed is not None and not self.collected:
             self.collected = {test: tuple(ids) for test, ids in handed["collected"].items()}
+            self.chosen = handed["chosen"]
             self.records += [Record(**each) for each in handed["left_out"]]
         if handed is not None and handed["redis"]:
             self.config.stash[REDIS_VERSION] = handed["redis"]

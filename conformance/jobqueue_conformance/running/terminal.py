@@ -13,7 +13,14 @@ from rich.table import Table
 from jobqueue_conformance.running import prepare, report
 from jobqueue_conformance.running.session import Run
 
-COLOURS = {"pass": "green", "warning": "yellow", "known-failure": "yellow", "unsupported": "yellow"}
+COLOURS = {
+    "pass": "green",
+    "undecided": "yellow",
+    "warning": "yellow",
+    "known-failure": "yellow",
+    "unsupported": "yellow",
+}
+COUNTED = {"pass", "not-applicable", "untested", "not-run"}  # the table says all of it
 
 
 class Reporter:
@@ -65,11 +72,13 @@ def _table(made: Mapping[str, Any]) -> Table:
 
 
 def _lines(requirement: Mapping[str, Any]) -> list[str]:
-    if requirement["verdict"] in {"pass", "not-applicable", "untested"}:
+    if requirement["verdict"] in COUNTED:
         return []
     lines = [f"{requirement['verdict']} {requirement['id']}: {requirement['text']}"]
     for test in requirement["tests"]:
-        if test["verdict"] not in {"pass", "not-applicable"}:
+        if test["verdict"] == "undecided":
+            lines.append(f"    {test['message']}: {test['id']}")
+        elif test["verdict"] not in COUNTED:
             said = test.get("message", "").splitlines()
             lines += [
                 f"    {each}" for each in said if each.lstrip().startswith(("expected", "got"))

@@ -3,7 +3,7 @@
 Pure: sentences and exceptions; the plugin puts them into pytest's reports.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
@@ -15,13 +15,21 @@ from jobqueue_conformance.spec.manifest import MANIFEST, KnownFailure
 LONGEST = 2000  # characters of what a failure shows
 
 
-class Failure(AssertionError):
+class Unmet(AssertionError):
+    """What a test expected isn't there; which requirement is broken by that, only a Failure says."""
+
+    def __init__(self, said: str, *, expected: str, got: str) -> None:
+        self.expected = expected
+        self.got = got
+        super().__init__(said)
+
+
+class Failure(Unmet):
     """The implementation broke one requirement; the message is complete but for the transcript."""
 
     def __init__(self, requirement: str, expected: str, got: str) -> None:
         self.requirement = requirement
-        text = data.requirements()[requirement].text
-        super().__init__(f"{requirement}: {text}\n  expected: {expected}\n  got:      {got}")
+        super().__init__(_in_three_lines([requirement], expected, got), expected=expected, got=got)
 
 
 class Unsupported(pytest.skip.Exception):  # type: ignore[name-defined,misc] # made at run time
@@ -45,9 +53,26 @@ def require(condition: object, requirement: str, *, expected: str, got: Any) -> 
         fail(requirement, expected=expected, got=got)
 
 
+def _in_three_lines(requirements: Sequence[str], expected: str, got: str) -> str:
+    first, *others = requirements
+    said = f"one of {', '.join(requirements)} isn't met" if others else _sentence(first)
+    return f"{said}\n  expected: {expected}\n  got:      {got}"
+
+
+def _sentence(requirement: str) -> str:
+    return f"{requirement}: {data.requirements()[requirement].text}"
+
+
+def explained(error: BaseException, requirements: Sequence[str]) -> str:
+    """What a failure says of a test that is marked with these requirements."""
+    if isinstance(error, Unmet) and not isinstance(error, Failure) and requirements:
+        return _in_three_lines(requirements, error.expected, error.got)
+    return str(error)
+
+
 @dataclass(frozen=True)
 class Record:
-    """What one test said."""
+    """What one test said; `broken` is the requirement that its failed assertion names."""
 
     test: str
     requirements: tuple[str, ...]
@@ -55,6 +80,14 @@ class Record:
     reason: str = ""
     duration_s: float = 0.0
     replay: str = ""
+    broken: str | None = None
+
+    @property
+    def about(self) -> dict[str, str]:
+        """Its verdict on each requirement: the test ended before it could decide about others than the broken one."""
+        if self.broken is None:
+            return dict.fromkeys(self.requirements, self.verdict)
+        return {**dict.fromkeys(self.requirements, "undecided"), self.broken: self.verdict}
 
 
 def judge(
@@ -78,10 +111,10 @@ def judge(
         took_s: how long it took.
         replay: the command that runs it again.
     """
-    broken = getattr(error, "requirement", None)
+    broken = error.requirement if isinstance(error, Failure) else None
     blamed = (broken,) if broken else requirements
     advice = bool(blamed) and not any(data.requirements()[each].binds for each in blamed)
-    reason = "" if error is None else str(error)
+    reason = "" if error is None else explained(error, requirements)
     if error is None:
         verdict = "pass"
     elif isinstance(error, pytest.skip.Exception):
@@ -94,7 +127,7 @@ def judge(
         verdict = "warning"
     else:
         verdict = "fail"
-    return Record(test, requirements, verdict, reason, took_s, replay)
+    return Record(test, requirements, verdict, reason, took_s, replay, broken)
 
 
 def stale(

@@ -132,7 +132,7 @@ def test_a_dead_message_is_kept_before_it_is_removed(
             any(dead in place for place in places),
             "server.dead-list.keeps",
             expected="the message on the in-process list or the dead list",
-            got=f"neither, before {event.arguments[0]!r}",
+            got=f"a message that is on neither, before {event.arguments[0]!r}",
         )
     kept = redis.lrange(keys.dead, 0, -1)
     require(

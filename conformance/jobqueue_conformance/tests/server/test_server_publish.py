@@ -132,7 +132,7 @@ def test_an_unanswered_job_stays_on_its_list(
                 job.message in listed or peer.results(job),
                 "server.publish.before-remove",
                 expected="the job on the in-process list until its result is published",
-                got=f"neither, before {event.arguments[0]!r}",
+                got=f"a job that is neither listed nor answered, before {event.arguments[0]!r}",
             )
         peer.wait_settled(job)
 

@@ -232,5 +232,6 @@ def require_drained(peer: Peer, redis: Redis, started: ServerProcess, jobs: list
         not lost and not listed,
         "server.stop.drains",
         expected="every claimed job answered and removed, or returned to the queue",
-        got=f"{len(lost)} neither, {listed} on the in-process list",
+        got=f"{len(lost)} claimed jobs that are neither answered nor in the queue,"
+        f" and {len(listed)} messages on the in-process list: {listed}",
     )

@@ -1,6 +1,6 @@
 """Stories of a server: Hypothesis interleaves jobs and faults, and a small model says what has to come of them.
 
-A story that fails is shrunk to few steps, printed as a program, and replayed by the blob that is printed with it.
+A story that fails is printed as a program, and replayed by the blob that is printed with it.
 """
 
 from typing import TYPE_CHECKING
@@ -22,13 +22,13 @@ from jobqueue_conformance.programs.server import ServerProcess
 from jobqueue_conformance.programs.starting import StartServer
 from jobqueue_conformance.proxy.proxy import How, Proxy
 from jobqueue_conformance.redis_servers.base import RedisServer
-from jobqueue_conformance.running.examples import examples, run
+from jobqueue_conformance.running.examples import run, stories
 from jobqueue_conformance.spec.verdicts import require
 
 if TYPE_CHECKING:
     from jobqueue_conformance.spec.messages import Job
 
-STORIES = settings(examples, max_examples=6, stateful_step_count=8)
+STORIES = settings(stories, max_examples=6, stateful_step_count=8)
 UNANSWERED = "server.recovery.first"
 LONGEST_LOOK_S = 6.0  # the second look comes after T, which is at most 5 s
 
