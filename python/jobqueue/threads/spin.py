@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 SPIN_SECONDS = 0.0005  # more than the round trip of a trivial job, if the processors slept
 MOST_ASLEEP = 1024  # waits after one in vain, before the next is tried
 
+_give_way: Callable[[], None] = getattr(os, "sched_yield", lambda: None)  # not every platform can
+
 
 class Spin:
     """Waits awake, and learns whether that pays. One thread at a time uses it."""
@@ -36,7 +38,7 @@ class Spin:
             return
         until = time.monotonic() + SPIN_SECONDS
         while not ready() and time.monotonic() < until:
-            os.sched_yield()  # whoever else is to run on this processor may be whom we wait for
+            _give_way()  # whoever else is to run on this processor may be whom we wait for
         if time.monotonic() < until:
             self._doubt = max(1, self._doubt // 2)
         else:
