@@ -17,6 +17,8 @@ from redis.asyncio.retry import Retry as AioRetry
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from jobqueue.wire.urls import require_unambiguous
+
 try:  # redis-py 7 and newer ask Redis for these under RESP3, which costs a round trip
     from redis.maint_notifications import MaintNotificationsConfig
 except ImportError:
@@ -106,8 +108,9 @@ def hide_url_in_errors() -> Iterator[None]:
         yield
     except (TypeError, ValueError):
         raise ValueError(
-            "this is no URL of Redis: redis://, rediss:// or unix://, with what is special in a "
-            "password percent-encoded and only options that redis-py knows"
+            "not a valid Redis URL: it must begin with redis://, rediss:// or unix://, have special "
+            "characters such as # / ? @ in a password percent-encoded, a number as its database, and "
+            "only options that redis-py knows"
         ) from None
 
 
@@ -120,6 +123,8 @@ def _options(url: str, retry: object, protocol: int = 2) -> dict[str, Any]:
         protocol: 3 for a client, which subscribes and pushes on one connection. A server needs no
             RESP3, and its handshake takes more commands.
     """
+    with hide_url_in_errors():
+        require_unambiguous(url)
     options: dict[str, Any] = {"protocol": protocol, "retry": retry}
     if protocol == 3 and MaintNotificationsConfig is not None:
         options["maint_notifications_config"] = MaintNotificationsConfig(enabled=False)

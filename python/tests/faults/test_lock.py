@@ -21,7 +21,7 @@ from tests.conftest import until
 from tests.faults.serving import AnyServer, Program, Thread, make
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
 pytestmark = pytest.mark.usefixtures("redis")
@@ -91,7 +91,7 @@ def server(redis_url: str) -> AnyServer:
 @pytest.fixture
 def start(
     command: Callable[..., Program], redis_url: str, tmp_path: Path
-) -> Iterator[Callable[..., Program]]:
+) -> Callable[..., Program]:
     """Starts a server with odd handlers, and waits until it answers."""
     (tmp_path / "serves.py").write_text(SERVES)
 
@@ -230,20 +230,20 @@ def test_two_servers_that_start_at_once_are_noticed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A server that comes while another of its name is still taking the lock is refused."""
-    real, late = fcntl.lockf, []
+    real = fcntl.lockf
+    late: list[Thread] = []
 
     def lockf(*arguments: Any) -> None:
         if not late:
-            late.append(make("threads", redis_url))
-            late.append(thread(late[0]))
-            until(lambda: late[1].ended, "a refusal")
+            late.append(thread(make("threads", redis_url)))
+            until(lambda: late[0].ended, "a refusal")
         real(*arguments)
 
     monkeypatch.setattr(fcntl, "lockf", lockf)
     first = thread(serving(redis_url))
 
     assert first.settled(client.run("echo", 1)).result(0) == 1
-    assert isinstance(late[1].error, ProcessorInUse)
+    assert isinstance(late[0].error, ProcessorInUse)
 
 
 def test_a_server_of_the_same_process_is_noticed_without_a_file_too(
