@@ -107,19 +107,21 @@ def client(connect: Callable[..., Client]) -> Client:
     return connect()
 
 
+def run_here(server: Server | aio.Server) -> None:
+    """Run a server of either half in this thread."""
+    if isinstance(server, Server):
+        server.run()
+    else:
+        asyncio.run(server.run())
+
+
 class Running:
     """A server that runs in a thread of the test."""
 
     def __init__(self, server: Server | aio.Server) -> None:
         self.server = server
-        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread = threading.Thread(target=run_here, args=(server,), daemon=True)
         self.thread.start()
-
-    def _run(self) -> None:
-        if isinstance(self.server, Server):
-            self.server.run()
-        else:
-            asyncio.run(self.server.run())
 
     def stop(self) -> None:
         """Stop it gracefully, and wait until it has."""

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from jobqueue import Client, Server
 from jobqueue.aio.link import Link as AioLink
+from jobqueue.core.steps import Unreachable
 from jobqueue.errors import ConnectionLost
 from jobqueue.protocol.commands import ErrorReply
 from jobqueue.threads.link import Link
 from jobqueue.wire import pools
-from jobqueue.wire.connection import Unreachable
 from redis import Redis
 
 from tests.conftest import DEADLINE_S, RedisProcess, Running
@@ -45,6 +45,12 @@ class Half:
     def drop(self) -> None:
         """Disconnect as somebody else who has the pool may."""
         self._call(self._pool.disconnect())
+
+    def forget(self) -> None:
+        """Take it for closed, and have its loop close what is left."""
+        self._connection = None
+        self.end()
+        self._runner = None
 
     def end(self) -> None:
         """Close it, and its loop."""
@@ -159,6 +165,37 @@ def test_no_answer_is_a_lost_connection(
         connection.send(PING)
         with pytest.raises(ConnectionLost):
             connection.receive(1)
+
+
+@pytest.mark.parametrize("how", ["abort", "close"])
+def test_a_dead_connection_is_reset(connect: Callable[[str], Half], how: str) -> None:
+    """server.connection.closes: Redis notices it, and drops the claim that waits there."""
+    ends: list[BaseException | bytes] = []
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        peer, _ = listener.accept()
+        with peer:
+            try:
+                while data := peer.recv(4096):
+                    peer.sendall(b"+OK\r\n" * data.count(b"*"))
+                ends.append(data)
+            except OSError as error:
+                ends.append(error)
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    connection = connect(f"redis://127.0.0.1:{listener.getsockname()[1]}")
+    connection.send(PING)
+    assert connection.receive(1) == [b"OK"]
+
+    getattr(connection, how)()
+    connection.forget()
+
+    thread.join(DEADLINE_S)
+    listener.close()
+    (end,) = ends
+    assert isinstance(end, ConnectionResetError) if how == "abort" else end == b""
 
 
 @pytest.mark.parametrize(

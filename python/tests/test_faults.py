@@ -1,6 +1,5 @@
 """Servers of all four kinds, and what no fault may lose."""
 
-import asyncio
 import signal
 import subprocess
 import sys
@@ -14,7 +13,7 @@ import pytest
 from jobqueue import Client, ConnectionLost, JobTimeout, ProcessorInUse, Server, aio
 from redis import Redis
 
-from tests.conftest import DEADLINE_S, RedisProcess, until
+from tests.conftest import DEADLINE_S, RedisProcess, run_here, until
 from tests.test_server import Serve, echo, job
 
 Program = subprocess.Popen[str]
@@ -42,14 +41,6 @@ class Gate:
     def open(self) -> None:
         """Let it go."""
         self._opened.set()
-
-
-def run_here(server: Server | aio.Server) -> None:
-    """Run a server of either kind in this thread."""
-    if isinstance(server, Server):
-        server.run()
-    else:
-        asyncio.run(server.run())
 
 
 @pytest.fixture

@@ -40,6 +40,20 @@ def test_a_trap_of_redis_py_is_refused(
         make(redis_class(**options), block_timeout=2.0)
 
 
+@pytest.mark.parametrize(
+    "make,redis_class", [(Server, Redis), (aio.Server, redis_py.asyncio.Redis)]
+)
+def test_a_pool_that_is_too_small_is_refused(make: type[Any], redis_class: type[Any]) -> None:
+    """Where handlers run at once, one more connection confirms; without it, nothing is answered."""
+    one = redis_class(**SOUND, max_connections=1)
+
+    server = make(one)
+    with pytest.raises(ValueError, match="max_connections of 2 or more"):
+        make(one, concurrency=3)
+    with pytest.raises(ValueError, match="max_connections of 2 or more"):
+        server.with_settings(concurrency=3)
+
+
 def test_client_side_caching_is_refused() -> None:
     """A cache stands between us and the connection."""
     source = Redis(**SOUND, protocol=3, cache_config=CacheConfig())  # type: ignore[arg-type]

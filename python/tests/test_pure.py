@@ -10,7 +10,11 @@ import pytest
 PACKAGE = Path(jobqueue.__file__).parent
 SETTINGS = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text("utf-8"))
 INCLUDED = SETTINGS["tool"]["coverage"]["report"]["include"]
-PURE = [path.removeprefix("python/").removesuffix(".py").replace("/", ".") for path in INCLUDED]
+PURE = [
+    ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
+    for pattern in INCLUDED
+    for path in sorted(PACKAGE.parents[1].glob(pattern))
+]
 IMPURE = {"asyncio", "hiredis", "random", "redis", "select", "socket", "threading", "time", "uuid"}
 
 

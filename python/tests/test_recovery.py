@@ -3,7 +3,7 @@
 import pytest
 from jobqueue.core import recovery
 from jobqueue.core.backoff import FIRST_SECONDS, LIMIT_SECONDS, delay_seconds
-from jobqueue.core.recovery import SecondLook
+from jobqueue.core.recovery import Looks
 from jobqueue.protocol.messages import Answer, Dead
 
 FIRST = Answer(b"a", b"c", "1", b"first")
@@ -36,23 +36,47 @@ def test_what_is_finished_is_published_again() -> None:
     assert work == [b"x", FIRST, SECOND, b"a"]
 
 
-def test_the_second_look_is_due_once() -> None:
-    """server.recovery.second-look: T after the connection was made."""
-    look = SecondLook(10.0, 2.0)
+def test_the_list_is_looked_at_on_each_connection_and_every_5_seconds() -> None:
+    """server.recovery.second-look, server.recovery.stray: whatever T is now."""
+    looks = Looks(0.3)
+    looks.connected(10.0)
 
-    assert [look.due(now) for now in (10.0, 11.9, 12.0)] == [False, False, True]
-    look.done = True
-    assert not look.due(13.0)
+    assert looks.due(10.0)
+    looks.looked(10.1)
+    assert [looks.due(now) for now in (10.2, 15.0, 15.1)] == [False, False, True]
+    looks.looked(15.2)
+    assert [looks.due(now) for now in (20.1, 20.2)] == [False, True]
+    looks.connected(16.0)
+    assert looks.due(16.0)
 
 
-def test_claims_dont_block_beyond_the_second_look() -> None:
-    """server.recovery.second-look: a claim that blocks for T would make it late."""
-    look = SecondLook(10.0, 2.0)
+def test_claims_block_for_t_and_not_beyond_the_next_look() -> None:
+    """server.recovery.block: a claim that blocks for T would make the look late."""
+    looks = Looks(2.0)
+    looks.looked(10.0)
 
-    assert look.block_seconds(11.5) == look.remaining(11.5) == 0.5
-    assert look.remaining(13.0) == 0.0
-    look.done = True
-    assert look.block_seconds(13.0) == 2.0
+    assert [looks.claiming(now) for now in (10.0, 13.0, 14.5)] == [2.0, 2.0, 0.5]
+
+
+def test_a_stop_waits_for_a_lost_claim_and_for_no_other() -> None:
+    """server.stop.drains: T after the connection that replaced the claim's, across further losses."""
+    looks = Looks(2.0)
+    looks.connected(10.0)
+    looks.claiming(10.0)
+    looks.claimed()
+    looks.connected(11.0)
+    assert looks.last_look(11.0) is None  # the claim was answered
+
+    looks.claiming(11.0)
+    looks.connected(12.0)  # the claim was lost
+    looks.looked(12.0)
+    assert looks.last_look(12.5) == 1.5
+    looks.connected(13.0)  # another loss, without a claim
+    looks.looked(13.9)
+    assert looks.last_look(13.9) == pytest.approx(0.1)
+    assert looks.last_look(14.5) == 0.0
+    looks.looked(14.5)
+    assert looks.last_look(14.5) is None
 
 
 def test_waits_grow_up_to_a_limit() -> None:

@@ -4,7 +4,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from jobqueue.core.serial import Exchange, Handle, Send, Serial, Sleep
+from jobqueue.core.lasting import Backoff
+from jobqueue.core.serial import Serial
+from jobqueue.core.steps import Exchange, Handle, Moment, Now, Send, Sleep
 from jobqueue.protocol.commands import ErrorReply, Unavailable
 from jobqueue.protocol.keys import Keys
 from jobqueue.protocol.messages import Answer, Dead
@@ -13,8 +15,18 @@ CLAIM, MORE = ["BLMOVE"], ["LMOVE"]
 FINISH = ["MULTI", "PUBLISH", "LREM", "EXEC"]
 NEVER = -1
 CONNECT = [["MULTI", "EXEC"], ["LRANGE"]]
-NOPERM = ErrorReply("NOPERM", "NOPERM no permissions")
+NOPERM = ErrorReply("NOPERM", "NOPERM No permissions to access a channel")
 OOM = ErrorReply("OOM", "OOM command not allowed")
+
+
+class Noted(Backoff):
+    """A back-off that counts how often it was reset."""
+
+    resets = 0
+
+    def reset(self) -> None:
+        """Count it."""
+        self.resets += 1
 
 
 @dataclass
@@ -28,13 +40,17 @@ class Play:
     handled: list[bytes] = field(default_factory=list)
     writes: list[list[str]] = field(default_factory=list)
     slept: list[float] = field(default_factory=list)
-    worked: int = 0
+    backoff: Noted = field(default_factory=Noted)
     claims: int = 0
     now: float = 100.0
     takes: float = 0.0  # how long a handler runs
     requested: bool = False  # the stop
     stops_at: int = 1  # the number of the claim that is on its way when the stop is requested
+    stops_behind: int = (
+        NEVER  # the number of looks at the clock, of which the stop follows the last
+    )
     loses: int = 1_000  # writes until the connection is lost, with the replies to the last one
+    effective: bool = True  # whether the write takes effect that is lost
     refuses: dict[str, ErrorReply] = field(default_factory=dict)
     transactions: bool = True
     meddles: bool = False  # whether somebody else removes what is claimed
@@ -42,47 +58,44 @@ class Play:
 
     def serial(self, prefetch: int = 1) -> Serial:
         """A server whose T is 2 seconds."""
-        return Serial(
-            Keys.of("q", "p"),
-            self,
-            prefetch=prefetch,
-            block_seconds=2.0,
-            clock=lambda: self.now,
-            works=self._works,
-        )
+        return Serial(Keys.of("q", "p"), prefetch=prefetch, block_seconds=2.0)
 
     def take(self, serial: Serial) -> None:
         """Take the steps of one connection, to their end or until the connection is lost."""
-        came: Any = None
-        steps, replies = serial.steps(), list[Any]()
+        value: Any = None
+        steps, replies = serial.session(self.backoff), list[Any]()
         self._queued = None
         while True:
             try:
-                step = steps.send(came)
+                step = steps.send(value)
             except StopIteration:
                 return
-            came = None
+            value = None
             match step:
                 case Send(commands) | Exchange(commands):
+                    assert commands, "expected no empty write"
                     self.writes.append([command[0].decode() for command in commands])
-                    replies += [self._execute(*command) for command in commands]
                     self.loses -= 1
+                    if self.loses or self.effective:
+                        replies += [self._execute(*command) for command in commands]
                     if not self.loses:
+                        steps.close()
                         return
                     if isinstance(step, Exchange):
                         assert len(replies) == step.replies, "expected all replies to be read"
-                        came, replies = replies, []
+                        value, replies = replies, []
                 case Handle(message):
                     self.handled.append(message)
                     self.now += self.takes
                     answer = Answer(message, b"c", "1", b"result of " + message)
-                    came = Dead(message, "junk") if message == b"junk" else answer
+                    value = Dead(message, "junk") if message == b"junk" else answer
+                case Now():
+                    value = Moment(self.now, stopping=self.requested)
+                    self.stops_behind -= 1
+                    self.requested |= self.stops_behind == 0
                 case Sleep(seconds):
                     self.slept.append(seconds)
                     self.now += seconds
-
-    def _works(self) -> None:
-        self.worked += 1
 
     def _execute(self, name: bytes, *arguments: bytes) -> Any:
         command = name.decode()
@@ -135,7 +148,7 @@ def test_one_round_trip_per_job() -> None:
     assert play.writes == [*CONNECT, CLAIM, FINISH]
     play = Play(queue=[b"1", b"2"], stops_at=NEVER, loses=6)
     play.take(play.serial())
-    assert play.writes == [*CONNECT, CLAIM, FINISH + CLAIM, FINISH + CLAIM, ["LRANGE"]]
+    assert play.writes == [*CONNECT, CLAIM, FINISH + CLAIM, FINISH + CLAIM, CLAIM]
     assert play.published == [b"result of 1", b"result of 2"]
     assert play.claimed == []
 
@@ -147,7 +160,7 @@ def test_no_result_waits_for_the_next_handler() -> None:
     play.take(play.serial(prefetch=3))
 
     claims = [*CLAIM, *MORE, *MORE]
-    assert play.writes == [*CONNECT, claims, FINISH, FINISH, FINISH + claims, ["LRANGE"]]
+    assert play.writes == [*CONNECT, claims, FINISH, FINISH, FINISH + claims, claims]
     assert play.published == [b"result of 1", b"result of 2", b"result of 3"]
 
 
@@ -161,19 +174,20 @@ def test_what_lies_on_the_list_goes_first() -> None:
     assert play.handled == [b"oldest", b"older", b"new"]
 
 
-def test_the_list_is_looked_at_again_after_t() -> None:
-    """server.recovery.second-look, server.recovery.quiet: no claim is outstanding, once for each."""
-    play = Play(stops_at=NEVER, loses=6)
+def test_an_idle_server_looks_again_every_5_seconds() -> None:
+    """server.recovery.second-look, server.recovery.quiet: no claim is outstanding."""
+    play = Play(stops_at=NEVER, loses=10)
 
     play.take(play.serial())
 
-    assert play.writes == [*CONNECT, CLAIM, ["LRANGE"], CLAIM, CLAIM]
-    assert play.now == 106.0
+    claims = [CLAIM, CLAIM, CLAIM]
+    assert play.writes == [*CONNECT, *claims, ["LRANGE"], *claims, ["LRANGE"]]
+    assert play.now == 110.0
 
 
 def test_a_busy_server_looks_again_too() -> None:
     """server.recovery.second-look: claims pause for the look, though the queue isn't empty."""
-    play = Play(queue=[b"1", b"2", b"3"], takes=1.5, stops_at=NEVER, loses=6)
+    play = Play(queue=[b"1", b"2", b"3"], takes=3.0, stops_at=NEVER, loses=6)
 
     play.take(play.serial())
 
@@ -182,16 +196,34 @@ def test_a_busy_server_looks_again_too() -> None:
 
 def test_a_finished_job_isnt_run_again() -> None:
     """server.publish.again: the removal wasn't confirmed, so the same bytes are published again."""
-    play = Play(queue=[b"1"], stops_at=NEVER, loses=4)
+    play = Play(queue=[b"1"], stops_at=NEVER, loses=4, effective=False)
     serial = play.serial()
     play.take(serial)
-    play.claimed = [b"ghost", b"1"]  # Redis hasn't taken the write, and moved one more job
+    play.claimed = [b"ghost", b"1"]  # and a lost claim has moved one more job
 
     play.loses, play.stops_at = 1_000, 3
     play.take(serial)
 
     assert play.handled == [b"1", b"ghost"]
-    assert play.published == [b"result of 1", b"result of ghost", b"result of 1"]
+    assert play.published == [b"result of ghost", b"result of 1"]
+
+
+def test_two_losses_in_a_row_run_nothing_again() -> None:
+    """server.recovery.running: an outcome is forgotten only when its removal is confirmed."""
+    play = Play(queue=[b"1", b"2", b"3"], stops_at=NEVER, loses=6, effective=False)
+    play.take(serial := play.serial(prefetch=3))  # lost with the third result
+    assert (play.handled, play.claimed) == ([b"1", b"2", b"3"], [b"3"])
+    play.claimed, play.published = [b"1", b"2", b"3"], []  # the network lost the two before, too
+
+    for writes in (3, 4, 3):  # each time with the first result, or the second, that is sent again
+        play.loses = writes
+        play.take(serial)
+    play.loses, play.requested = 1_000, True
+    play.take(serial)
+
+    assert play.handled == [b"1", b"2", b"3"]
+    assert play.published == [b"result of 1", b"result of 2", b"result of 3"]
+    assert play.claimed == []
 
 
 def test_a_confirmed_job_isnt_published_again() -> None:
@@ -217,6 +249,45 @@ def test_a_stop_waits_for_what_a_lost_claim_may_move() -> None:
 
     assert play.slept == [2.0]
     assert play.writes[-2:] == [["LRANGE"], ["LRANGE"]]
+
+
+def test_what_the_last_look_finds_is_run() -> None:
+    """server.stop.drains: the lost claim has moved a job while the stop waited for it."""
+    play = Play(stops_at=NEVER, loses=3)
+    serial = play.serial()
+    play.take(serial)
+
+    class Late(list[float]):
+        def append(self, seconds: float) -> None:
+            play.claimed.append(b"late")
+            super().append(seconds)
+
+    play.loses, play.requested, play.slept = 1_000, True, Late()
+    play.take(serial)
+
+    assert (play.handled, play.claimed) == ([b"late"], [])
+
+
+def test_a_stop_doesnt_wait_where_the_claim_was_answered() -> None:
+    """server.stop.drains: only a claim whose reply wasn't read can have moved something unseen."""
+    play = Play(queue=[b"1"], stops_at=1, loses=4)
+    serial = play.serial()
+    play.take(serial)
+
+    play.loses = 1_000
+    play.take(serial)
+
+    assert play.slept == []
+
+
+@pytest.mark.parametrize("looks", [1, 2, 3])
+def test_a_stop_that_comes_right_before_a_claim(looks: int) -> None:
+    """server.stop.no-claim: whether a stop was requested is asked last."""
+    play = Play(queue=[b"1"], stops_behind=looks)
+
+    play.take(play.serial())
+
+    assert (play.writes, play.queue) == (CONNECT, [b"1"])
 
 
 def test_a_stop_is_at_once_where_nothing_was_lost() -> None:
@@ -281,16 +352,18 @@ def test_a_refusal_ends_the_connection() -> None:
     assert (play.handled, play.published) == ([b"1"], [b"result of 1"])
 
 
-def test_the_back_off_ends_where_redis_takes_a_claim() -> None:
-    """server.connection.back-off: a connection alone is no proof that Redis serves."""
+def test_the_back_off_ends_where_redis_serves() -> None:
+    """server.connection.back-off: a claim or a removal tells; a connection or a look doesn't."""
     refused = Play(refuses={"BLMOVE": OOM})
-    served = Play()
+    claimed = Play()
+    removed = Play(claimed=[b"1"], requested=True)
 
     with pytest.raises(Unavailable):
         refused.take(refused.serial())
-    served.take(served.serial())
+    claimed.take(claimed.serial())
+    removed.take(removed.serial())
 
-    assert (refused.worked, served.worked) == (0, 1)
+    assert [play.backoff.resets for play in (refused, claimed, removed)] == [0, 1, 1]
 
 
 def test_a_removal_that_finds_nothing_is_logged(caplog: pytest.LogCaptureFixture) -> None:

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from jobqueue import Client, JobError, Server, aio
+from jobqueue import Client, ConnectionLost, JobError, Server, aio
 from redis import Redis
 
-from tests.conftest import DEADLINE_S, Running, until
+from tests.conftest import DEADLINE_S, Running, run_here, until
 
 Serve = Callable[..., Running]
 
@@ -110,7 +110,7 @@ def test_odd_messages_are_buried_and_good_ones_answered(
         until(lambda: redis.llen("job-queue:dead") == len(junk), "all junk on the dead list")
 
     assert sorted(redis.lrange("job-queue:dead", 0, -1)) == sorted(junk)
-    assert redis.llen("job-queue:in-process:test") == 0
+    until(lambda: redis.llen("job-queue:in-process:test") == 0, "all junk removed")
     lines = [record.getMessage() for record in caplog.records if "dead" in record.getMessage()]
     assert len(lines) == len(junk)
     assert not any("\n" in line for line in lines)
@@ -209,6 +209,53 @@ def test_settings_out_of_range_are_refused(
     """The mistake is told before anything is claimed."""
     with pytest.raises(error):
         make(**options)
+
+
+@pytest.mark.parametrize("make", [Server, aio.Server])
+def test_a_server_can_be_made_with_other_settings(make: type[Server]) -> None:
+    """What is given replaces its own; the handlers are shared, and the first one stays as it was."""
+    server = make("redis://localhost:1/1", queue="q", processor="p", prefetch=7)
+    whole = make(in_process="whole")
+
+    other = server.with_settings(queue="r", concurrency=3)
+    other.on("echo", echo)
+
+    assert type(other) is make
+    assert (server.in_process, other.in_process) == ("q:in-process:p", "r:in-process:p")
+    assert server.with_settings(processor="o").in_process == "q:in-process:o"
+    assert server.with_settings(in_process="key").in_process == "key"
+    assert whole.with_settings(queue="r").in_process == "whole"
+    assert whole.with_settings(processor="p").in_process == "job-queue:in-process:p"
+    with pytest.raises(ValueError, match="'echo' has a handler"):
+        server.on("echo", echo)
+    with pytest.raises(ValueError, match="concurrency"):
+        server.with_settings(concurrency=0)
+    with pytest.raises(ValueError, match="URL"):
+        server.with_settings(source="http://localhost")
+
+
+def test_a_server_runs_once(serve: Serve, redis_url: str) -> None:
+    """After a stop, and while it runs, a second run is refused, and disturbs nothing."""
+    running = serve({"echo": echo})
+    with Client(redis_url) as client:
+        assert client.run("echo", 1).result(DEADLINE_S) == 1
+        with pytest.raises(RuntimeError, match="runs once"):
+            run_here(running.server)
+        assert client.run("echo", 2).result(DEADLINE_S) == 2
+    running.stop()
+
+    with pytest.raises(RuntimeError, match="runs once"):
+        run_here(running.server)
+
+
+def test_a_server_that_found_no_redis_may_run_again(kind: str) -> None:
+    """Nothing was claimed, and the error is the same each time."""
+    make = aio.Server if kind.startswith("asyncio") else Server
+    server = make("redis://127.0.0.1:1/0", processor="nobody")
+
+    for _ in range(2):
+        with pytest.raises(ConnectionLost, match="cannot connect"):
+            run_here(server)
 
 
 def test_a_method_has_one_handler() -> None:

@@ -15,15 +15,24 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
 from jobqueue.errors import ConnectionLost
-from jobqueue.wire.connection import error_reply, not_connected, packed, read_along, reply
+from jobqueue.wire.connection import (
+    abort_when_closed,
+    error_reply,
+    finish_when_closed,
+    not_connected,
+    packed,
+    read_along,
+    reply,
+    transport_of,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import Iterable
     from types import TracebackType
 
     from redis.asyncio import ConnectionPool
 
-    from jobqueue.protocol.commands import Command, Flow, Reply, Returned
+    from jobqueue.protocol.commands import Command, Reply
 
 GRACE_SECONDS = 0.1
 
@@ -41,6 +50,8 @@ class Link:
         self._pool = pool
         self._redis = redis
         self._reply_seconds = reply_seconds
+        self._transport = transport_of(redis)
+        abort_when_closed(redis)
         self._redis.register_connect_callback(self._refuse_to_connect_again)
 
     @classmethod
@@ -52,33 +63,6 @@ class Link:
                 return cls(pool, redis, reply_seconds)
         except Exception as error:  # not only redis-py's: a host name can be no name at all
             raise not_connected(error) from error
-
-    async def run(self, flow: Flow[Returned]) -> Returned:
-        """Drive a flow from its beginning to its end."""
-        commands = next(flow)
-        await self.send(commands)
-        return await self.proceed(flow, await self.receive(len(commands)))
-
-    async def run_all(self, flows: list[Flow[Returned]]) -> AsyncIterator[Returned]:
-        """Drive flows whose first commands leave in one write; yield what they return, in order."""
-        begun = [(flow, next(flow)) for flow in flows]
-        await self.send([command for _, commands in begun for command in commands])
-        total = sum(len(commands) for _, commands in begun)
-        replies = await self.receive(total)
-        for flow, commands in begun:
-            first, replies = replies[: len(commands)], replies[len(commands) :]
-            yield await self.proceed(flow, first)
-
-    async def proceed(self, flow: Flow[Returned], replies: list[Reply]) -> Returned:
-        """Drive a flow to its end, from the replies to what it has yielded."""
-        try:
-            while True:
-                commands = flow.send(replies)
-                await self.send(commands)
-                replies = await self.receive(len(commands))
-        except StopIteration as end:
-            returned: Returned = end.value
-            return returned
 
     async def send(self, commands: Iterable[Command]) -> None:
         """Write commands, and don't wait for the replies."""
@@ -107,7 +91,16 @@ class Link:
         return replies
 
     async def close(self) -> None:
-        """Disconnect, and give the connection back to its pool."""
+        """Disconnect, and give the connection back to its pool; nothing is outstanding on it."""
+        finish_when_closed(self._redis)
+        await self._disconnect()
+
+    async def abort(self) -> None:
+        """Disconnect a connection of no use so that Redis notices, as `close` otherwise."""
+        self._transport.abort()
+        await self._disconnect()
+
+    async def _disconnect(self) -> None:
         self._redis.deregister_connect_callback(self._refuse_to_connect_again)
         await self._redis.disconnect(nowait=True)
         await self._pool.release(self._redis)

@@ -5,17 +5,17 @@ As `jobqueue.threads.server`, with the same names in the same order.
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import time
-from typing import TYPE_CHECKING, Any
+import socket
+from typing import TYPE_CHECKING, Any, Self
 
-from jobqueue.aio import handlers
-from jobqueue.aio.concurrent import Concurrent
-from jobqueue.aio.connections import Connections
-from jobqueue.aio.stop import Stop
-from jobqueue.core.serial import Exchange, Handle, Send, Serial
-from jobqueue.core.settings import Serving
+from jobqueue.aio.driver import Driver, Stop, Workers
+from jobqueue.core.lasting import run_with_reconnect
+from jobqueue.core.parallel import Parallel
+from jobqueue.core.serial import Serial
+from jobqueue.core.settings import Settings
+from jobqueue.core.steps import Unreachable
+from jobqueue.errors import ProcessorInUse
 from jobqueue.host.lock import ProcessorLock
 from jobqueue.host.signals import stopped_by_signals
 from jobqueue.protocol import keys
@@ -26,13 +26,10 @@ if TYPE_CHECKING:
 
     from redis.asyncio import Redis
 
-    from jobqueue.aio.link import Link
-    from jobqueue.core.serial import Steps
-
 log = logging.getLogger("jobqueue.server")
 
 
-class Server(Serving):
+class Server(Settings):
     """Serves one queue under one processor's name, in an event loop.
 
     As `jobqueue.Server`, except that `source` may be a client of `redis.asyncio`, that handlers may
@@ -54,7 +51,7 @@ class Server(Serving):
     ) -> None:
         super().__init__(
             queue=queue,
-            processor=processor,
+            processor=socket.gethostname() if processor is None else processor,
             in_process=in_process,
             concurrency=concurrency,
             prefetch=prefetch,
@@ -62,8 +59,29 @@ class Server(Serving):
             channel_prefixes=channel_prefixes,
             awaits=True,
         )
-        self._pool = pools.aio_pool_of(source, block_timeout)
-        self._stop = Stop()
+        self._used = False
+        self._open(source)
+
+    def with_settings(
+        self,
+        *,
+        source: str | Redis | None = None,
+        queue: str | None = None,
+        processor: str | None = None,
+        in_process: str | None = None,
+        concurrency: int | None = None,
+    ) -> Self:
+        """Return a server that hasn't run, with the same handlers and what is given in place of its own.
+
+        A processor's name that is given wins over a whole in-process key that isn't.
+
+        Raises:
+            TypeError: As the constructor.
+            ValueError: As the constructor.
+        """
+        server = self._with(queue, processor, in_process, concurrency)
+        server._open(self._source if source is None else source)  # noqa: SLF001 - of this class
+        return server
 
     async def run(self) -> None:
         """Recover what lies on the in-process list, then serve until SIGTERM, SIGINT or `stop`.
@@ -73,61 +91,53 @@ class Server(Serving):
         is for a graceful end.
 
         Raises:
-            ProcessorInUse: Another server on this host uses the in-process list.
-            ConnectionLost: Redis can't be reached, or refuses us, at the first attempt, or for
-                seconds after a stop was requested. Else a server never gives up.
+            RuntimeError: The server runs, or has run; nothing was done.
+            ProcessorInUse: Another server on this host uses the in-process list; nothing was done,
+                and `run` may be called again.
+            ConnectionLost: Redis can't be reached, or refuses us, at the first attempt: nothing was
+                claimed, and `run` may be called again. Or Redis has been away, or has refused to
+                serve, for seconds after a stop was requested: what was claimed lies on the
+                in-process list, and runs when a server of that name starts. Else a server never
+                gives up.
         """
-        queue, in_process = keys.text(self._keys.queue), keys.text(self._keys.in_process)
+        if self._used:
+            raise RuntimeError(
+                "a server runs once: make another one, for instance by with_settings()"
+            )
+        self._used = True
+        queue, in_process = keys.text(self._keys.queue), self.in_process
         redis = pools.identity(self._pool)
-        self._stop.serve_here()
-        with ProcessorLock(redis, in_process), stopped_by_signals(self.stop):
-            log.info("serving queue=%s in_process=%s redis=%s", queue, in_process, redis)
-            await self._serve()
-            log.info("stopped queue=%s in_process=%s redis=%s", queue, in_process, redis)
+        self._stop.listen_here()
+        try:
+            with ProcessorLock(redis, in_process), stopped_by_signals(self.stop):
+                log.info("serving queue=%s in_process=%s redis=%s", queue, in_process, redis)
+                await self._serve()
+                log.info("stopped queue=%s in_process=%s redis=%s", queue, in_process, redis)
+        except (ProcessorInUse, Unreachable):
+            self._used = self._stop.requested
+            raise
 
     def stop(self) -> None:
         """Ask the server to stop gracefully; callable from any thread, and from a handler."""
         self._stop.request()
 
-    async def _serve(self) -> None:
-        if self._concurrency > 1:
-            await Concurrent(
-                self._pool,
-                self._keys,
-                self._handlers,
-                self._stop,
-                concurrency=self._concurrency,
-                prefetch=self._prefetch,
-                block_seconds=self._block_seconds,
-            ).serve()
-            return
-        patience = self._block_seconds + pools.REPLY_SECONDS
-        connections = Connections(self._pool, self._stop, patience)
-        serial = Serial(
-            self._keys,
-            self._stop,
-            prefetch=self._prefetch,
-            block_seconds=self._block_seconds,
-            clock=time.monotonic,
-            works=connections.works,
-        )
-        await connections.converse(lambda link: self._take(serial.steps(), link), persist=False)
+    def _open(self, source: str | Redis) -> None:
+        self._source = source
+        self._pool = pools.aio_pool_of(source, self._block_seconds, self._connections)
+        self._stop = Stop()
+        self._used = False
 
-    async def _take(self, steps: Steps[None], connection: Link) -> None:
-        """Take the steps of a server that runs one job at a time."""
-        came: Any = None
-        try:
-            while True:
-                step = steps.send(came)
-                came = None
-                if isinstance(step, Handle):
-                    came = await handlers.outcome(self._handlers, step.message)
-                elif isinstance(step, Exchange):
-                    await connection.send(step.commands)
-                    came = await connection.receive(step.replies)
-                elif isinstance(step, Send):
-                    await connection.send(step.commands)
-                else:
-                    await asyncio.sleep(step.seconds)
-        except StopIteration:
+    async def _serve(self) -> None:
+        limits: dict[str, Any] = {"prefetch": self._prefetch, "block_seconds": self._block_seconds}
+        reply_seconds = self._block_seconds + pools.REPLY_SECONDS
+        if self._concurrency == 1:
+            serial = Serial(self._keys, **limits)
+            driver = Driver(self._pool, self._stop, reply_seconds, handlers=self._handlers)
+            await driver.run(run_with_reconnect(serial.session))
             return
+        parallel = Parallel(self._keys, concurrency=self._concurrency, **limits)
+        async with Workers(self._handlers, self._concurrency) as workers:
+            confirming = Driver(self._pool, self._stop, pools.REPLY_SECONDS, workers=workers)
+            workers.drive(lambda: confirming.run(parallel.confirming()))
+            claiming = Driver(self._pool, self._stop, reply_seconds, workers=workers)
+            await claiming.run(parallel.claiming())

@@ -92,9 +92,8 @@ def serve(
     logging.basicConfig(
         level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
-    server = load(target)
-    in_process = override(
-        server,
+    server = override(
+        load(target),
         redis=redis,
         queue=queue,
         processor=processor,
@@ -108,7 +107,7 @@ def serve(
             "JOBQUEUE_CONCURRENCY": concurrency,
             "JOBQUEUE_LOG_LEVEL": log_level,
         }
-        lists = [f"{in_process}-{number}" for number in range(1, processes + 1)]
+        lists = [f"{server.in_process}-{number}" for number in range(1, processes + 1)]
         raise typer.Exit(_serve_in_processes(target, lists, settings))
     if child:
         stop_with_parent()

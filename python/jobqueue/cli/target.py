@@ -4,7 +4,6 @@ The module is looked for in the current directory first, as `python -m` does. Wh
 it, the application's own exceptions included, ends in one sentence that says where.
 """
 
-# ruff: noqa: SLF001 - to applications a server stays as they made it; its own package may change it
 from __future__ import annotations
 
 import importlib
@@ -16,10 +15,7 @@ from pathlib import Path
 
 from jobqueue import aio
 from jobqueue.cli.terminal import Fault, Status, connect
-from jobqueue.protocol import keys
-from jobqueue.protocol.keys import Keys
 from jobqueue.threads.server import Server
-from jobqueue.wire import pools
 
 _log = logging.getLogger(__name__)
 
@@ -63,30 +59,24 @@ def override(
     processor: str | None,
     in_process: str | None,
     concurrency: int | None,
-) -> str:
+) -> Server | aio.Server:
     """Let what the command line says win over what the application passed to the constructor.
 
-    Returns:
-        The key of the in-process list that the server has then.
-
     Raises:
-        Fault: The Redis URL is invalid.
+        Fault: The Redis URL is invalid, or doesn't go with the rest.
     """
     if redis is not None:
         connect(redis).close()  # a wrong URL is told in the same sentence everywhere
-        if isinstance(server, Server):
-            server._pool = pools.pool_of(redis, server._block_seconds)
-        else:
-            server._pool = pools.aio_pool_of(redis, server._block_seconds)
-    old_queue, old_key = keys.text(server._keys.queue), keys.text(server._keys.in_process)
-    if in_process is None and processor is None:
-        if old_key.startswith(of_all := keys.in_process(old_queue, "")):
-            processor = old_key.removeprefix(of_all)
-        else:
-            in_process = old_key
-    server._keys = Keys.of(queue or old_queue, processor or "", in_process)
-    server._concurrency = concurrency or server._concurrency
-    return keys.text(server._keys.in_process)
+    try:
+        return server.with_settings(
+            source=redis,
+            queue=queue,
+            processor=processor,
+            in_process=in_process,
+            concurrency=concurrency,
+        )
+    except ValueError as error:
+        raise Fault(str(error), Status.USAGE) from None
 
 
 def _where(error: Exception) -> str:

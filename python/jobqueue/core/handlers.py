@@ -11,7 +11,6 @@ import logging
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from jobqueue.errors import JobError
-from jobqueue.host.signals import interrupts
 from jobqueue.protocol import messages
 from jobqueue.protocol.messages import Answer, Dead, Run
 
@@ -62,20 +61,6 @@ class Handlers:
         elif type(decision) is Dead:
             log.warning("dead message: %s: %.200r", decision.reason, message)
         return decision
-
-    def outcome(self, message: bytes) -> Answer | Dead:
-        """Run the handler of a message, where it has one, and return what is to be published."""
-        job = self.decide(message)
-        if not isinstance(job, Run):
-            return job
-        try:
-            # server.run.handler
-            value = self._by_method[job.method](job.parameters)
-        except BaseException as error:
-            if interrupts(error):
-                raise
-            return failed(job, error)
-        return succeeded(job, value)
 
     def __getitem__(self, method: str) -> Handler:
         return self._by_method[method]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import socket
-from typing import TYPE_CHECKING, overload
+import copy
+from typing import TYPE_CHECKING, Self, overload
 
 from jobqueue.core.handlers import Handlers
+from jobqueue.core.recovery import LOOK_SECONDS
+from jobqueue.protocol import keys
 from jobqueue.protocol.keys import Keys
 
 if TYPE_CHECKING:
@@ -13,10 +15,8 @@ if TYPE_CHECKING:
 
     from jobqueue.core.handlers import Handler, HandlerT
 
-LONGEST_BLOCK_SECONDS = 5.0
 
-
-class Serving:
+class Settings:
     """The settings of a server, checked, and its handlers.
 
     Raises:
@@ -27,7 +27,7 @@ class Serving:
         self,
         *,
         queue: str,
-        processor: str | None,
+        processor: str,
         in_process: str | None,
         concurrency: int,
         prefetch: int,
@@ -35,21 +35,22 @@ class Serving:
         channel_prefixes: Collection[str] | None,
         awaits: bool,
     ) -> None:
-        if not queue or processor == "" or in_process == "":
-            raise ValueError("queue, processor and in_process are non-empty strings")
-        if concurrency < 1 or prefetch < 1:
-            raise ValueError("concurrency and prefetch are at least 1")
+        if prefetch < 1:
+            raise ValueError("prefetch must be at least 1")
         # server.recovery.block
-        if not 0 < block_timeout <= LONGEST_BLOCK_SECONDS:
-            raise ValueError(f"block_timeout is above 0 and at most {LONGEST_BLOCK_SECONDS:g} s")
+        if not 0 < block_timeout <= LOOK_SECONDS:
+            raise ValueError(f"block_timeout must be above 0 and at most {LOOK_SECONDS:g} seconds")
         if isinstance(channel_prefixes, str):
-            raise ValueError("channel_prefixes is a collection of strings, not one string")  # noqa: TRY004
-        # server.list.name, server.list.stable
-        self._keys = Keys.of(queue, processor or socket.gethostname(), in_process)
-        self._handlers = Handlers(channel_prefixes, awaits=awaits)
-        self._concurrency = concurrency
+            raise ValueError("channel_prefixes must be a collection of strings, not one string")  # noqa: TRY004
         self._prefetch = prefetch
         self._block_seconds = float(block_timeout)
+        self._handlers = Handlers(channel_prefixes, awaits=awaits)
+        self._set(queue, processor, in_process, concurrency)
+
+    @property
+    def in_process(self) -> str:
+        """The key of the in-process list."""
+        return keys.text(self._keys.in_process)
 
     @overload
     def on(self, method: str) -> Callable[[HandlerT], HandlerT]: ...
@@ -76,3 +77,39 @@ class Serving:
             return function
 
         return register
+
+    def _with(
+        self,
+        queue: str | None,
+        processor: str | None,
+        in_process: str | None,
+        concurrency: int | None,
+    ) -> Self:
+        """Return a copy that has what is given in place of its own, and shares the handlers."""
+        if processor is None and in_process is None:
+            in_process = self._in_process
+        server = copy.copy(self)
+        server._set(  # noqa: SLF001 - of this class
+            self._queue if queue is None else queue,
+            self._processor if processor is None else processor,
+            in_process,
+            self._concurrency if concurrency is None else concurrency,
+        )
+        return server
+
+    def _set(self, queue: str, processor: str, in_process: str | None, concurrency: int) -> None:
+        if not queue or not processor or in_process == "":
+            raise ValueError("queue, processor and in_process must be non-empty strings")
+        if concurrency < 1:
+            raise ValueError("concurrency must be at least 1")
+        self._queue = queue
+        self._processor = processor
+        self._in_process = in_process
+        self._concurrency = concurrency
+        # server.list.name, server.list.stable
+        self._keys = Keys.of(queue, processor, in_process)
+
+    @property
+    def _connections(self) -> int:
+        """How many connections a server takes: where handlers run elsewhere, one more to confirm."""
+        return 1 if self._concurrency == 1 else 2

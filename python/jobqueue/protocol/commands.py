@@ -1,15 +1,16 @@
-"""The server's conversations with Redis, kept apart from how one waits for a reply.
+"""The commands that a server sends, and what their replies mean, kept apart from how one waits.
 
-A flow is a generator: it yields commands to send in one write, is sent their replies in the same
-order, and returns what came of it. A reply that is an error is a value, `ErrorReply`. A refusal that
-the protocol treats as a lost connection is raised as `Unavailable`.
+Each function is a generator: it yields commands to send in one write, is sent their replies in the
+same order, and returns what came of them. A reply that is an error is a value, `ErrorReply`. One
+that the protocol treats as a lost connection is raised as `Unavailable`.
 
-A flow that was abandoned half-way leaves its message on the in-process list: nothing is ever
+Commands that are given up half-way leave their message on the in-process list: nothing is ever
 removed before Redis has taken the result.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 Command: TypeAlias = tuple[bytes, ...]
 Reply: TypeAlias = Any
 Returned = TypeVar("Returned")
-Flow: TypeAlias = Generator[list[Command], list[Reply], Returned]
+Commands: TypeAlias = Generator[list[Command], list[Reply], Returned]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +35,15 @@ class ErrorReply:
     text: str
 
 
+# Of a channel Redis says that there is no permission to access it; of a command, to run or execute it.
+_ABOUT_A_CHANNEL = re.compile("permissions? to access")
+
+
 class Unavailable(ConnectionLost):
-    """Redis can't serve now, which counts as a lost connection."""
+    """Redis is there and can't serve now, which counts as a lost connection."""
 
 
-def may_transact() -> Flow[bool]:
+def may_transact() -> Commands[bool]:
     """Ask whether this connection may use MULTI and EXEC, by an empty transaction.
 
     Were MULTI refused later, in one write with the commands that it is to hold together, a removal
@@ -51,7 +56,7 @@ def may_transact() -> Flow[bool]:
     return True
 
 
-def look(keys: Keys) -> Flow[list[bytes]]:
+def look(keys: Keys) -> Commands[list[bytes]]:
     """Read the in-process list, oldest first. None of the server's claims may be outstanding."""
     (entries,) = yield [(b"LRANGE", keys.in_process, b"0", b"-1")]
     # server.recovery.order: the oldest entry stands at the right.
@@ -59,7 +64,7 @@ def look(keys: Keys) -> Flow[list[bytes]]:
     return oldest_first
 
 
-def claim(keys: Keys, limit: int, block: float) -> Flow[list[bytes]]:
+def claim(keys: Keys, limit: int, block: float) -> Commands[list[bytes]]:
     """Claim the oldest jobs, at most `limit`; wait up to `block` seconds for the first."""
     # server.claim.atomic, server.claim.order
     move = (keys.queue, keys.in_process, b"RIGHT", b"LEFT")
@@ -69,7 +74,7 @@ def claim(keys: Keys, limit: int, block: float) -> Flow[list[bytes]]:
     return [message for message in map(_taken, replies) if message is not None]
 
 
-def finish(keys: Keys, outcome: Answer | Dead, *, transactions: bool) -> Flow[str | None]:
+def finish(keys: Keys, outcome: Answer | Dead, *, transactions: bool) -> Commands[str | None]:
     """Publish a result or bury a dead message, then remove the message.
 
     Where transactions are allowed, an answer is over with the first write, unless Redis refuses it.
@@ -83,18 +88,24 @@ def finish(keys: Keys, outcome: Answer | Dead, *, transactions: bool) -> Flow[st
     publish = (b"PUBLISH", outcome.channel, outcome.result)
     remove = _removal(keys, outcome)
     # server.publish.refused: a transaction in which one command was refused executes none of them.
+    published: Reply = None
     if transactions:
         _, published, _, executed = yield [(b"MULTI",), publish, remove, (b"EXEC",)]
         if not isinstance(executed, ErrorReply):
             published, removed = executed
             if not isinstance(published, ErrorReply):
                 return _removed(removed)
-        if _forbidden(published):
-            return (yield from _bury_forbidden(keys, outcome))
-    # At its memory limit Redis 7.0 refuses everything inside MULTI, and takes both of these alone.
-    (published,) = yield [publish]
-    if _forbidden(published):
-        return (yield from _bury_forbidden(keys, outcome))
+            if removed == 1:
+                # The ACL was changed before EXEC, which goes on behind a command that it refuses.
+                (returned,) = yield [(b"LPUSH", keys.in_process, outcome.message)]
+                _taken(returned)
+    if not _forbidden(published):
+        # At its memory limit Redis 7.0 refuses MULTI, and takes both of these alone.
+        (published,) = yield [publish]
+    if _forbidden(published) and _ABOUT_A_CHANNEL.search(published.text):
+        # server.publish.noperm
+        return (yield from _bury(keys, Dead(outcome.message, published.text)))
+    # server.publish.forbidden-command
     _taken(published)
     (removed,) = yield [remove]
     return _removed(removed)
@@ -108,12 +119,7 @@ def one_write(outcome: Answer | Dead, *, transactions: bool) -> bool:
     return transactions and isinstance(outcome, Answer)
 
 
-def _bury_forbidden(keys: Keys, answer: Answer) -> Flow[str | None]:
-    # server.publish.noperm
-    return (yield from _bury(keys, Dead(answer.message, "Redis forbids its channel (NOPERM)")))
-
-
-def _bury(keys: Keys, dead: Dead) -> Flow[str | None]:
+def _bury(keys: Keys, dead: Dead) -> Commands[str | None]:
     # server.dead-list.keeps, server.dead.removed: MULTI executes what follows a command that
     # failed, so the reply to the push is looked at before the removal.
     (pushed,) = yield [(b"LPUSH", keys.dead, dead.message)]

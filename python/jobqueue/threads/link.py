@@ -4,31 +4,35 @@ It drives a connection of redis-py by hand, because redis-py's own commands take
 and may repeat themselves. So TLS, ACL users, Sentinel and custom pools work as redis-py does them.
 
 Every failure is a `ConnectionLost`, whatever redis-py raises, and then the connection is of no use
-and has to be closed. It never connects again by itself: whoever owns it has to look at what the
+and has to be aborted. It never connects again by itself: whoever owns it has to look at what the
 loss has left behind.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from hiredis import pack_command
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
 from jobqueue.errors import ConnectionLost
-from jobqueue.wire.connection import error_reply, not_connected, packed, read_along, reply
+from jobqueue.wire.connection import (
+    abort_when_closed,
+    error_reply,
+    finish_when_closed,
+    not_connected,
+    packed,
+    read_along,
+    reply,
+    socket_of,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable
 
     from redis import ConnectionPool
 
-    from jobqueue.protocol.commands import Command, Flow, Reply
-
-Returned = TypeVar("Returned")
-
-_pack: Callable[[Any], bytes] = pack_command  # hiredis annotates it for one argument only
+    from jobqueue.protocol.commands import Command, Reply
 
 
 class Link:
@@ -41,32 +45,8 @@ class Link:
         except Exception as error:  # not only redis-py's: a host name can be no name at all
             raise not_connected(error) from error
         self._redis = connection
+        abort_when_closed(connection)
         self._redis.register_connect_callback(self._refuse_to_connect_again)
-
-    def run(self, flow: Flow[Returned]) -> Returned:
-        """Drive a flow from its beginning to its end."""
-        commands = next(flow)
-        self.send(commands)
-        return self.proceed(flow, self.receive(len(commands)))
-
-    def run_all(self, flows: list[Flow[Returned]]) -> Iterator[Returned]:
-        """Drive flows whose first commands leave in one write; yield what they return, in order."""
-        begun = [(flow, next(flow)) for flow in flows]
-        self.send([command for _, commands in begun for command in commands])
-        replies = [self.receive(len(commands)) for _, commands in begun]
-        for flow, first in zip(flows, replies, strict=True):
-            yield self.proceed(flow, first)
-
-    def proceed(self, flow: Flow[Returned], replies: list[Reply]) -> Returned:
-        """Drive a flow to its end, from the replies to what it has yielded."""
-        try:
-            while True:
-                commands = flow.send(replies)
-                self.send(commands)
-                replies = self.receive(len(commands))
-        except StopIteration as end:
-            returned: Returned = end.value
-            return returned
 
     def send(self, commands: Iterable[Command]) -> None:
         """Write commands, and don't wait for the replies."""
@@ -81,7 +61,7 @@ class Link:
         replies: list[Reply] = []
         while len(replies) < count:
             try:
-                replies.append(reply(read(disable_decoding=True)))
+                replies.append(reply(read(disable_decoding=True, disconnect_on_error=False)))
             except ResponseError as error:
                 replies.append(error_reply(error))
             except Exception as error:
@@ -97,7 +77,17 @@ class Link:
             raise ConnectionLost(f"the connection to Redis is lost: {error}") from error
 
     def close(self) -> None:
-        """Disconnect, and give the connection back to its pool; harmless when done twice."""
+        """Disconnect, and give the connection back to its pool; nothing is outstanding on it."""
+        finish_when_closed(self._redis)
+        self._disconnect()
+
+    def abort(self) -> None:
+        """Disconnect a connection of no use so that Redis notices, as `close` otherwise."""
+        if (sock := socket_of(self._redis)) is not None:
+            sock.close()  # redis-py's own way would say good-bye first
+        self._disconnect()
+
+    def _disconnect(self) -> None:
         self._redis.deregister_connect_callback(self._refuse_to_connect_again)
         self._redis.disconnect()
         self._pool.release(self._redis)

@@ -1,24 +1,26 @@
 """The server: takes jobs from the queue, runs their handlers, publishes the results.
 
-Everything of the protocol's section 7. What a server does that runs one handler at a time stands in
-`serial`, several at once in `threaded`; here are the lock, the signals and the stop.
+Everything of the protocol's section 7. What a server does stands in `jobqueue.core`: one handler at a
+time in `serial`, several at once in `parallel`. Here are its settings, the lock and the signals.
 """
 
 from __future__ import annotations
 
 import logging
-import time
-from typing import TYPE_CHECKING, Any
+import socket
+from typing import TYPE_CHECKING, Any, Self
 
-from jobqueue.core.serial import Exchange, Handle, Send, Serial
-from jobqueue.core.settings import Serving
+from jobqueue.core.lasting import run_with_reconnect
+from jobqueue.core.parallel import Parallel
+from jobqueue.core.serial import Serial
+from jobqueue.core.settings import Settings
+from jobqueue.core.steps import Unreachable
+from jobqueue.errors import ProcessorInUse
 from jobqueue.host.lock import ProcessorLock
 from jobqueue.host.signals import stopped_by_signals
 from jobqueue.protocol import keys
-from jobqueue.threads.connections import Connections
+from jobqueue.threads.driver import Driver, Stop, Workers
 from jobqueue.threads.spin import Spin
-from jobqueue.threads.stop import Stop
-from jobqueue.threads.threaded import Threaded
 from jobqueue.wire import pools
 
 if TYPE_CHECKING:
@@ -26,13 +28,10 @@ if TYPE_CHECKING:
 
     from redis import Redis
 
-    from jobqueue.core.serial import Steps
-    from jobqueue.threads.link import Link
-
 log = logging.getLogger("jobqueue.server")
 
 
-class Server(Serving):
+class Server(Settings):
     """Serves one queue under one processor's name.
 
     Args:
@@ -69,7 +68,7 @@ class Server(Serving):
     ) -> None:
         super().__init__(
             queue=queue,
-            processor=processor,
+            processor=socket.gethostname() if processor is None else processor,
             in_process=in_process,
             concurrency=concurrency,
             prefetch=prefetch,
@@ -77,9 +76,29 @@ class Server(Serving):
             channel_prefixes=channel_prefixes,
             awaits=False,
         )
-        self._pool = pools.pool_of(source, block_timeout)
-        self._stop = Stop()
-        self._spin = Spin()
+        self._used = False
+        self._open(source)
+
+    def with_settings(
+        self,
+        *,
+        source: str | Redis | None = None,
+        queue: str | None = None,
+        processor: str | None = None,
+        in_process: str | None = None,
+        concurrency: int | None = None,
+    ) -> Self:
+        """Return a server that hasn't run, with the same handlers and what is given in place of its own.
+
+        A processor's name that is given wins over a whole in-process key that isn't.
+
+        Raises:
+            TypeError: As the constructor.
+            ValueError: As the constructor.
+        """
+        server = self._with(queue, processor, in_process, concurrency)
+        server._open(self._source if source is None else source)  # noqa: SLF001 - of this class
+        return server
 
     def run(self) -> None:
         """Recover what lies on the in-process list, then serve until SIGTERM, SIGINT or `stop`.
@@ -89,60 +108,50 @@ class Server(Serving):
         once.
 
         Raises:
-            ProcessorInUse: Another server on this host uses the in-process list.
-            ConnectionLost: Redis can't be reached, or refuses us, at the first attempt, or for
-                seconds after a stop was requested. Else a server never gives up.
+            RuntimeError: The server runs, or has run; nothing was done.
+            ProcessorInUse: Another server on this host uses the in-process list; nothing was done,
+                and `run` may be called again.
+            ConnectionLost: Redis can't be reached, or refuses us, at the first attempt: nothing was
+                claimed, and `run` may be called again. Or Redis has been away, or has refused to
+                serve, for seconds after a stop was requested: what was claimed lies on the
+                in-process list, and runs when a server of that name starts. Else a server never
+                gives up.
         """
-        queue, in_process = keys.text(self._keys.queue), keys.text(self._keys.in_process)
+        if self._used:
+            raise RuntimeError(
+                "a server runs once: make another one, for instance by with_settings()"
+            )
+        self._used = True
+        queue, in_process = keys.text(self._keys.queue), self.in_process
         redis = pools.identity(self._pool)
-        with ProcessorLock(redis, in_process), stopped_by_signals(self.stop):
-            log.info("serving queue=%s in_process=%s redis=%s", queue, in_process, redis)
-            self._serve()
-            log.info("stopped queue=%s in_process=%s redis=%s", queue, in_process, redis)
+        try:
+            with ProcessorLock(redis, in_process), stopped_by_signals(self.stop):
+                log.info("serving queue=%s in_process=%s redis=%s", queue, in_process, redis)
+                self._serve()
+                log.info("stopped queue=%s in_process=%s redis=%s", queue, in_process, redis)
+        except (ProcessorInUse, Unreachable):
+            self._used = self._stop.requested
+            raise
 
     def stop(self) -> None:
         """Ask the server to stop gracefully; callable from any thread, and from a handler."""
         self._stop.request()
 
-    def _serve(self) -> None:
-        if self._concurrency > 1:
-            Threaded(
-                self._pool,
-                self._keys,
-                self._handlers,
-                self._stop,
-                concurrency=self._concurrency,
-                prefetch=self._prefetch,
-                block_seconds=self._block_seconds,
-            ).serve()
-            return
-        connections = Connections(self._pool, self._stop)
-        serial = Serial(
-            self._keys,
-            self._stop,
-            prefetch=self._prefetch,
-            block_seconds=self._block_seconds,
-            clock=time.monotonic,
-            works=connections.works,
-        )
-        connections.converse(lambda link: self._take(serial.steps(), link), persist=False)
+    def _open(self, source: str | Redis) -> None:
+        self._source = source
+        self._pool = pools.pool_of(source, self._block_seconds, self._connections)
+        self._stop = Stop()
+        self._used = False
 
-    def _take(self, steps: Steps[None], connection: Link) -> None:
-        """Take the steps of a server that runs one job at a time."""
-        came: Any = None
-        try:
-            while True:
-                step = steps.send(came)
-                came = None
-                if isinstance(step, Handle):
-                    came = self._handlers.outcome(step.message)
-                elif isinstance(step, Exchange):
-                    connection.send(step.commands)
-                    self._spin.wait(connection.readable)
-                    came = connection.receive(step.replies)
-                elif isinstance(step, Send):
-                    connection.send(step.commands)
-                else:
-                    time.sleep(step.seconds)
-        except StopIteration:
+    def _serve(self) -> None:
+        limits: dict[str, Any] = {"prefetch": self._prefetch, "block_seconds": self._block_seconds}
+        if self._concurrency == 1:
+            serial = Serial(self._keys, **limits)
+            driver = Driver(self._pool, self._stop, handlers=self._handlers, spin=Spin())
+            driver.run(run_with_reconnect(serial.session))
             return
+        parallel = Parallel(self._keys, concurrency=self._concurrency, **limits)
+        with Workers(self._handlers, self._concurrency) as workers:
+            confirming = Driver(self._pool, self._stop, workers=workers)
+            workers.drive(lambda: confirming.run(parallel.confirming()))
+            Driver(self._pool, self._stop, workers=workers).run(parallel.claiming())

@@ -2,26 +2,58 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+import socket
+import struct
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 from hiredis import Reader, pack_command
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
 
+from jobqueue.core.steps import Unreachable
 from jobqueue.errors import ConnectionLost
 from jobqueue.protocol.commands import ErrorReply
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable, Iterable
 
     from jobqueue.protocol.commands import Command, Reply
 
-Returned = TypeVar("Returned")
-
 _pack: Callable[[Any], bytes] = pack_command  # hiredis annotates it for one argument only
 
 
-class Unreachable(ConnectionLost):
-    """There is no Redis at this address, or it doesn't let us in; trying again may never help."""
+def abort_when_closed(redis: Any) -> None:
+    """Have the connection reset where it is closed (RST), so that Redis notices however it ends.
+
+    What lies unsent in the kernel is dropped then. Otherwise the network could deliver a claim long
+    after its connection was replaced.
+    """
+    # server.connection.closes
+    if (sock := socket_of(redis)) is not None:
+        with suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def finish_when_closed(redis: Any) -> None:
+    """Have the connection closed in the usual way again (FIN): nothing is outstanding on it."""
+    if (sock := socket_of(redis)) is not None:
+        with suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 0, 0))
+
+
+def transport_of(redis: Any) -> asyncio.WriteTransport:
+    """Return the transport of a connection of redis.asyncio, which is connected."""
+    transport: asyncio.WriteTransport = redis._writer.transport  # noqa: SLF001 - not public
+    return transport
+
+
+def socket_of(redis: Any) -> Any:
+    """Return the socket of a connection of either half; None where there is none any more."""
+    if hasattr(redis, "_sock"):
+        return redis._sock  # noqa: SLF001 - redis-py has no public one
+    writer = redis._writer  # noqa: SLF001 - as above
+    return None if writer is None else writer.get_extra_info("socket")
 
 
 def packed(commands: Iterable[Command]) -> bytes:

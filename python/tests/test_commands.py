@@ -1,10 +1,10 @@
-"""The conversations with Redis, led by hand: what is sent, and what each reply leads to."""
+"""The commands of a server, led by hand: what is sent, and what each reply leads to."""
 
 from typing import Any
 
 import pytest
-from jobqueue.protocol import commands as flows
-from jobqueue.protocol.commands import ErrorReply, Flow, Unavailable
+from jobqueue.protocol import commands
+from jobqueue.protocol.commands import Commands, ErrorReply, Unavailable
 from jobqueue.protocol.keys import Keys
 from jobqueue.protocol.messages import Answer, Dead
 
@@ -17,32 +17,47 @@ REMOVE = (b"LREM", b"q:in-process:p", b"-1", b"job")
 TRANSACTION = [(b"MULTI",), PUBLISH, REMOVE, (b"EXEC",)]
 BURY = (b"LPUSH", b"q:dead", b"job")
 
-NOPERM = ErrorReply("NOPERM", "NOPERM no permissions")
+CHANGED = (
+    "NOPERM ACLs rules changed between the moment the transaction was accumulated and the EXEC "
+    "call. This command is no longer allowed for the following reason: "
+)
+FORBIDS_CHANNEL = [  # to a command that is queued or alone in 6.2 and 7.0, and inside EXEC
+    "NOPERM this user has no permissions to access one of the channels used as arguments",
+    "NOPERM No permissions to access a channel",
+    f"{CHANGED}no permission to access one of the channels used as arguments to the command",
+]
+FORBIDS_COMMAND = [  # 6.2, 7.0, Redis 8 and Valkey, and inside EXEC
+    "NOPERM this user has no permissions to run the 'publish' command or its subcommand",
+    "NOPERM This user has no permissions to run the 'publish' command",
+    "NOPERM User a-channel has no permissions to run the 'publish' command",
+    f"{CHANGED}no permission to execute the command or subcommand",
+]
+NOPERM = ErrorReply("NOPERM", FORBIDS_CHANNEL[1])
 OOM = ErrorReply("OOM", "OOM command not allowed")
 READONLY = ErrorReply("READONLY", "READONLY a replica")
 ABORTED = ErrorReply("EXECABORT", "EXECABORT Transaction discarded")
 
 
-def lead(flow: Flow[Any], *replies: list[Any]) -> tuple[list[Any], Any]:
-    """Answer a flow's writes with the replies; return the writes, and what it returns."""
-    writes = [next(flow), *(flow.send(reply) for reply in replies[:-1])]
+def lead(led: Commands[Any], *replies: list[Any]) -> tuple[list[Any], Any]:
+    """Answer the writes with the replies; return the writes, and what it returns."""
+    writes = [next(led), *(led.send(reply) for reply in replies[:-1])]
     with pytest.raises(StopIteration) as end:
-        flow.send(replies[-1])
+        led.send(replies[-1])
     return writes, end.value.value
 
 
 def test_publish_and_removal_are_one_transaction() -> None:
     """server.publish.before-remove, server.publish.refused: one write, all of it or nothing."""
-    flow = flows.finish(KEYS, ANSWER, transactions=True)
+    led = commands.finish(KEYS, ANSWER, transactions=True)
 
-    assert lead(flow, ["OK", "QUEUED", "QUEUED", [1, 1]]) == ([TRANSACTION], None)
+    assert lead(led, ["OK", "QUEUED", "QUEUED", [1, 1]]) == ([TRANSACTION], None)
 
 
 def test_a_removal_that_finds_nothing_is_told() -> None:
     """server.remove.gone: the server goes on, and the log says so."""
-    flow = flows.finish(KEYS, ANSWER, transactions=True)
+    led = commands.finish(KEYS, ANSWER, transactions=True)
 
-    _, odd = lead(flow, ["OK", "QUEUED", "QUEUED", [0, 0]])
+    _, odd = lead(led, ["OK", "QUEUED", "QUEUED", [0, 0]])
 
     assert odd == "somebody else had removed it"
 
@@ -50,25 +65,25 @@ def test_a_removal_that_finds_nothing_is_told() -> None:
 @pytest.mark.parametrize("queued", [OOM, b"QUEUED"])
 def test_a_refused_transaction_is_taken_apart(queued: object) -> None:
     """server.publish.refused: Redis 7.0 refuses MULTI at its memory limit, but not the commands."""
-    flow = flows.finish(KEYS, ANSWER, transactions=True)
+    led = commands.finish(KEYS, ANSWER, transactions=True)
 
-    writes, odd = lead(flow, ["OK", queued, queued, ABORTED], [1], [1])
+    writes, odd = lead(led, ["OK", queued, queued, ABORTED], [1], [1])
 
     assert (writes, odd) == ([TRANSACTION, [PUBLISH], [REMOVE]], None)
 
 
 def test_without_transactions_publish_is_looked_at_first() -> None:
     """server.publish.refused: the removal is sent after the reply to PUBLISH."""
-    flow = flows.finish(KEYS, ANSWER, transactions=False)
+    led = commands.finish(KEYS, ANSWER, transactions=False)
 
-    assert lead(flow, [0], [1]) == ([[PUBLISH], [REMOVE]], None)
+    assert lead(led, [0], [1]) == ([[PUBLISH], [REMOVE]], None)
 
 
 @pytest.mark.parametrize(
     "transactions,replies",
     [
         (True, [["OK", NOPERM, "QUEUED", ABORTED]]),
-        (True, [["OK", "QUEUED", "QUEUED", [NOPERM, 1]]]),
+        (True, [["OK", "QUEUED", "QUEUED", [NOPERM, 0]]]),
         (True, [["OK", OOM, OOM, ABORTED], [NOPERM]]),
         (False, [[NOPERM]]),
     ],
@@ -78,11 +93,49 @@ def test_a_forbidden_channel_makes_a_message_dead(
     transactions: bool, replies: list[list[Any]]
 ) -> None:
     """server.publish.noperm, server.dead-list.keeps: buried, wherever Redis has said NOPERM."""
-    flow = flows.finish(KEYS, ANSWER, transactions=transactions)
+    led = commands.finish(KEYS, ANSWER, transactions=transactions)
 
-    writes, odd = lead(flow, *replies, [1], [1])
+    writes, odd = lead(led, *replies, [1], [1])
 
     assert (writes[-2:], odd) == ([[BURY], [REMOVE]], None)
+
+
+@pytest.mark.parametrize("text", FORBIDS_CHANNEL)
+def test_a_forbidden_channel_is_told_by_the_words(text: str) -> None:
+    """server.publish.noperm: each way in which Redis and Valkey say so."""
+    led = commands.finish(KEYS, ANSWER, transactions=False)
+
+    writes, _ = lead(led, [ErrorReply("NOPERM", text)], [1], [1])
+
+    assert writes == [[PUBLISH], [BURY], [REMOVE]]
+
+
+@pytest.mark.parametrize("text", FORBIDS_COMMAND)
+@pytest.mark.parametrize("transactions", [True, False])
+def test_a_forbidden_command_is_no_fault_of_the_job(text: str, transactions: bool) -> None:
+    """server.publish.forbidden-command: nothing is buried or removed, and Redis counts as away."""
+    led = commands.finish(KEYS, ANSWER, transactions=transactions)
+    next(led)
+    refused = ErrorReply("NOPERM", text)
+
+    with pytest.raises(Unavailable, match="NOPERM"):
+        led.send(["OK", refused, "QUEUED", ABORTED] if transactions else [refused])
+
+
+@pytest.mark.parametrize("text", [FORBIDS_CHANNEL[2], FORBIDS_COMMAND[3]])
+def test_what_a_transaction_removed_and_didnt_publish_is_returned(text: str) -> None:
+    """server.publish.refused: the ACL was changed before EXEC; the job is on the list again."""
+    led = commands.finish(KEYS, ANSWER, transactions=True)
+    next(led)
+
+    write = led.send(["OK", "QUEUED", "QUEUED", [ErrorReply("NOPERM", text), 1]])
+
+    assert write == [(b"LPUSH", b"q:in-process:p", b"job")]
+    if text in FORBIDS_CHANNEL:
+        assert led.send([1]) == [BURY]
+    else:
+        with pytest.raises(Unavailable, match="NOPERM"):
+            led.send([1])
 
 
 @pytest.mark.parametrize(
@@ -100,21 +153,21 @@ def test_any_other_refusal_is_a_lost_connection(
     outcome: Answer | Dead, transactions: bool, replies: list[list[Any]]
 ) -> None:
     """server.publish.again: nothing more is sent, and the message stays where it is."""
-    flow = flows.finish(KEYS, outcome, transactions=transactions)
-    next(flow)
+    led = commands.finish(KEYS, outcome, transactions=transactions)
+    next(led)
     for reply in replies[:-1]:
-        flow.send(reply)
+        led.send(reply)
 
     with pytest.raises(Unavailable, match=r"OOM|READONLY"):
-        flow.send(replies[-1])
+        led.send(replies[-1])
 
 
 @pytest.mark.parametrize("transactions", [True, False])
 def test_a_dead_message_is_removed_after_it_is_kept(transactions: bool) -> None:
     """server.dead-list.keeps, server.dead.removed: the push's reply is there before the removal."""
-    flow = flows.finish(KEYS, DEAD, transactions=transactions)
+    led = commands.finish(KEYS, DEAD, transactions=transactions)
 
-    writes, _ = lead(flow, [1], [1])
+    writes, _ = lead(led, [1], [1])
 
     remove = (b"LREM", b"q:in-process:p", b"-1", b"junk")
     assert writes == [[(b"LPUSH", b"q:dead", b"junk")], [remove]]
@@ -128,14 +181,14 @@ def test_a_claim_follows_only_what_is_over_with_one_write(
     outcome: Answer | Dead, transactions: bool, alone: bool
 ) -> None:
     """A claim behind a removal that isn't sent yet would overtake it."""
-    assert flows.one_write(outcome, transactions=transactions) is alone
+    assert commands.one_write(outcome, transactions=transactions) is alone
 
 
 def test_a_claim_takes_the_oldest() -> None:
     """server.claim.atomic, server.claim.order: from the right end to the left, the oldest first."""
     move = (b"q", b"q:in-process:p", b"RIGHT", b"LEFT")
 
-    writes, jobs = lead(flows.claim(KEYS, 3, 2.0), [b"a", b"b", None])
+    writes, jobs = lead(commands.claim(KEYS, 3, 2.0), [b"a", b"b", None])
 
     more = (b"LMOVE", *move)
     assert (writes, jobs) == ([[(b"BLMOVE", *move, b"2.000"), more, more]], [b"a", b"b"])
@@ -144,7 +197,7 @@ def test_a_claim_takes_the_oldest() -> None:
 @pytest.mark.parametrize("block,said", [(2.0, b"2.000"), (0.0, b"0.001"), (0.0001, b"0.001")])
 def test_a_claim_never_blocks_for_ever(block: float, said: bytes) -> None:
     """server.recovery.block: Redis reads a timeout of 0 as for ever."""
-    writes, jobs = lead(flows.claim(KEYS, 1, block), [None])
+    writes, jobs = lead(commands.claim(KEYS, 1, block), [None])
 
     blocking = (b"BLMOVE", b"q", b"q:in-process:p", b"RIGHT", b"LEFT", said)
     assert (writes, jobs) == ([[blocking]], [])
@@ -152,16 +205,16 @@ def test_a_claim_never_blocks_for_ever(block: float, said: bytes) -> None:
 
 def test_a_refused_claim_is_a_lost_connection() -> None:
     """At a failover a blocked claim is answered with UNBLOCKED: nothing was claimed."""
-    flow = flows.claim(KEYS, 1, 1.0)
-    next(flow)
+    led = commands.claim(KEYS, 1, 1.0)
+    next(led)
 
     with pytest.raises(Unavailable, match="UNBLOCKED"):
-        flow.send([ErrorReply("UNBLOCKED", "UNBLOCKED force unblock")])
+        led.send([ErrorReply("UNBLOCKED", "UNBLOCKED force unblock")])
 
 
 def test_a_look_gives_the_oldest_first() -> None:
     """server.recovery.order: the oldest entry stands at the right."""
-    writes, entries = lead(flows.look(KEYS), [[b"newest", b"oldest"]])
+    writes, entries = lead(commands.look(KEYS), [[b"newest", b"oldest"]])
 
     assert writes == [[(b"LRANGE", b"q:in-process:p", b"0", b"-1")]]
     assert entries == [b"oldest", b"newest"]
@@ -170,13 +223,13 @@ def test_a_look_gives_the_oldest_first() -> None:
 @pytest.mark.parametrize("replies,may", [([b"OK", []], True), ([NOPERM, NOPERM], False)])
 def test_whether_transactions_are_allowed_is_asked(replies: list[Any], may: bool) -> None:
     """An empty transaction tells before anything depends on it."""
-    assert lead(flows.may_transact(), replies) == ([[(b"MULTI",), (b"EXEC",)]], may)
+    assert lead(commands.may_transact(), replies) == ([[(b"MULTI",), (b"EXEC",)]], may)
 
 
 def test_a_transaction_that_can_begin_and_not_end_is_a_refusal() -> None:
     """A user that may MULTI and not EXEC can't go on with this connection."""
-    flow = flows.may_transact()
-    next(flow)
+    led = commands.may_transact()
+    next(led)
 
     with pytest.raises(Unavailable, match="NOPERM"):
-        flow.send([b"OK", NOPERM])
+        led.send([b"OK", NOPERM])

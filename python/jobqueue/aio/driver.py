@@ -1,0 +1,256 @@
+"""Takes the steps of a server's sessions in an event loop: one driver and one task for each session.
+
+As `jobqueue.threads.driver`, with the same names in the same order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import random
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Self
+
+from jobqueue.aio.link import Link
+from jobqueue.core import steps
+from jobqueue.core.handlers import failed, succeeded
+from jobqueue.errors import ConnectionLost
+from jobqueue.host.signals import interrupts
+from jobqueue.protocol.messages import Answer, Dead, Run
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from types import TracebackType
+
+    from redis.asyncio import ConnectionPool
+
+    from jobqueue.core.handlers import Handlers
+    from jobqueue.core.steps import Step, Steps
+
+
+class Driver:
+    """Takes the steps of one session.
+
+    Args:
+        pool: Where connections come from.
+        stop: Whether and when a stop is requested.
+        reply_seconds: How long Redis may take to reply.
+        handlers: Run here.
+        workers: Run handlers elsewhere, where the session has some started.
+    """
+
+    def __init__(
+        self,
+        pool: ConnectionPool,
+        stop: Stop,
+        reply_seconds: float,
+        *,
+        handlers: Handlers | None = None,
+        workers: Workers | None = None,
+    ) -> None:
+        self._pool = pool
+        self._stop = stop
+        self._reply_seconds = reply_seconds
+        self._handlers: Any = handlers
+        self._workers: Any = workers
+        self._link: Any = None
+
+    async def run(self, session: Steps[None]) -> None:
+        """Take steps until the session ends, or raises; its connection is closed then."""
+        resume: Any = session.send
+        value: Any = None
+        try:
+            while True:
+                step = resume(value)
+                try:
+                    value, resume = await self._take(step), session.send
+                except ConnectionLost as error:
+                    if isinstance(step, steps.Room):
+                        raise  # what has ended another session
+                    await self._abort()
+                    value, resume = error, session.throw
+        except StopIteration:
+            return
+        finally:
+            session.close()
+            if self._link is not None:
+                await self._link.close()
+
+    async def _take(self, step: Step) -> Any:  # noqa: C901, PLR0911, PLR0912 - one case for each step
+        match step:
+            case steps.Exchange():
+                await self._link.send(step.commands)
+                return await self._link.receive(step.replies)
+            case steps.Handle():
+                return await run_handler(self._handlers, step.message)
+            case steps.Now():
+                return steps.Moment(time.monotonic(), self._stop.requested)
+            case steps.Send():
+                return await self._link.send(step.commands)
+            case steps.Start():
+                return self._workers.start(step.messages)
+            case steps.Outcomes():
+                return await self._workers.outcomes(step.limit)
+            case steps.Room():
+                return await self._workers.room(step.limit)
+            case steps.Confirmed():
+                return self._workers.confirmed(step.messages)
+            case steps.Running():
+                return self._workers.running()
+            case steps.Sleep():
+                return await asyncio.sleep(step.seconds)
+            case steps.Pause():
+                return await self._stop.pause(step.seconds)
+            case steps.Jitter():
+                return random.random()  # noqa: S311 - no secret
+            case steps.Connect():
+                await self._abort()
+                self._link = await Link.open(self._pool, self._reply_seconds)
+                return None
+
+    async def _abort(self) -> None:
+        if self._link is not None:
+            await self._link.abort()
+            self._link = None
+
+
+class Workers:
+    """The tasks that run handlers, and what was started and isn't confirmed.
+
+    Leaving the `async with` block ends all of them.
+    """
+
+    def __init__(self, handlers: Handlers, concurrency: int) -> None:
+        self._handlers = handlers
+        self._concurrency = concurrency
+        self._waiting: asyncio.Queue[bytes] = asyncio.Queue()
+        self._finished: asyncio.Queue[Answer | Dead] = asyncio.Queue()
+        self._running: Counter[bytes] = Counter()
+        self._total = 0
+        self._failure: BaseException | None = None
+        self._changed = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Self:
+        # server.concurrency.limit, server.concurrency.parallel
+        for _ in range(self._concurrency):
+            self.drive(self._work)
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def drive(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Do this in a task of its own, too; what it raises is raised to whoever waits for room."""
+        task = asyncio.create_task(self._guard(work), name="jobqueue server")
+        self._tasks.append(task)
+
+    def start(self, messages: list[bytes]) -> None:
+        """Have the handlers of the messages run, in this order."""
+        self._running.update(messages)
+        self._total += len(messages)
+        for message in messages:
+            self._waiting.put_nowait(message)
+
+    async def outcomes(self, limit: int) -> list[Answer | Dead]:
+        """Wait for outcomes, and take what is there, up to a limit."""
+        outcomes = [await self._finished.get()]
+        while len(outcomes) < limit and not self._finished.empty():
+            outcomes.append(self._finished.get_nowait())
+        return outcomes
+
+    def running(self) -> list[bytes]:
+        """Return what was started and isn't confirmed."""
+        return list(self._running.elements())
+
+    async def room(self, limit: int) -> int:
+        """Wait until fewer messages than the limit are running, and return how many fewer."""
+        while self._total >= limit and self._failure is None:
+            self._changed.clear()
+            await self._changed.wait()
+        if self._failure is not None:
+            raise self._failure
+        return limit - self._total
+
+    def confirmed(self, messages: list[bytes]) -> None:
+        """Forget messages, whose removal Redis has confirmed."""
+        for message in messages:
+            self._running[message] -= 1
+            if not self._running[message]:
+                del self._running[message]
+        self._total -= len(messages)
+        self._changed.set()
+
+    async def _guard(self, work: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await work()
+        except Exception as error:  # or the task that serves would wait for ever
+            self._failure = error
+            self._changed.set()
+
+    async def _work(self) -> None:
+        while True:
+            message = await self._waiting.get()
+            self._finished.put_nowait(await run_handler(self._handlers, message))
+
+
+async def run_handler(handlers: Handlers, message: bytes) -> Answer | Dead:
+    """Run the handler of a message, where it has one, and return what is to be published.
+
+    A coroutine function is awaited, a plain one is called, and holds up the loop while it blocks;
+    `asyncio.to_thread` is for those.
+    """
+    job = handlers.decide(message)
+    if not isinstance(job, Run):
+        return job
+    try:
+        # server.run.handler
+        value = handlers[job.method](job.parameters)
+        if inspect.isawaitable(value):
+            value = await value
+    except BaseException as error:
+        if interrupts(error) or _cancelled(error):
+            raise
+        return failed(job, error)
+    return succeeded(job, value)
+
+
+class Stop:
+    """A request to stop, from a signal handler or from any thread; it is never withdrawn."""
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._wakes = asyncio.Event()
+
+    def listen_here(self) -> None:
+        """Wake those who pause in the running loop from now on."""
+        self._loop = asyncio.get_running_loop()
+
+    def request(self) -> None:
+        """Ask for the stop; whoever pauses wakes."""
+        self.requested = True
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody pauses
+                self._loop.call_soon_threadsafe(self._wakes.set)
+
+    async def pause(self, seconds: float) -> None:
+        """Sleep, but not beyond the request."""
+        if not self.requested:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wakes.wait(), seconds)
+
+
+def _cancelled(error: BaseException) -> bool:
+    """Tell a server that is being cancelled from a handler whose own work was."""
+    task = asyncio.current_task()
+    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0

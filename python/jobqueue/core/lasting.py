@@ -1,0 +1,87 @@
+"""A session that outlasts its connections: what is lost is replaced, after waits that grow.
+
+This is the only place that connects. A session says by `Backoff.reset` that Redis serves it; a
+connection alone is no proof of that.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from jobqueue.core.backoff import delay_seconds
+from jobqueue.core.steps import Connect, Jitter, Now, Pause, Sleep, Unreachable
+from jobqueue.errors import ConnectionLost
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from jobqueue.core.steps import Moment, Steps
+
+log = logging.getLogger("jobqueue.server")
+
+LAST_SECONDS = 4.0  # without success, before a stop gives up
+
+
+class Backoff:
+    """How long to wait before the next attempt to connect, and when there is no hope left."""
+
+    def __init__(self) -> None:
+        self._failures = 0
+        self._failing_since = 0.0
+
+    def reset(self) -> None:
+        """Note that Redis serves: the next wait is a short one again."""
+        self._failures = 0
+
+    def failed(self, moment: Moment) -> None:
+        """Note that a connection was lost, or couldn't be made."""
+        if not self._failures:
+            self._failing_since = moment.seconds
+        self._failures += 1
+
+    def hopeless(self, moment: Moment) -> bool:
+        """Tell whether a stop was requested, and Redis has served nothing for seconds."""
+        # server.stop.unreachable
+        return moment.stopping and moment.seconds - self._failing_since >= LAST_SECONDS
+
+    def delay_seconds(self, jitter: float) -> float:
+        """Return the next wait, given a random number from 0 to 1."""
+        return delay_seconds(self._failures, jitter)
+
+
+def run_with_reconnect(
+    session: Callable[[Backoff], Steps[None]], *, persist: bool = False
+) -> Steps[None]:
+    """Connect and begin the session, anew each time that its connection is lost.
+
+    Args:
+        session: Returns when it has come to its end. What it must remember of a connection that was
+            lost, it keeps outside of the generator.
+        persist: Whether to try again even where no connection was ever made.
+
+    Raises:
+        Unreachable: The first attempt found no Redis, or was refused.
+        ConnectionLost: A stop was requested, and Redis has been away, or has refused what it was
+            sent, for seconds.
+    """
+    backoff = Backoff()
+    while True:
+        try:
+            yield Connect()
+            persist = True
+            yield from session(backoff)
+        except ConnectionLost as error:
+            if isinstance(error, Unreachable) and not persist:
+                raise
+            lost = error
+        else:
+            return
+        moment: Moment = yield Now()
+        backoff.failed(moment)
+        if backoff.hopeless(moment):
+            raise lost
+        # server.connection.survives
+        delay = backoff.delay_seconds((yield Jitter()))
+        log.warning("%s; connecting again in %.2f s", lost, delay)
+        yield Sleep(delay) if moment.stopping else Pause(delay)

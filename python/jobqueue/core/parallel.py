@@ -1,0 +1,144 @@
+"""What a server does that runs several jobs at once: one session claims, another one confirms.
+
+They use a connection each, since a claim may block. The handlers run elsewhere. A job counts as
+running from its claim until its removal is confirmed, whatever connections are lost meanwhile.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from jobqueue.core import recovery
+from jobqueue.core.lasting import run_with_reconnect
+from jobqueue.core.recovery import Looks
+from jobqueue.core.steps import (
+    Confirmed,
+    Exchange,
+    Now,
+    Outcomes,
+    Room,
+    Running,
+    Sleep,
+    Start,
+    exchange,
+    proceed,
+)
+from jobqueue.errors import ConnectionLost
+from jobqueue.protocol import commands
+
+if TYPE_CHECKING:
+    from jobqueue.core.lasting import Backoff
+    from jobqueue.core.steps import Moment, Steps
+    from jobqueue.protocol.keys import Keys
+    from jobqueue.protocol.messages import Answer, Dead
+
+log = logging.getLogger("jobqueue.server")
+
+BATCH = 100  # outcomes that leave in one write
+
+
+class Parallel:
+    """One life of a server. Two drivers may run `claiming` and `confirming` in two threads.
+
+    Args:
+        keys: The lists.
+        concurrency: How many handlers run at once.
+        prefetch: How many jobs a claim takes at most, where that is more.
+        block_seconds: T, how long a claim may block.
+    """
+
+    def __init__(
+        self, keys: Keys, *, concurrency: int, prefetch: int, block_seconds: float
+    ) -> None:
+        self._keys = keys
+        self._concurrency = concurrency
+        self._limit = max(concurrency, prefetch)
+        self._looks = Looks(block_seconds)
+        self._unconfirmed: list[Answer | Dead] = []
+
+    def claiming(self) -> Steps[None]:
+        """Recover and claim until a stop is requested, and until all that is running is confirmed."""
+        try:
+            yield from run_with_reconnect(self._claim)
+        except ConnectionLost:  # Redis may be back when the last handler ends
+            yield Room(1)
+            raise
+        # server.stop.drains
+        yield Room(1)
+
+    def confirming(self) -> Steps[None]:
+        """Publish and remove, until there are no more outcomes."""
+        # No connection before there is something to send on it.
+        self._unconfirmed = yield Outcomes(BATCH)
+        if self._unconfirmed:
+            yield from run_with_reconnect(self._confirm, persist=True)
+
+    def _claim(self, backoff: Backoff) -> Steps[None]:
+        looks = self._looks
+        moment: Moment = yield Now()
+        looks.connected(moment.seconds)
+        # server.recovery.first, server.recovery.reconnect
+        yield from self._look(moment)
+        while True:
+            room = yield Room(self._limit)
+            moment = yield Now()
+            if looks.due(moment.seconds):
+                yield from self._look(moment)
+            elif not moment.stopping:
+                # server.stop.no-claim
+                claim = commands.claim(self._keys, room, looks.claiming(moment.seconds))
+                write = next(claim)
+                replies = yield Exchange(write, len(write))
+                looks.claimed()
+                jobs = yield from proceed(claim, replies)
+                backoff.reset()
+                yield Start(jobs)
+            elif (seconds := looks.last_look(moment.seconds)) is None:
+                return
+            else:
+                yield Sleep(seconds)
+                yield from self._look((yield Now()))
+
+    def _look(self, moment: Moment) -> Steps[None]:
+        # server.recovery.quiet: what runs is noted first, and no claim is outstanding.
+        running = yield Running()
+        self._looks.looked(moment.seconds)
+        found = recovery.strays((yield from exchange(commands.look(self._keys))), running)
+        if not found:
+            return
+        log.info("recovering %d messages from %s", len(found), self._keys.in_process.decode())
+        yield Start(found)
+        # server.recovery.first: with fewer jobs than handlers, none of them waits for its start.
+        yield Room(self._concurrency)
+
+    def _confirm(self, backoff: Backoff) -> Steps[None]:
+        transactions = yield from exchange(commands.may_transact())
+        while True:
+            # server.publish.again: after a lost connection, these are the same bytes once more.
+            finishing = [
+                commands.finish(self._keys, outcome, transactions=transactions)
+                for outcome in self._unconfirmed
+            ]
+            writes = [next(finish) for finish in finishing]
+            write = [command for each in writes for command in each]
+            replies = yield Exchange(write, len(write))
+            removed: list[bytes] = []
+            read = 0
+            try:
+                for outcome, finish, each in zip(self._unconfirmed, finishing, writes, strict=True):
+                    odd = yield from proceed(finish, replies[read : read + len(each)])
+                    read += len(each)
+                    removed.append(outcome.message)
+                    if odd:
+                        log.warning("%s: %.200r", odd, outcome.message)
+            except ConnectionLost:
+                del self._unconfirmed[: len(removed)]
+                yield Confirmed(removed)
+                raise
+            backoff.reset()
+            self._unconfirmed = []
+            yield Confirmed(removed)
+            self._unconfirmed = yield Outcomes(BATCH)
+            if not self._unconfirmed:
+                return

@@ -1,0 +1,254 @@
+"""Takes the steps of a server's sessions in threads: one driver and one thread for each session.
+
+The core says what is done; here is how one waits for it and calls it in a thread.
+`jobqueue.aio.driver` has the same names in the same order.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections import Counter
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any, Self
+
+from jobqueue.core import steps
+from jobqueue.core.handlers import failed, succeeded
+from jobqueue.errors import ConnectionLost
+from jobqueue.host.signals import interrupts
+from jobqueue.protocol.messages import Answer, Dead, Run
+from jobqueue.threads.link import Link
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from redis import ConnectionPool
+
+    from jobqueue.core.handlers import Handlers
+    from jobqueue.core.steps import Step, Steps
+    from jobqueue.threads.spin import Spin
+
+
+class Driver:
+    """Takes the steps of one session.
+
+    Args:
+        pool: Where connections come from.
+        stop: Whether and when a stop is requested.
+        handlers: Run here.
+        workers: Run handlers elsewhere, where the session has some started.
+        spin: Waits awake for replies, where that pays.
+    """
+
+    def __init__(
+        self,
+        pool: ConnectionPool,
+        stop: Stop,
+        *,
+        handlers: Handlers | None = None,
+        workers: Workers | None = None,
+        spin: Spin | None = None,
+    ) -> None:
+        self._pool = pool
+        self._stop = stop
+        self._handlers: Any = handlers
+        self._workers: Any = workers
+        self._spin = spin
+        self._link: Any = None
+
+    def run(self, session: Steps[None]) -> None:
+        """Take steps until the session ends, or raises; its connection is closed then."""
+        resume: Any = session.send
+        value: Any = None
+        try:
+            while True:
+                step = resume(value)
+                try:
+                    value, resume = self._take(step), session.send
+                except ConnectionLost as error:
+                    if isinstance(step, steps.Room):
+                        raise  # what has ended another session
+                    self._abort()
+                    value, resume = error, session.throw
+        except StopIteration:
+            return
+        finally:
+            session.close()
+            if self._link is not None:
+                self._link.close()
+
+    def _take(self, step: Step) -> Any:  # noqa: C901, PLR0911, PLR0912 - one case for each step
+        match step:
+            case steps.Exchange():
+                self._link.send(step.commands)
+                if self._spin is not None:
+                    self._spin.wait(self._link.readable)
+                return self._link.receive(step.replies)
+            case steps.Handle():
+                return run_handler(self._handlers, step.message)
+            case steps.Now():
+                return steps.Moment(time.monotonic(), self._stop.requested)
+            case steps.Send():
+                return self._link.send(step.commands)
+            case steps.Start():
+                return self._workers.start(step.messages)
+            case steps.Outcomes():
+                return self._workers.outcomes(step.limit)
+            case steps.Room():
+                return self._workers.room(step.limit)
+            case steps.Confirmed():
+                return self._workers.confirmed(step.messages)
+            case steps.Running():
+                return self._workers.running()
+            case steps.Sleep():
+                return time.sleep(step.seconds)
+            case steps.Pause():
+                return self._stop.pause(step.seconds)
+            case steps.Jitter():
+                return random.random()  # noqa: S311 - no secret
+            case steps.Connect():
+                self._abort()
+                self._link = Link(self._pool)
+                return None
+
+    def _abort(self) -> None:
+        if self._link is not None:
+            self._link.abort()
+            self._link = None
+
+
+class Workers:
+    """The threads that run handlers, and what was started and isn't confirmed.
+
+    `start` may be called by one thread while another one asks for outcomes. Leaving the `with`
+    block ends all of them; where it is left by an exception, what still runs is left alone.
+    """
+
+    def __init__(self, handlers: Handlers, concurrency: int) -> None:
+        self._handlers = handlers
+        self._concurrency = concurrency
+        self._waiting: SimpleQueue[bytes | None] = SimpleQueue()
+        self._finished: SimpleQueue[Answer | Dead | None] = SimpleQueue()
+        self._running: Counter[bytes] = Counter()
+        self._total = 0
+        self._failure: BaseException | None = None
+        self._changed = threading.Condition()
+        self._threads: list[threading.Thread] = []
+
+    def __enter__(self) -> Self:
+        # server.concurrency.limit, server.concurrency.parallel
+        for _ in range(self._concurrency):
+            self.drive(self._work)
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for _ in range(self._concurrency):
+            self._waiting.put(None)
+        self._finished.put(None)
+        if exc is None:
+            for thread in self._threads:
+                thread.join()
+
+    def drive(self, work: Callable[[], None]) -> None:
+        """Do this in a thread of its own, too; what it raises is raised to whoever waits for room."""
+        thread = threading.Thread(target=self._guard, args=(work,), name="jobqueue server")
+        thread.daemon = True
+        thread.start()
+        self._threads.append(thread)
+
+    def start(self, messages: list[bytes]) -> None:
+        """Have the handlers of the messages run, in this order."""
+        with self._changed:
+            self._running.update(messages)
+            self._total += len(messages)
+        for message in messages:
+            self._waiting.put(message)
+
+    def outcomes(self, limit: int) -> list[Answer | Dead]:
+        """Wait for outcomes, and take what is there, up to a limit; nothing at the end."""
+        outcomes: list[Answer | Dead] = []
+        while (outcome := self._finished.get()) is not None:
+            outcomes.append(outcome)
+            if len(outcomes) == limit or self._finished.empty():
+                return outcomes
+        self._finished.put(None)  # for the next question
+        return outcomes
+
+    def running(self) -> list[bytes]:
+        """Return what was started and isn't confirmed."""
+        with self._changed:
+            return list(self._running.elements())
+
+    def room(self, limit: int) -> int:
+        """Wait until fewer messages than the limit are running, and return how many fewer."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._total < limit or self._failure)
+            if self._failure is not None:
+                raise self._failure
+            return limit - self._total
+
+    def confirmed(self, messages: list[bytes]) -> None:
+        """Forget messages, whose removal Redis has confirmed."""
+        with self._changed:
+            for message in messages:
+                self._running[message] -= 1
+                if not self._running[message]:
+                    del self._running[message]
+            self._total -= len(messages)
+            self._changed.notify_all()
+
+    def _guard(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except BaseException as error:  # or the thread that serves would wait for ever
+            with self._changed:
+                self._failure = error
+                self._changed.notify_all()
+
+    def _work(self) -> None:
+        while (message := self._waiting.get()) is not None:
+            self._finished.put(run_handler(self._handlers, message))
+
+
+def run_handler(handlers: Handlers, message: bytes) -> Answer | Dead:
+    """Run the handler of a message, where it has one, and return what is to be published."""
+    job = handlers.decide(message)
+    if not isinstance(job, Run):
+        return job
+    try:
+        # server.run.handler
+        value = handlers[job.method](job.parameters)
+    except BaseException as error:
+        if interrupts(error):
+            raise
+        return failed(job, error)
+    return succeeded(job, value)
+
+
+class Stop:
+    """A request to stop, from a signal handler or from any thread; it is never withdrawn."""
+
+    def __init__(self) -> None:
+        self.requested = False
+        # An Event's lock could be held by the very code that the signal interrupts; this can't.
+        self._wakes: SimpleQueue[None] = SimpleQueue()
+
+    def request(self) -> None:
+        """Ask for the stop; whoever pauses wakes."""
+        self.requested = True
+        self._wakes.put(None)
+
+    def pause(self, seconds: float) -> None:
+        """Sleep, but not beyond the request."""
+        try:
+            self._wakes.get(timeout=seconds)
+        except Empty:
+            return
+        self._wakes.put(None)  # for whoever else pauses

@@ -1,0 +1,193 @@
+"""The two sessions of a server that runs several jobs at once, taken step by step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from jobqueue.core.parallel import BATCH, Parallel
+from jobqueue.core.steps import (
+    Confirmed,
+    Connect,
+    Exchange,
+    Jitter,
+    Moment,
+    Now,
+    Outcomes,
+    Pause,
+    Room,
+    Running,
+    Sleep,
+    Start,
+    Step,
+    Steps,
+    Unreachable,
+)
+from jobqueue.errors import ConnectionLost
+from jobqueue.protocol.commands import ErrorReply
+from jobqueue.protocol.keys import Keys
+from jobqueue.protocol.messages import Answer, Dead
+
+LOST = ConnectionLost("the connection is lost")
+READONLY = ErrorReply("READONLY", "READONLY a replica")
+LOOK = Exchange([(b"LRANGE", b"q:in-process:p", b"0", b"-1")], 1)
+TRANSACT = Exchange([(b"MULTI",), (b"EXEC",)], 2)
+DONE = [b"OK", b"QUEUED", b"QUEUED", [1, 1]]
+
+
+def parallel() -> Parallel:
+    """A server with three handlers whose T is 2 seconds."""
+    return Parallel(Keys.of("q", "p"), concurrency=3, prefetch=1, block_seconds=2.0)
+
+
+def follow(session: Steps[None], *script: tuple[Any, Any]) -> Step | None:
+    """Expect these steps, and answer each; an exception is thrown in.
+
+    Returns:
+        The step behind the last, or None at the end.
+    """
+    step: Step | None = next(session)
+    for expected, answer in script:
+        assert step == expected
+        try:
+            step = (session.throw if isinstance(answer, Exception) else session.send)(answer)
+        except StopIteration:
+            step = None
+    return step
+
+
+def at(seconds: float, *, stopping: bool = False) -> tuple[Any, Any]:
+    """The clock is looked at."""
+    return Now(), Moment(seconds, stopping)
+
+
+def claim(room: int, block: bytes = b"2.000") -> Exchange:
+    """A claim."""
+    move = (b"q", b"q:in-process:p", b"RIGHT", b"LEFT")
+    return Exchange([(b"BLMOVE", *move, block), *[(b"LMOVE", *move)] * (room - 1)], room)
+
+
+def answer(message: bytes) -> Answer:
+    """An outcome."""
+    return Answer(message, b"c", "1", b"result of " + message)
+
+
+def finish(*messages: bytes) -> Exchange:
+    """What publishes and removes them in one write."""
+    commands: list[Any] = [
+        command
+        for each in messages
+        for command in (
+            (b"MULTI",),
+            (b"PUBLISH", b"c", b"result of " + each),
+            (b"LREM", b"q:in-process:p", b"-1", each),
+            (b"EXEC",),
+        )
+    ]
+    return Exchange(commands, len(commands))
+
+
+BEGIN: list[tuple[Any, Any]] = [(Connect(), None), at(0.0), (Running(), []), (LOOK, [[]])]
+
+
+def test_claims_take_as_many_as_there_is_room_for() -> None:
+    """server.recovery.first, server.stop.drains: look, claim, start; and wait for all at the end."""
+    left = follow(
+        parallel().claiming(),
+        *BEGIN,
+        *[(Room(3), 3), at(0.1), (claim(3), [b"1", b"2", None]), (Start([b"1", b"2"]), None)],
+        *[(Room(3), 1), at(4.5), (claim(1, b"0.500"), [None]), (Start([]), None)],
+        *[(Room(3), 1), at(5.0), (Running(), [b"1", b"2"]), (LOOK, [[b"2", b"1"]])],
+        *[(Room(3), 1), at(5.1, stopping=True), (Room(1), 1)],
+    )
+
+    assert left is None
+
+
+def test_what_nobody_runs_is_started_before_a_claim() -> None:
+    """server.recovery.reconnect, server.recovery.order: the oldest first, and until all are started."""
+    left = follow(
+        parallel().claiming(),
+        *[(Connect(), None), at(0.0), (Running(), [b"b"]), (LOOK, [[b"c", b"b", b"a"]])],
+        *[(Start([b"a", b"c"]), None), (Room(3), 1), (Room(3), 1), at(0.1)],
+    )
+
+    assert left == claim(1)
+
+
+def test_a_stop_looks_for_what_a_lost_claim_has_moved() -> None:
+    """server.stop.drains: T after the connection that replaced the claim's."""
+    left = follow(
+        parallel().claiming(),
+        *[*BEGIN, (Room(3), 3), at(0.1), (claim(3), LOST), at(1.0), (Jitter(), 1.0)],
+        *[(Pause(0.02), None), (Connect(), None), at(1.5), (Running(), []), (LOOK, [[]])],
+        *[(Room(3), 3), at(2.5, stopping=True), (Sleep(1.0), None), at(3.5, stopping=True)],
+        *[(Running(), []), (LOOK, [[b"late"]]), (Start([b"late"]), None), (Room(3), 2)],
+        *[(Room(3), 2), at(3.6, stopping=True), (Room(1), 1)],
+    )
+
+    assert left is None
+
+
+def test_a_refused_claim_is_no_lost_claim() -> None:
+    """server.connection.refused: its reply was read, so a stop waits for nothing."""
+    left = follow(
+        parallel().claiming(),
+        *[*BEGIN, (Room(3), 1), at(0.1), (claim(1), [READONLY]), at(1.0), (Jitter(), 1.0)],
+        *[(Pause(0.02), None), (Connect(), None), at(1.5), (Running(), []), (LOOK, [[]])],
+        *[(Room(3), 3), at(1.6, stopping=True), (Room(1), 1)],
+    )
+
+    assert left is None
+
+
+def test_a_stop_without_redis_waits_for_the_handlers() -> None:
+    """server.stop.unreachable: Redis may be back when the last of them has ended."""
+    session = parallel().claiming()
+    absent = Unreachable("there is no Redis")
+    follow(
+        session,
+        *[*BEGIN, (Room(3), 3), at(0.1), (claim(3), LOST), at(1.0), (Jitter(), 1.0)],
+        *[(Pause(0.02), None), (Connect(), absent), at(9.0, stopping=True)],
+    )
+
+    with pytest.raises(Unreachable):
+        session.send(1)
+
+
+def test_outcomes_leave_in_one_write() -> None:
+    """server.publish.before-remove: each is one transaction, and confirmed together."""
+    left = follow(
+        parallel().confirming(),
+        *[(Outcomes(BATCH), [answer(b"1"), answer(b"2")]), (Connect(), None)],
+        *[(TRANSACT, [b"OK", []]), (finish(b"1", b"2"), [*DONE, *DONE])],
+        *[(Confirmed([b"1", b"2"]), None), (Outcomes(BATCH), [])],
+    )
+
+    assert left is None
+
+
+def test_without_outcomes_there_is_no_connection() -> None:
+    """What has nothing to publish ends."""
+    assert follow(parallel().confirming(), (Outcomes(BATCH), [])) is None
+
+
+def test_what_isnt_confirmed_is_published_again(caplog: pytest.LogCaptureFixture) -> None:
+    """server.publish.again, server.recovery.running: across two losses, and only that."""
+    gone = [b"OK", b"QUEUED", b"QUEUED", [1, 0]]
+    again = [(Jitter(), 1.0), (Pause(0.02), None), (Connect(), None), (TRANSACT, [b"OK", []])]
+    dead = Dead(b"junk", "$ is no JSON")
+    push = (b"LPUSH", b"q:dead", b"junk")
+    first = Exchange([*finish(b"1").commands, push, *finish(b"2").commands], 9)
+    second = Exchange([push, *finish(b"2").commands], 5)
+
+    left = follow(
+        parallel().confirming(),
+        *[(Outcomes(BATCH), [answer(b"1"), dead, answer(b"2")]), (Connect(), None)],
+        *[(TRANSACT, [b"OK", []]), (first, [*gone, READONLY, *DONE])],
+        *[(Confirmed([b"1"]), None), at(1.0), *again],
+        *[(second, LOST)],
+    )
+
+    assert left == Now()
+    assert "somebody else had removed it: b'1'" in caplog.text
