@@ -78,7 +78,9 @@ def redis_url(redis_process: RedisProcess) -> str:
 @pytest.fixture
 def redis(redis_url: str) -> Iterator[Redis]:
     """A client of it that answers with bytes; the database is empty, and there is one user."""
-    with Redis.from_url(redis_url, protocol=2) as client:
+    with Redis.from_url(
+        redis_url, protocol=2, socket_timeout=120
+    ) as client:  # a wait has its own end
         client.flushall()
         yield client
         client.config_set("maxmemory", 0)

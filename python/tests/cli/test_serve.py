@@ -32,7 +32,7 @@ import os
 from redis import Redis
 from jobqueue import Server, aio
 
-redis = Redis.from_url(os.environ.get("HOLDS") or os.environ["REDIS_URL"])
+redis = Redis.from_url(os.environ.get("HOLDS") or os.environ["REDIS_URL"], socket_timeout=120)
 server = Server(os.environ["REDIS_URL"], processor="app", block_timeout=0.1)
 asynchronous = aio.Server(os.environ["REDIS_URL"], processor="app", block_timeout=0.1)
 number = 1

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     AnyJob = Job | aio.Job
 
-DEADLINE_S = 5.0  # only bounds what hangs
-PROMPT_S = 2.5  # bounds what is promised within a fraction of a second, whatever Redis does
+DEADLINE_S = 20.0  # only bounds what hangs
+PROMPT_S = 4.0  # what is promised at once; below the 5 s that a silent Redis is waited for
 
 
 class Caller:
