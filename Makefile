@@ -14,12 +14,12 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install test test-library test-kit lint conformance prove model soak chaos nightly bench wheel clean
+.PHONY: help install test test-library test-kit lint conformance prove mutate model soak chaos nightly bench wheel clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 	@echo
-	@echo 'Variables: IMPL=$(IMPL) (a name or a path), REDIS=$(REDIS) (auto, container, embedded, a path, redis://…), PYTHON=$(PYTHON), N=$(N), SECONDS=$(SECONDS), SEED (of make chaos), BENCH (its options)'
+	@echo 'Variables: IMPL=$(IMPL) (a name or a path), REDIS=$(REDIS) (auto, container, embedded, a path, redis://…), PYTHON=$(PYTHON), N=$(N), SECONDS=$(SECONDS), SEED (of make chaos and make mutate), BENCH (its options)'
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "JobQueue needs Python 3.11 or newer; name one by PYTHON=…")'
@@ -44,7 +44,7 @@ test-library: $(READY)
 
 test-kit: $(READY)
 	@temporary=$$(mktemp -d); trap "rm -rf $$temporary" EXIT; \
-	set -x; PYTEST_DEBUG_TEMPROOT=$$temporary $(BIN)/pytest --durations=8 conformance/kit_tests conformance/proof .ci
+	set -x; PYTEST_DEBUG_TEMPROOT=$$temporary $(BIN)/pytest --durations=8 conformance/kit_tests conformance/proof conformance/mutation .ci
 
 lint: $(READY) ## ruff, mypy, shellcheck, and what is generated from the spec is fresh
 	$(BIN)/ruff check
@@ -60,6 +60,9 @@ conformance: $(READY) ## the conformance suite against IMPL on REDIS
 
 prove: $(READY) ## the kit proves itself: gates, kill matrix, panels, model (needs spin and gcc)
 	$(BIN)/python conformance/prove.py
+
+mutate: $(READY) ## N random edits of the Python reference: which does the suite not notice?
+	$(BIN)/python conformance/mutate.py --number $(N) $(if $(SEED),--seed=$(SEED))
 
 model: $(READY) ## the checked model of the protocol (needs spin and gcc)
 	$(BIN)/python spec/model/check.py

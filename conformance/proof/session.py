@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = ("server", "client")
+IN_TEST = "PROOF_TEST"
 FORK = multiprocessing.get_context("fork")
 FIXTURE_LABELS = {"id", "why", "outcome", "requirements"}
 READ: set[str] = (
@@ -127,6 +128,11 @@ class Recorder:
             )
             for item in items
         ]
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """Tell the programs that it starts in which test they are; pytest's own word is kept from them."""
+        os.environ[IN_TEST] = short(item.nodeid)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> None:
