@@ -12,7 +12,7 @@ import os
 import time
 import warnings
 import weakref
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from jobqueue.aio.job import Job
 from jobqueue.aio.session import Session
@@ -129,6 +129,9 @@ class Client:
                 session.close_from_elsewhere()
         if mine is not None:
             await mine.join(CLOSE_SECONDS + 1)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a client can't be pickled or copied: each process makes its own")
 
     async def __aenter__(self) -> Self:
         return self

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from jobqueue.aio.session import Session
@@ -29,6 +29,9 @@ class Job(asyncio.Future[Any]):
     def __repr__(self) -> str:
         state = "cancelled" if self.cancelled() else "finished" if self.done() else "pending"
         return f"<Job {self.method!r} channel={self.channel} id={self.id} {state}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a job can't be pickled or copied: only this process gets its result")
 
     def cancel(self, msg: Any = None) -> bool:
         """Stop waiting. The job runs all the same if it was pushed, and its result is ignored."""

@@ -13,7 +13,7 @@ import os
 import time
 import warnings
 import weakref
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from jobqueue.core.calls import Submission, deadline_of
 from jobqueue.errors import JobTimeout
@@ -119,6 +119,9 @@ class Client:
         self._closed = True
         end_all(self._own_sessions())
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a client can't be pickled or copied: each process makes its own")
+
     def __enter__(self) -> Self:
         return self
 
@@ -136,10 +139,9 @@ class Client:
         if session is None:
             new = Session(self._pools, self._queue, self._sessions)
             session = self._sessions.setdefault(pid, new)  # two threads get the same one
-            if session is new:
-                new.start()
             if self._closed:
                 session.close()
+        session.start()
         return session
 
     def _own_sessions(self) -> list[Session]:

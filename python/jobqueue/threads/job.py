@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import threading
+from collections import deque
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from jobqueue.errors import ConnectionLost
 
@@ -16,7 +18,27 @@ if TYPE_CHECKING:
     from jobqueue.threads.session import Session
 
 
+log = logging.getLogger("jobqueue.client")
+
 HELD_SECONDS = 0.05  # how long the thread that settles all jobs waits for another that holds one
+
+
+class _Condition(type(threading.RLock())):  # type: ignore[misc] # in C, whatever its name
+    """What `Future` needs of a condition. Nobody waits in it: `Job` does, without holding it.
+
+    A `with` block enters and leaves a lock in C, so that Control-C can't come in between.
+    """
+
+    __slots__ = ("gates",)
+
+    def __init__(self) -> None:
+        self.gates: deque[threading.Lock] = deque()
+
+    def notify_all(self) -> None:
+        """Let everybody go who waits."""
+        while self.gates:
+            with contextlib.suppress(IndexError):  # who waited has just given up
+                self.gates.popleft().release()
 
 
 class Job(Future[Any]):
@@ -31,7 +53,7 @@ class Job(Future[Any]):
     """
 
     _held = False  # by a thread that doesn't let it go
-    _made: threading.Condition
+    _made: _Condition
     _done_callbacks: list[Callable[[Future[Any]], object]]  # Future's, as `_invoke_callbacks` is
 
     def __init__(self, job_id: str, method: str, session: Session) -> None:
@@ -41,49 +63,55 @@ class Job(Future[Any]):
         self.method = method
         self.channel = session.channel
 
-    # A condition is eight objects, and the garbage collector visits those of every job that is under
-    # way: half the time of a large `run_many`. So a job makes it when somebody waits or settles it.
-    # Whatever is done with a job begins here, so a job of the parent is settled here in the child.
+    # A condition of the standard library is eight objects, and the garbage collector visits those of
+    # every job that is under way: half the time of a large `run_many`. So a job makes its own, when
+    # somebody waits or settles it. Whatever is done with a job begins here, so a job of the parent is
+    # settled here in the child.
 
     @property
-    def _condition(self) -> threading.Condition:
+    def _condition(self) -> Any:
         if self._session.pid != os.getpid():
             return self._disowned()
         if "_made" not in vars(self):  # two threads may find that, and have to get the same one
-            vars(self).setdefault("_made", threading.Condition())
+            vars(self).setdefault("_made", _Condition())
         return self._made
 
     @_condition.setter
-    def _condition(self, condition: threading.Condition) -> None:
+    def _condition(self, condition: object) -> None:
         """Do without the one that Future makes."""
 
     def __repr__(self) -> str:
         return f"<Job {self.method!r} channel={self.channel} id={self.id} {self._state.lower()}>"
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a job can't be pickled or copied: only this process gets its result")
+
     def result(self, timeout: float | None = None) -> Any:
         """Return the handler's value or raise, as soon as the job is settled."""
         try:
-            self._wait(timeout)
-            return super().result(0)
+            if not self._waited(timeout):
+                raise TimeoutError
+            return super().result()
         finally:
             del self  # or the error, its traceback and the job would keep each other
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Return what `result` raises, or None, as soon as the job is settled."""
-        self._wait(timeout)
-        return super().exception(0)
+        if not self._waited(timeout):
+            raise TimeoutError
+        return super().exception()
 
     def cancel(self) -> bool:
         """Stop waiting. The job runs all the same if it was pushed, and its result is ignored."""
-        with self._condition:  # which is re-entrant
-            if self.done():
-                return self.cancelled()
-            callbacks, self._done_callbacks = self._done_callbacks, []
-            try:
-                super().cancel()
+        # Control-C may end this anywhere; done again, it goes on from there.
+        with self._condition:
+            if self._state == "FINISHED":
+                return False
+            if self._state == "PENDING":
+                self._state = "CANCELLED"
+                self._condition.notify_all()
+            if self._state == "CANCELLED":
                 self.set_running_or_notify_cancel()  # or `wait` and `as_completed` wait on
-            finally:
-                self._done_callbacks = callbacks
         self._session.cancel(self.id)
         self._invoke_callbacks()
         return True
@@ -96,6 +124,8 @@ class Job(Future[Any]):
             holds the job for ever, and must not stop the thread that settles all jobs.
         """
         condition = self._condition
+        if self._state != "PENDING":
+            return True
         if not condition.acquire(timeout=0 if self._held else HELD_SECONDS):
             self._held = True
             return False
@@ -109,46 +139,55 @@ class Job(Future[Any]):
             condition.release()
         return True
 
-    def _wait(self, timeout: float | None) -> None:
-        # Not on the condition: Control-C in the middle of its `wait` would come out as a
-        # RuntimeError, or leave it held. A lock is waited for in one call in C.
-        if self._state != "PENDING" or self._session.pid != os.getpid():
-            return
-        gate = threading.Lock()
-        gate.acquire()
-        self._gates[gate] = None
-        try:
-            if self._state == "PENDING":
-                endless = timeout is None or timeout > threading.TIMEOUT_MAX
-                gate.acquire(timeout=-1 if endless else max(0.0, timeout or 0.0))
-        finally:
-            self._gates.pop(gate, None)
-
-    @property
-    def _gates(self) -> dict[threading.Lock, None]:
-        gates: dict[threading.Lock, None] = vars(self).setdefault("_all_gates", {})
-        return gates
+    def _waited(self, timeout: float | None) -> bool:
+        """Wait until the job is settled; False where the timeout has passed before."""
+        # No lock is held meanwhile, nor at any moment at which Control-C may come: the thread that
+        # settles the jobs never has to wait for one who waits.
+        condition = self._condition
+        if self._state == "PENDING":
+            gate = threading.Lock()
+            gate.acquire()  # the one who settles the job releases it
+            condition.gates.append(gate)
+            try:
+                if self._state == "PENDING":  # otherwise nobody may see the gate any more
+                    gate.acquire(timeout=_waitable(timeout))
+            finally:
+                with contextlib.suppress(ValueError):
+                    condition.gates.remove(gate)
+        return self._state != "PENDING"
 
     def _invoke_callbacks(self) -> None:
-        if "_all_gates" in vars(self):
-            with contextlib.suppress(KeyError):  # there is none left
-                while True:
-                    self._gates.popitem()[0].release()
-        # Future's own, which it calls when the state is final: nobody adds a callback any more.
+        # Future calls this when the state is final: nobody adds a callback any more.
         if self._done_callbacks:
             if self._session.settles_here():
-                self._session.callbacks.hand_over(super()._invoke_callbacks)  # type: ignore[misc]
+                self._session.callbacks.hand_over(self._call_back)
             else:
-                super()._invoke_callbacks()  # type: ignore[misc]
+                self._call_back()
 
-    def _disowned(self) -> threading.Condition:
+    def _call_back(self) -> None:
+        while self._done_callbacks:  # each of them once, also where two threads cancel the job
+            try:
+                callback = self._done_callbacks.pop(0)
+            except IndexError:
+                return
+            try:
+                callback(self)
+            except Exception:
+                log.exception("a callback of %r failed", self)
+
+    def _disowned(self) -> Any:
         # Other threads of the parent may have held its condition when the child was made.
         known = "_disowned_condition" in vars(self)
-        condition: threading.Condition
-        condition = vars(self).setdefault("_disowned_condition", threading.Condition())
+        condition: _Condition
+        condition = vars(self).setdefault("_disowned_condition", _Condition())
         if not known and self._state == "PENDING":
             self._exception = ConnectionLost(
                 f"process {self._session.pid} runs this job, and its result arrives there"
             )
             self._state = "FINISHED"
         return condition
+
+
+def _waitable(timeout: float | None) -> float:
+    """Return what a lock takes as a timeout; one that is longer than it can take is none."""
+    return -1 if timeout is None or timeout > threading.TIMEOUT_MAX else max(0.0, timeout)

@@ -97,17 +97,24 @@ class Session:
         self._stuck: list[Settled[Job]] = []
         self._last_words = ""
         self._opened = contextlib.ExitStack()
-        self._thread = threading.Thread(target=self._run, name="jobqueue client", daemon=True)
+        self._threads: list[threading.Thread] = []  # of which one runs
+        self._ident: int | None = None
 
     def start(self) -> None:
-        """Start the thread; where that isn't possible, the session has ended."""
+        """Start the thread, unless it runs; where that isn't possible, the session has ended.
+
+        Control-C may have ended this half-way before; whichever thread began then or begins now,
+        only one goes on.
+        """
+        if "_owner" in vars(self):
+            return
+        thread = threading.Thread(target=self._run, name="jobqueue client", daemon=True)
+        self._threads.append(thread)
         try:
-            self._thread.start()
-        except BaseException as error:
-            if self._claim():  # or Control-C has come too late to prevent the start
-                self._end(f"no thread could be started: {error!r}")
-            if not isinstance(error, Exception):
-                raise
+            thread.start()
+        except RuntimeError as error:
+            if self._claim():
+                self._end(f"no thread could be started: {error}")
 
     def submit(self, batch: list[Submission[Job]], deadline: float | None) -> None:
         """Have jobs pushed in one command."""
@@ -125,7 +132,9 @@ class Session:
     def join(self, until: float) -> None:
         """Wait for the end, and for the callbacks of the last jobs; no longer than until then."""
         if not self.settles_here():
-            self._thread.join(max(0.0, until - time.monotonic()))
+            for thread in self._threads:
+                if thread.is_alive():
+                    thread.join(max(0.0, until - time.monotonic()))
             self.callbacks.join(max(0.0, until - time.monotonic()))
 
     def wait_for_room(self, deadline: float | None) -> bool:
@@ -138,7 +147,7 @@ class Session:
 
     def settles_here(self) -> bool:
         """Tell whether the current thread is the session's own."""
-        return self._thread.ident == threading.get_ident()
+        return self._ident == threading.get_ident()
 
     def _congested(self) -> bool:
         waiting = self._calls.waiting_bytes
@@ -164,6 +173,7 @@ class Session:
     def _run(self) -> None:
         if not self._claim():
             return
+        self._ident = threading.get_ident()
         reason = "the client was closed"
         try:
             self._open_selector()

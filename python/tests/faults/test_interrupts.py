@@ -1,0 +1,300 @@
+"""Control-C and signal handlers at every step of a call: the client stays whole.
+
+A step is where CPython looks for signals: the begin of a Python function, and the return from one
+in C. A profile function counts the steps of the main thread and strikes at the one that is asked
+for, so that every step is struck once, and no time matters.
+"""
+
+import re
+
+from tests.faults.program import run_program
+from tests.faults.worker import Worker
+
+PRELUDE = """
+import asyncio, contextlib, gc, logging, sys, threading, warnings
+import jobqueue
+from jobqueue import Client, ConnectionLost, Job, NotQueued, aio
+
+URL = sys.argv[1]
+OURS = jobqueue.__path__[0]
+
+def struck(number, call, strike, *, ours=False):
+    "Do a call, and strike at a step of it; False where it has no such step."
+    left = number
+
+    def count(frame, event, argument):
+        nonlocal left
+        if event in ("call", "c_return") and (frame.f_code.co_filename.startswith(OURS) or not ours):
+            left -= 1
+            if left == 0:
+                sys.setprofile(None)
+                strike()
+
+    sys.setprofile(count)
+    try:
+        call()
+    finally:
+        sys.setprofile(None)
+    return left <= 0
+
+def ctrl_c():
+    raise KeyboardInterrupt
+
+def interrupted(number, call, *, ours=False):
+    try:
+        return struck(number, call, ctrl_c, ours=ours)
+    except KeyboardInterrupt:
+        return True
+
+def require_no_threads():
+    for thread in threading.enumerate():
+        if thread is not threading.main_thread() and thread.is_alive():
+            thread.join(5)
+            assert not thread.is_alive(), thread
+
+def require_nothing_registered():
+    gc.collect()
+    left = [each for each in gc.get_objects() if isinstance(each, (Job, aio.Job))]
+    assert not left, f"nobody has these jobs any more, but they are kept: {left[:3]}"
+
+"""
+
+
+def strike(source: str, url: str, at_least: int) -> None:
+    """Run a program that prints how many steps it has struck, and require a number of them."""
+    lines = "".join(f"{line[4:] or chr(10)}" for line in source.splitlines(keepends=True))
+    output = run_program(PRELUDE + lines, url, within=60)
+    assert re.fullmatch(r"\d+\n", output), output
+    assert int(output) >= at_least, f"expected {at_least} steps or more, got {output}"
+
+
+def test_control_c_in_run(redis_url: str, worker: Worker) -> None:
+    """A job that `run` hasn't returned is registered no more, and the next one works."""
+    program = """
+    client = Client(URL)
+    client.run("echo", 0).result(5)
+    total, returned = 0, []
+    for call in (
+        lambda: returned.append(client.run("never")),
+        lambda: returned.append(client.run("never", timeout=60)),
+        lambda: returned.extend(client.run_many([("never", n) for n in range(3)])),
+    ):
+        step = 1
+        while interrupted(step, call):
+            assert client.run("echo", step).result(5) == step
+            step += 1
+        total += step
+    for job in returned:
+        job.cancel()
+    del job
+    returned.clear()
+    client.run("echo", 0).result(5)
+    require_nothing_registered()
+    client.close()
+    print(total)
+    """
+    strike(program, redis_url, 50)
+    assert worker.claimed
+
+
+def test_control_c_in_result(redis_url: str, worker: Worker) -> None:
+    """The wait ends and nothing else: results go on arriving, and the job is let go."""
+    program = """
+    client = Client(URL)
+    client.run("echo", 0).result(5)
+    total = 0
+    for call in (
+        lambda: client.run("echo", 1).result(timeout=5),
+        lambda: client.run("echo", 1, timeout=5).exception(),
+        lambda: [job.result() for job in client.run_many([("echo", n) for n in range(3)])],
+    ):
+        step = 1
+        while interrupted(step, call):
+            assert client.run("echo", step).result(5) == step
+            step += 1
+        total += step
+    require_nothing_registered()
+    client.close()
+    print(total)
+    """
+    strike(program, redis_url, 150)
+    assert worker.claimed
+
+
+def test_control_c_in_a_result_that_can_be_waited_for_again(redis_url: str, worker: Worker) -> None:
+    """A job whose wait was interrupted is as good as before, wherever that happened."""
+    program = """
+    client = Client(URL)
+    step = 1
+    while True:
+        job = client.run("echo", step)
+        again = interrupted(step, job.result)
+        assert job.result(5) == step
+        if not again:
+            break
+        step += 1
+    client.close()
+    print(step)
+    """
+    strike(program, redis_url, 20)
+    assert worker.claimed
+
+
+def test_control_c_in_the_first_job(redis_url: str, worker: Worker) -> None:
+    """Whatever a client starts with its first job, it starts whole with the next one."""
+    program = """
+    step, again = 1, True
+    while again:
+        client = Client(URL)
+        again = interrupted(step, lambda: client.run("never"))
+        assert client.run("echo", step).result(5) == step
+        client.close()
+        require_no_threads()
+        step += 1
+    del client
+    require_nothing_registered()
+    print(step)
+    """
+    strike(program, redis_url, 50)
+    assert worker.claimed
+
+
+def test_control_c_in_close(redis_url: str, worker: Worker) -> None:
+    """An interrupted `close` can be done again; it settles what is left and leaves no thread."""
+    program = """
+    step, again = 1, True
+    while again:
+        client = Client(URL)
+        job = client.run("never")
+        client.run("echo", step).result(5)
+        again = interrupted(step, client.close)
+        client.close()
+        assert isinstance(job.exception(5), ConnectionLost)
+        require_no_threads()
+        step += 1
+    print(step)
+    """
+    strike(program, redis_url, 20)
+    assert worker.claimed
+
+
+def test_control_c_in_cancel(redis_url: str, worker: Worker) -> None:
+    """An interrupted `cancel` can be done again: then nothing of the job is left."""
+    program = """
+    client = Client(URL)
+    client.run("echo", 0).result(5)
+    step, again = 1, True
+    while again:
+        job = client.run("never")
+        again = interrupted(step, job.cancel)
+        assert job.cancel()
+        del job
+        assert client.run("echo", step).result(5) == step
+        step += 1
+    require_nothing_registered()
+    client.close()
+    print(step)
+    """
+    strike(program, redis_url, 20)
+    assert worker.claimed
+
+
+def test_control_c_in_a_loop(redis_url: str, worker: Worker) -> None:
+    """`asyncio.run` ends by it, and with it what the client had there; the next loop works."""
+    program = """
+    logging.disable()  # of tasks that Control-C has ended
+    warnings.simplefilter("ignore", RuntimeWarning)  # of coroutines that it has kept from starting
+    client = aio.Client(URL)
+
+    async def ask(value):
+        return await asyncio.wait_for(await client.run("echo", value), 5)
+
+    async def both(value):
+        await client.run("never")
+        return await ask(value)
+
+    step = 1
+    while interrupted(step, lambda: asyncio.run(both(step)), ours=True):
+        assert asyncio.run(ask(step)) == step
+        step += 4  # of some hundred steps, most of which are no call's but the loop's
+    require_nothing_registered()
+    print(step)
+    """
+    strike(program, redis_url, 100)
+    assert worker.claimed
+
+
+CALLS = """
+    CALLS = (
+        lambda: client.run("echo", 1, timeout=5).result(),
+        lambda: [job.exception(5) for job in client.run_many([("echo", 1), ("echo", 2)])],
+        lambda: client.run("never").cancel(),
+    )
+    total = 0
+"""
+
+
+def test_a_signal_handler_that_runs_a_job(redis_url: str, worker: Worker) -> None:
+    """A handler may run a job and wait for it, whatever the main thread is doing with the client."""
+    program = """
+    client = Client(URL)
+    client.run("echo", 0).result(5)
+
+    def handler():
+        assert client.run("echo", "handler").result(5) == "handler"
+
+    for call in CALLS:
+        step = 1
+        while struck(step, call, handler):
+            step += 1
+        total += step
+    client.close()
+    print(total)
+    """
+    strike(CALLS + program, redis_url, 100)
+    assert worker.claimed
+
+
+def test_a_signal_handler_that_cancels(redis_url: str, worker: Worker) -> None:
+    """A handler may cancel jobs, whatever the main thread is doing with the client."""
+    program = """
+    client = Client(URL)
+    client.run("echo", 0).result(5)
+    jobs = []
+
+    for call in CALLS:
+        step, again = 1, True
+        while again:
+            jobs.append(client.run("never"))
+            again = struck(step, call, lambda: jobs.pop().cancel())
+            step += 1
+        total += step
+        assert len(jobs) == 1, "the one that nobody interrupted"
+        jobs.clear()
+    client.close()
+    print(total)
+    """
+    strike(CALLS + program, redis_url, 100)
+    assert worker.claimed
+
+
+def test_a_signal_handler_that_closes(redis_url: str, worker: Worker) -> None:
+    """A handler may close the client: the call ends by an error or its result, and waits no more."""
+    program = """
+    for call in CALLS:
+        def closed_meanwhile():
+            with contextlib.suppress(ValueError, ConnectionLost, NotQueued):
+                call()
+
+        step, again = 1, True
+        while again:
+            client = Client(URL)
+            client.run("echo", 0).result(5)
+            again = struck(step, closed_meanwhile, lambda: client.close())
+            client.close()
+            step += 1
+        total += step
+    print(total)
+    """
+    strike(CALLS + program, redis_url, 100)
+    assert worker.claimed
