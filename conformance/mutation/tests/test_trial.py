@@ -144,10 +144,11 @@ class TestJudge:
 
 
 def test_the_quickest_test_is_the_first(mutant: Mutant) -> None:
-    """The smoke test is the last, for it ends in a diagnosis; what doesn't come to the edit is left out."""
+    """The smoke test, which ends in a diagnosis, is run only where no other test comes to the edit."""
     right = known(mutant, **{SMOKE: 0.1, "slow": 3.0, "quick": 1.0})
 
-    assert right.tests(mutant) == ["quick", "slow", SMOKE]
+    assert right.tests(mutant) == ["quick", "slow"]
+    assert known(mutant, **{SMOKE: 0.1}).tests(mutant) == [SMOKE]
     assert right.tests(named("returned", "return fail(")) == []
 
 
