@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from jobqueue.aio.stream import Stream, open_streams
 from jobqueue.core.calls import Calls, State, Submission
 from jobqueue.errors import ConnectionLost, JobError
+from jobqueue.host.log import Log
 from jobqueue.protocol import keys
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
     Home = dict[tuple[int, asyncio.AbstractEventLoop], "Session"]
 
-log = logging.getLogger("jobqueue.client")
+log = Log("jobqueue.client")
 
 UNSENT_BYTES = 1_048_576  # what one stream holds back; the core keeps the rest
 WAITING_BYTES = 16 * 1_048_576  # unpushed jobs beyond which `run` waits for room

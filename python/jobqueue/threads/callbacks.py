@@ -6,15 +6,16 @@ subscriber that doesn't read for a moment.
 
 from __future__ import annotations
 
-import logging
 import threading
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
+from jobqueue.host.log import Log
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-log = logging.getLogger("jobqueue.client")
+log = Log("jobqueue.client")
 
 LIMIT = 100_000  # settled jobs whose callbacks may wait while one blocks
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import threading
 from collections import deque
@@ -11,6 +10,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from jobqueue.errors import ConnectionLost
+from jobqueue.host.log import Log
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from jobqueue.threads.session import Session
 
 
-log = logging.getLogger("jobqueue.client")
+log = Log("jobqueue.client")
 
 HELD_SECONDS = 0.05  # how long the thread that settles all jobs waits for another that holds one
 

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from jobqueue.core.calls import CLOSE_SECONDS, Calls, State, Submission
 from jobqueue.errors import ConnectionLost, JobError, NotQueued
+from jobqueue.host.log import Log
 from jobqueue.protocol import keys
 from jobqueue.threads.callbacks import Callbacks
 from jobqueue.threads.stream import Stream, open_streams
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from jobqueue.core.calls import Settled
     from jobqueue.threads.job import Job
 
-log = logging.getLogger("jobqueue.client")
+log = Log("jobqueue.client")
 
 UNSENT_BYTES = 1_048_576  # what one stream holds back; the core keeps the rest
 WAITING_BYTES = 16 * 1_048_576  # unpushed jobs beyond which `run` waits for room
@@ -208,8 +209,8 @@ class Session:
             self._write(now)
         except ConnectionLost as error:
             self._lose(error, now)
+        self._connect(now)  # which may fail at once
         self._settle()
-        self._connect(now)
 
     def _patience(self) -> float:
         times = [self._calls.next_tick(), self._calls.connect_at()]
