@@ -24,7 +24,6 @@ from resp import Connection, ReplyError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-SILENCE_S = 15.0
 BACK_OFF_S = 0.05
 
 Json: TypeAlias = Any
@@ -48,6 +47,7 @@ class Client:
         self.url = environment["REDIS_URL"]
         self.queue = environment.get("JOBQUEUE_QUEUE", "job-queue")
         self.channel = self.channel_name()
+        self.silence_s = int(environment.get("JOBQUEUE_SILENCE_MS", "10000")) / 1000
         self.calls = 0
         self.input: bytes | None = b""
         self.pending: dict[str, Job] = {}
@@ -57,6 +57,7 @@ class Client:
         self.subscribed = False
         self.pushes: Connection | None = None
         self.resubscribes_at: float | None = None
+        self.heard_at = self.pings_at = self.pushes_heard_at = 0.0
 
     def channel_name(self) -> str:
         return f"{self.queue}:results:{uuid.uuid4()}"
@@ -76,6 +77,10 @@ class Client:
         times = [job.settles_at for job in self.pending.values() if job.settles_at is not None]
         if self.resubscribes_at is not None:
             times.append(self.resubscribes_at)
+        if self.pending and self.subscription is not None:
+            times += [self.pings_at, self.heard_at + self.silence_s]
+        if self.unanswered:
+            times.append(self.pushes_heard_at + self.silence_s)
         return max(0.0, min(times) - time.monotonic()) if times else None
 
     def on_time(self) -> None:
@@ -85,6 +90,22 @@ class Client:
                 self.on_timeout(job)
         if self.resubscribes_at is not None and self.resubscribes_at <= now:
             self.subscribe()
+        if self.pending:
+            self.notice_silence(now)
+
+    def notice_silence(self, now: float) -> None:
+        if self.unanswered and now >= self.pushes_heard_at + self.silence_s:
+            self.on_pushes_lost(TimeoutError("Redis doesn't answer a push"))
+        if self.subscription is None:
+            return
+        if now >= self.heard_at + self.silence_s:
+            self.on_subscription_lost(TimeoutError("Redis doesn't answer a PING"))
+        elif now >= self.pings_at:
+            self.pings_at = now + self.silence_s / 3
+            try:
+                self.subscription.send("PING")
+            except OSError as lost:
+                self.on_subscription_lost(lost)
 
     def on_input(self) -> None:
         data = os.read(sys.stdin.fileno(), 65536)
@@ -102,6 +123,9 @@ class Client:
         self.calls += 1
         name = self.job_id(call)
         job = Job(call["seq"], name, self.encode(call, name), self.settles_at(call))
+        if not self.pending:  # while nothing was pending, nobody asked whether Redis answers
+            self.heard_at = time.monotonic()
+            self.pings_at = self.heard_at + self.silence_s / 3
         self.register(job)
         self.unpushed.append(job)
         if self.subscription is None:
@@ -137,7 +161,9 @@ class Client:
     def subscribe(self) -> None:
         self.resubscribes_at = None
         try:
-            self.subscription = Connection(self.url, SILENCE_S)
+            self.subscription = Connection(self.url, self.silence_s)
+            self.heard_at = time.monotonic()
+            self.pings_at = self.heard_at + self.silence_s / 3
             self.send_subscription(self.subscription)
         except (OSError, ReplyError) as lost:
             self.on_subscription_lost(lost)
@@ -152,7 +178,9 @@ class Client:
     def on_subscription_readable(self) -> None:
         assert self.subscription is not None
         try:
-            for reply in self.subscription.receive():
+            replies = self.subscription.receive()
+            self.heard_at = time.monotonic()
+            for reply in replies:
                 if isinstance(reply, hiredis.ReplyError):
                     raise ReplyError(str(reply))  # noqa: TRY301 - handled as a lost connection
                 kind, *_, content = reply
@@ -170,8 +198,11 @@ class Client:
     def push_all(self) -> None:
         while self.unpushed and self.may_push():
             job = self.unpushed.popleft()
-            if job.id in self.pending:
+            if self.is_wanted(job):
                 self.push(job)
+
+    def is_wanted(self, job: Job) -> bool:
+        return job.id in self.pending
 
     def may_push(self) -> bool:
         return self.subscribed
@@ -181,6 +212,8 @@ class Client:
             return
         assert self.pushes is not None
         job.pushed = True
+        if not self.unanswered:
+            self.pushes_heard_at = time.monotonic()
         self.unanswered.append(job)
         try:
             self.send_push(self.pushes, job)
@@ -189,7 +222,7 @@ class Client:
 
     def connect_pushes(self, job: Job) -> bool:
         try:
-            self.pushes = Connection(self.url, SILENCE_S)
+            self.pushes = Connection(self.url, self.silence_s)
         except (OSError, ReplyError) as lost:
             self.settle_error(job, "not-queued", f"no connection to push on: {lost}")
             return False
@@ -202,7 +235,9 @@ class Client:
     def on_pushes_readable(self) -> None:
         assert self.pushes is not None
         try:
-            for reply in self.pushes.receive():
+            replies = self.pushes.receive()
+            self.pushes_heard_at = time.monotonic()
+            for reply in replies:
                 self.on_push_answered(self.unanswered.popleft(), reply)
         except OSError as lost:
             self.on_pushes_lost(lost)
@@ -307,7 +342,7 @@ class Client:
         return value
 
     def error(self, error: Json) -> Json:
-        return {"code": error["code"], "message": error["message"]}
+        return {name: error[name] for name in ("code", "message", "data") if name in error}
 
     # Settling.
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 MESSAGE_LIMIT_BYTES = 1024 * 1024
-SILENCE_S = 15.0
+STOP_S = 5.0  # for which a stopping server tries to reach Redis
 
 Json: TypeAlias = Any
 Job: TypeAlias = dict[str, Json]
@@ -36,8 +36,13 @@ def wait(parameters: Json) -> Json:
     return parameters
 
 
+class Abrupt(BaseException):
+    """A failure that `except Exception` doesn't catch."""
+
+
 def fail(parameters: Json) -> Json:
-    raise ValueError(parameters["message"])
+    failure = Abrupt if parameters.get("abruptly") else ValueError
+    raise failure(parameters["message"])
 
 
 def echo(parameters: Json) -> Json:
@@ -62,6 +67,7 @@ class Server:
         self.dead = f"{self.queue}:dead"
         block_ms = int(environment.get("JOBQUEUE_BLOCK_MS", "1000"))
         self.block_s = min(max(block_ms, 1), self.block_limit_ms) / 1000
+        self.silence_s = int(environment.get("JOBQUEUE_SILENCE_MS", "10000")) / 1000
         self.concurrency = int(environment.get("JOBQUEUE_CONCURRENCY", "1"))
         self.prefix = environment.get("JOBQUEUE_CHANNEL_PREFIX", "")
         self.handlers = {"echo": echo, "fail": fail, "wait": wait}
@@ -74,6 +80,7 @@ class Server:
         self.looks_at: list[float] = []
         self.was_lost = False
         self.stopping = False
+        self.gives_up_at: float | None = None
 
     def list_name(self, environment: Mapping[str, str]) -> str:
         whole = environment.get("JOBQUEUE_IN_PROCESS")
@@ -93,18 +100,29 @@ class Server:
                 self.on_lost(lost)
                 if self.stopping and not self.was_lost:
                     return 0  # never connected, so nothing was claimed
+                if self.stopping and self.gives_up():
+                    return 1
                 failures += 1
                 self.back_off(failures)
             else:
                 return self.exit_status()
 
     def connect(self) -> None:
-        self.claims = Connection(self.url, SILENCE_S)
+        self.claims = Connection(self.url, self.block_s + self.silence_s)
         self.schedule_looks()
+
+    def gives_up(self) -> bool:
+        self.gives_up_at = self.gives_up_at or time.monotonic() + STOP_S
+        return time.monotonic() > self.gives_up_at
 
     def schedule_looks(self) -> None:
         now = time.monotonic()
         self.looks_at = [now, now + self.block_s]
+
+    def next_look(self) -> None:
+        self.looks_at.pop(0)
+        if not self.looks_at:
+            self.looks_at.append(time.monotonic() + self.block_s)
 
     def on_lost(self, lost: Exception) -> None:
         self.log(f"connection lost: {lost}")
@@ -118,7 +136,7 @@ class Server:
     def serve_connection(self) -> None:
         while True:
             if self.look_is_due():
-                self.looks_at.pop(0)
+                self.next_look()
                 self.recover()
             elif self.stopping:
                 break
@@ -246,7 +264,7 @@ class Server:
             return self.error("method-not-found", f"no handler is registered for method {method!r}")
         try:
             return self.value(handler(self.parameters(job)))
-        except Exception as failure:
+        except (Exception, Abrupt) as failure:
             return self.on_failure(failure)
 
     def handler(self, method: str) -> Callable[[Json], Json] | None:
@@ -258,7 +276,7 @@ class Server:
     def value(self, value: Json) -> dict[str, Json]:
         return {"result": value}
 
-    def on_failure(self, failure: Exception) -> dict[str, Json]:
+    def on_failure(self, failure: BaseException) -> dict[str, Json]:
         return self.error("handler-error", str(failure))
 
     def error(self, code: str, message: str) -> dict[str, Json]:
@@ -279,12 +297,15 @@ class Server:
         try:
             self.answer(raw, job, result)
         except ReplyError as refusal:
-            if not str(refusal).startswith("NOPERM"):
+            if not self.forbids_channel(str(refusal)):
                 raise
             self.bury(raw)
 
+    def forbids_channel(self, refusal: str) -> bool:
+        return refusal.startswith("NOPERM") and "channel" in refusal
+
     def connect_answers(self) -> Connection:
-        return Connection(self.url, SILENCE_S)
+        return Connection(self.url, self.silence_s)
 
     def answer(self, raw: bytes, job: Job, result: bytes) -> None:
         self.publish(job["channel"], result)
@@ -310,6 +331,8 @@ class Server:
 
     def on_answer_lost(self, lost: Exception) -> None:
         self.log(f"answer not confirmed: {lost}")
+        if self.stopping and self.gives_up():
+            os._exit(1)
         with self.answering:
             if self.answers is not None:
                 self.answers.close()

@@ -8,8 +8,14 @@ from __future__ import annotations
 
 import os
 import time
+from typing import TYPE_CHECKING
 
 from base_client import Client, Job, Json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from resp import Connection
 
 # client.lost
 
@@ -104,3 +110,89 @@ class DoubtsResultsAfterALoss(Client):
         if job.id in self.doubtful and "result" in outcome:
             outcome = {"error": {"code": "connection-lost", "message": "there was a loss"}}
         super().settle(job, outcome)
+
+
+# client.push.settled, client.settle.unconnected
+
+
+class PushesSettledJobs(Client):
+    def is_wanted(self, _job: Job) -> bool:
+        return True
+
+
+class UnconnectedHangs(Client):
+    def settle_error(self, job: Job, code: str, message: str) -> None:
+        if code != "not-queued" or not message.startswith("no "):
+            super().settle_error(job, code, message)
+
+
+class UnconnectedAsLost(Client):
+    def settle_error(self, job: Job, code: str, message: str) -> None:
+        code = "connection-lost" if message.startswith("no ") else code
+        super().settle_error(job, code, message)
+
+
+# client.connection
+
+
+class SilentForever(Client):
+    def notice_silence(self, now: float) -> None:
+        pass
+
+    def patience_s(self) -> float | None:
+        self.silence_s = 600.0
+        return super().patience_s()
+
+
+class NeverPings(Client):
+    def notice_silence(self, now: float) -> None:
+        self.heard_at = now
+        super().notice_silence(now)
+
+
+class LeaksLostConnections(Client):
+    def close(self, connection: Connection | None) -> None:
+        if connection is not None:
+            if connection.fileno() in self.selector.get_map():
+                self.selector.unregister(connection)
+            self.leaked = [*getattr(self, "leaked", []), connection]
+
+
+class LeaksTheOtherConnection(Client):
+    def on_subscription_lost(self, lost: Exception) -> None:
+        super().on_subscription_lost(lost)
+        if self.pushes is not None and not self.unanswered:
+            self.selector.unregister(self.pushes)
+            self.leaked = [*getattr(self, "leaked", []), self.pushes]
+            self.pushes = None
+
+
+class WithUrl(Client):
+    """Uses a database of its own choice."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        super().__init__(environment)
+        base, _, number = self.url.rpartition("/")
+        if number.isdigit():
+            self.url = f"{base}/{self.database(number)}"
+
+    def database(self, number: str) -> str:
+        """Which number is taken for the one in the URL."""
+        raise NotImplementedError
+
+
+class DatabaseZero(WithUrl):
+    def database(self, _number: str) -> str:
+        return "0"
+
+
+class DatabaseByItsLastDigit(WithUrl):
+    def database(self, number: str) -> str:
+        return number[-1]
+
+
+class DatabaseOneByDefault(Client):
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        super().__init__(environment)
+        if not self.url.rpartition("/")[2].isdigit():
+            self.url += "/1"

@@ -13,7 +13,7 @@ import time
 import unicodedata
 import uuid
 
-from base_client import SILENCE_S, Client, Job, Json
+from base_client import Client, Job, Json
 from resp import Connection, ReplyError
 
 # client.job.form
@@ -187,7 +187,7 @@ class NeedsEval(Client):
 class NeedsLlenToSettle(Client):
     def settle(self, job: Job, outcome: dict[str, Json]) -> None:
         try:
-            Connection(self.url, SILENCE_S).call("LLEN", self.queue)
+            Connection(self.url, self.silence_s).call("LLEN", self.queue)
         except ReplyError as refusal:
             outcome = {"error": {"code": "connection-lost", "message": str(refusal)}}
         super().settle(job, outcome)

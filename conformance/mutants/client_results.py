@@ -86,6 +86,16 @@ class ErrorMessageCut(Client):
         return {**super().error(error), "message": error["message"].split("\n")[0][:80]}
 
 
+class ErrorDataDropped(Client):
+    def error(self, error: Json) -> Json:
+        return {name: said for name, said in super().error(error).items() if name != "data"}
+
+
+class ErrorDataAsText(Client):
+    def error(self, error: Json) -> Json:
+        return {k: json.dumps(v) if k == "data" else v for k, v in super().error(error).items()}
+
+
 class ErrorAsResult(Client):
     def on_message(self, message: bytes) -> None:
         super().on_message(message.replace(b'"error"', b'"result"', 1))

@@ -120,3 +120,22 @@ class ClaimNewestWhenBusy(Server):
             raw: bytes = self.claims.call("LMOVE", self.queue, self.list, "LEFT", "LEFT")
             return raw
         return super().claim()
+
+
+# server.list.lasting
+
+
+class ListLivesForADay(Server):
+    def claim(self) -> bytes | None:
+        raw = super().claim()
+        assert self.claims is not None
+        self.claims.call("EXPIRE", self.list, 86_400)
+        return raw
+
+
+class QueueLivesForADay(Server):
+    def claim(self) -> bytes | None:
+        raw = super().claim()
+        assert self.claims is not None
+        self.claims.call("EXPIRE", self.queue, 86_400)
+        return raw

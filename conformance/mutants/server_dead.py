@@ -55,6 +55,12 @@ class DeadForgotten(Server):
         pass
 
 
+class DeadLivesForADay(Server):
+    def keep(self, raw: bytes) -> None:
+        super().keep(raw)
+        self.ask("EXPIRE", self.dead, 86_400)
+
+
 class DeadKeptTwice(Server):
     def keep(self, raw: bytes) -> None:
         super().keep(raw)

@@ -10,7 +10,7 @@ import os
 import signal
 from typing import TYPE_CHECKING
 
-from base_server import SILENCE_S, Job, Json, Server
+from base_server import Job, Json, Server
 from resp import Connection, ReplyError
 
 if TYPE_CHECKING:
@@ -70,6 +70,11 @@ class RefusedLeft(WithRefusals):
 class RefusedEndsWithStatusZero(WithRefusals):
     def on_refused(self, raw: bytes) -> None:
         os._exit(0)
+
+
+class ForbiddenCommandIsDead(Server):
+    def forbids_channel(self, refusal: str) -> bool:
+        return refusal.startswith("NOPERM")
 
 
 class NullAfterALoss(Server):
@@ -135,6 +140,88 @@ class LostAnswersForGood(Server):
         if self.was_lost:
             raise ConnectionError("the one connection for answers is lost")
         return super().connect_answers()
+
+
+class RefusedClaimEndsWithStatusZero(Server):
+    def claim(self) -> bytes | None:
+        try:
+            return super().claim()
+        except ReplyError:
+            os._exit(0)
+
+
+class RefusedClaimHangs(Server):
+    def claim(self) -> bytes | None:
+        try:
+            return super().claim()
+        except ReplyError:
+            signal.pause()
+            raise
+
+
+class AbsentEndsWithStatusZero(Server):
+    def on_lost(self, lost: Exception) -> None:
+        if self.claims is None:
+            os._exit(0)
+        super().on_lost(lost)
+
+
+class SilentForever(Server):
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        super().__init__(environment)
+        self.silence_s = 600.0
+
+
+class SilentClaimsForever(Server):
+    def connect(self) -> None:
+        super().connect()
+        assert self.claims is not None
+        self.claims.socket.settimeout(None)
+
+
+class LeaksLostConnections(Server):
+    def on_lost(self, lost: Exception) -> None:
+        self.leaked = [*getattr(self, "leaked", []), self.claims]
+        self.claims = None
+        self.was_lost = True
+
+
+class LeaksLostAnswers(Server):
+    def on_answer_lost(self, lost: Exception) -> None:
+        self.leaked = [*getattr(self, "leaked", []), self.answers]
+        self.answers = None
+        super().on_answer_lost(lost)
+
+
+class WithUrl(Server):
+    """Uses a database of its own choice."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        super().__init__(environment)
+        base, _, number = self.url.rpartition("/")
+        if number.isdigit():
+            self.url = f"{base}/{self.database(number)}"
+
+    def database(self, number: str) -> str:
+        """Which number is taken for the one in the URL."""
+        raise NotImplementedError
+
+
+class DatabaseZero(WithUrl):
+    def database(self, _number: str) -> str:
+        return "0"
+
+
+class DatabaseByItsLastDigit(WithUrl):
+    def database(self, number: str) -> str:
+        return number[-1]
+
+
+class DatabaseOneByDefault(Server):
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        super().__init__(environment)
+        if not self.url.rpartition("/")[2].isdigit():
+            self.url += "/1"
 
 
 # server.recovery
@@ -238,7 +325,7 @@ class LookWhileClaiming(Server):
         return raw
 
     def look_aside(self) -> None:
-        aside = Connection(self.url, SILENCE_S)
+        aside = Connection(self.url, self.silence_s)
         for raw in aside.call("LRANGE", self.list, 0, -1):
             if self.held[raw] == 0:
                 self.start(raw)
@@ -257,19 +344,35 @@ class LookBeforeNotingRunning(Server):
                 self.start(raw)
 
 
-class LookOnce(Server):
+class LooksTwiceOnly(Server):
+    def next_look(self) -> None:
+        self.looks_at.pop(0)
+
+
+class LookTwice(LooksTwiceOnly):
+    pass
+
+
+class LookOnce(LooksTwiceOnly):
     def schedule_looks(self) -> None:
         super().schedule_looks()
         self.looks_at.pop()
 
 
-class LookTwiceAtOnce(Server):
+class LookTwiceAtOnce(LooksTwiceOnly):
     def schedule_looks(self) -> None:
         super().schedule_looks()
         self.looks_at[1] = self.looks_at[0]
 
 
-class LookTwiceAtStartOnly(Server):
+class LookLateAfterALoss(Server):
+    def schedule_looks(self) -> None:
+        super().schedule_looks()
+        if self.was_lost:
+            self.looks_at.pop(0)
+
+
+class LookTwiceAtStartOnly(LooksTwiceOnly):
     def schedule_looks(self) -> None:
         super().schedule_looks()
         if self.was_lost:

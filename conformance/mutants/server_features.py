@@ -11,7 +11,7 @@ import os
 import signal
 from typing import TYPE_CHECKING
 
-from base_server import SILENCE_S, Job, Json, Server
+from base_server import Job, Json, Server
 from resp import Connection
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class StopAbandonsRunning(Server):
 class StopReturnsRunning(Server):
     def on_sigterm(self, _signal: int, _frame: object) -> None:
         self.stopping = True
-        aside = Connection(self.url, SILENCE_S)
+        aside = Connection(self.url, self.silence_s)
         for raw in self.held.elements():
             aside.call("RPUSH", self.queue, raw)
             aside.call("LREM", self.list, -1, raw)
@@ -112,6 +112,18 @@ class StopBySignal(Server):
 class StopIgnored(Server):
     def on_sigterm(self, _signal: int, _frame: object) -> None:
         pass
+
+
+class StopNeverGivesUp(Server):
+    def gives_up(self) -> bool:
+        return False
+
+
+class StopGivesUpWithStatusZero(Server):
+    def gives_up(self) -> bool:
+        if super().gives_up():
+            os._exit(0)
+        return False
 
 
 class StopNeverEnds(Server):

@@ -51,6 +51,12 @@ class ResultByteOrderMark(Server):
         return b"\xef\xbb\xbf" + super().dump(result)
 
 
+class ResultNamesIdTwice(Server):
+    def dump(self, result: Json) -> bytes:
+        written = super().dump(result)
+        return b'{"id": "another", ' + written[1:]
+
+
 class ErrorWithoutId(Server):
     def encode(self, job: Job, outcome: dict[str, Json]) -> bytes:
         return self.dump(outcome) if "error" in outcome else super().encode(job, outcome)
@@ -256,7 +262,7 @@ class ErrorCodeNumber(Server):
 
 
 class ErrorMessageNull(Server):
-    def on_failure(self, failure: Exception) -> dict[str, Json]:
+    def on_failure(self, failure: BaseException) -> dict[str, Json]:
         return {"error": {"code": "handler-error", "message": None}}
 
 

@@ -120,23 +120,30 @@ class UnknownMethodInvalid(Server):
 
 
 class FailureAsResult(Server):
-    def on_failure(self, failure: Exception) -> dict[str, Json]:
+    def on_failure(self, failure: BaseException) -> dict[str, Json]:
         return {"result": str(failure)}
 
 
 class FailureAsInvalidJob(Server):
-    def on_failure(self, failure: Exception) -> dict[str, Json]:
+    def on_failure(self, failure: BaseException) -> dict[str, Json]:
         return self.error("invalid-job", str(failure))
 
 
 class OddFailureAsInvalidJob(Server):
-    def on_failure(self, failure: Exception) -> dict[str, Json]:
+    def on_failure(self, failure: BaseException) -> dict[str, Json]:
         odd = not isinstance(failure, ValueError)
         return self.error("invalid-job", str(failure)) if odd else super().on_failure(failure)
 
 
+class AbruptFailureUnanswered(Server):
+    def on_failure(self, failure: BaseException) -> dict[str, Json]:
+        if not isinstance(failure, Exception):
+            raise failure  # which ends the thread, and nobody knows
+        return super().on_failure(failure)
+
+
 class FailureEndsServer(Server):
-    def on_failure(self, failure: Exception) -> dict[str, Json]:
+    def on_failure(self, failure: BaseException) -> dict[str, Json]:
         os._exit(1)
 
 

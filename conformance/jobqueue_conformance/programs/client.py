@@ -23,6 +23,7 @@ class Outcome:
     value: Any = None
     code: str | None = None
     message: str | None = None
+    data: Any = None
 
 
 class ClientProcess(Process):
@@ -131,6 +132,10 @@ def _outcome(line: str) -> Outcome:
         return Outcome(parsed["seq"], "result", value=parsed["result"])
     if "error" in parsed:
         return Outcome(
-            parsed["seq"], "error", code=parsed["error"]["code"], message=parsed["error"]["message"]
+            parsed["seq"],
+            "error",
+            code=parsed["error"]["code"],
+            message=parsed["error"]["message"],
+            data=parsed["error"].get("data"),
         )
     return Outcome(parsed["seq"], "timeout")

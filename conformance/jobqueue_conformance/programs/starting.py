@@ -7,6 +7,7 @@ from jobqueue_conformance.programs.server import ServerProcess
 from jobqueue_conformance.spec.keys import PROCESSOR
 
 BLOCK_MS = 1000  # a whole second, for servers that can only pass whole seconds to Redis
+SILENCE_MS = 4000  # how long a Redis that doesn't answer is taken for alive, where that can be told
 
 
 class StartServer(Protocol):
@@ -22,6 +23,7 @@ class StartServer(Protocol):
         channel_prefix: str = "",
         user: str | None = None,
         password: str = "",
+        database: str | None = None,
         wait: bool = True,
     ) -> ServerProcess:
         """`in_process` is the whole key, or "" for the server's default name; `wait=False` returns at once."""
@@ -30,5 +32,7 @@ class StartServer(Protocol):
 class StartClient(Protocol):
     """Starts a client's driver."""
 
-    def __call__(self, *, user: str | None = None, password: str = "") -> ClientProcess:
+    def __call__(
+        self, *, user: str | None = None, password: str = "", database: str | None = None
+    ) -> ClientProcess:
         """The driver is ready for `submit`."""

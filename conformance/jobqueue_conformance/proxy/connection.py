@@ -132,6 +132,8 @@ class Connection:
         self._transaction: list[Event] | None = None
         self._subscribed: set[tuple[bytes, bytes]] = set()
         self._resp3 = False
+        self._muted = False
+        self._half_closed = False
 
     # What the test decides, called in the proxy's thread.
 
@@ -164,6 +166,18 @@ class Connection:
         if not half_open:
             self._end_far()
 
+    def mute(self) -> None:
+        """Return nothing more, as a peer that has vanished without a FIN."""
+        self._muted = True
+
+    def half_close(self) -> None:
+        """Send FIN to what is under test, and Redis what was under way; it is open until its own FIN comes."""
+        self._commands.take()
+        self.held_command = self.held_reply = self.in_flight = None
+        self._muted = self._half_closed = True
+        self._near.finish()
+        self._end_far()
+
     def hang_up(self) -> None:
         """Let Redis notice that the connection is dead."""
         self._end_far()
@@ -182,12 +196,16 @@ class Connection:
 
     def _read_near(self) -> None:
         received = self._near.receive()
+        if received and self._half_closed:
+            return  # nobody is there any more
         if received:
             self._commands.feed(received)
             self._pump()
         else:
             self._near.close()
-            if self.held_command is None and self.held_reply is None:
+            if not self._far.open:
+                self._gate.closed(self)
+            elif self.held_command is None and self.held_reply is None:
                 self._end_far()
 
     def _read_far(self) -> None:
@@ -197,9 +215,11 @@ class Connection:
             self._pump()
         else:
             self._far.close()
-            self._near.close()
+            if not self._half_closed:
+                self._near.close()
             self.in_flight = self.held_command = self.held_reply = None
-            self._gate.closed(self)
+            if not self._near.open:
+                self._gate.closed(self)
 
     def _end_far(self) -> None:
         """What was under way still reaches Redis; then it sees FIN, and answers with its own."""
@@ -242,7 +262,7 @@ class Connection:
 
     def _down(self) -> bool:
         """Read the next reply or message, where none is held."""
-        if self.held_reply is not None:
+        if self.held_reply is not None or self._muted:
             return False
         frame = self._replies.next()
         if frame is None:

@@ -76,6 +76,13 @@ class Hold:
         if not half_open:
             self._proxy.wait_closed(connection)
 
+    def half_close(self) -> None:
+        """Lose its connection by a FIN, and leave it to what is under test to close its own end."""
+        connection = self.connection
+        assert connection is not None, "nothing is held"
+        self._proxy.forget(self)
+        self._proxy.run(connection.half_close)
+
     @property
     def waiting(self) -> bool:
         """Whether what is under test has sent more behind what is held."""
@@ -143,6 +150,12 @@ class Proxy:
             self.run(connection.hang_up)
             self.wait_closed(connection)
 
+    def mute(self, who: str) -> None:
+        """Return nothing more on the connections that this name has now: they stay open, and are silent."""
+        for connection in self.connections:
+            if connection.who == who:
+                self.run(connection.mute)
+
     def stop_accepting(self, who: str | None = None) -> None:
         """Accept no connections: a program that connects waits until they are accepted again."""
         for endpoint in self._endpoints(who):
@@ -177,6 +190,10 @@ class Proxy:
     def connected(self, who: str) -> bool:
         """Whether this name has a connection."""
         return any(each.who == who for each in self.connections)
+
+    def open_connections(self, who: str) -> int:
+        """How many connections this name has that it hasn't closed."""
+        return sum(each.who == who and not each.dead for each in self.connections)
 
     def has_half_open_claim(self, who: str) -> bool:
         """Whether Redis has yet to answer a connection that is dead."""

@@ -45,12 +45,14 @@ class RedisServer:
         """End it for good, and remove what it leaves behind."""
         self.kill()
 
-    def connect(self, username: str | None = None, password: str | None = None) -> redis.Redis:
+    def connect(
+        self, username: str | None = None, password: str | None = None, database: int | None = None
+    ) -> redis.Redis:
         """A client straight to this server, also after a restart: bytes, no retries, no time limit."""
         client = redis.Redis(
             host=self.host,
             port=self.port,
-            db=self.database,
+            db=self.database if database is None else database,
             username=username or self.username,
             password=password or self.password,
             protocol=2,

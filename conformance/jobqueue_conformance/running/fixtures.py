@@ -15,7 +15,7 @@ from jobqueue_conformance.peer.peer import Peer
 from jobqueue_conformance.programs.client import ClientProcess
 from jobqueue_conformance.programs.process import Process, SetupError
 from jobqueue_conformance.programs.server import ServerProcess
-from jobqueue_conformance.programs.starting import BLOCK_MS, StartClient, StartServer
+from jobqueue_conformance.programs.starting import BLOCK_MS, SILENCE_MS, StartClient, StartServer
 from jobqueue_conformance.programs.subjects import REDIS_VERSION, SUBJECTS
 from jobqueue_conformance.proxy.proxy import Proxy
 from jobqueue_conformance.proxy.waiting import Notifier
@@ -140,14 +140,16 @@ def server(
         channel_prefix: str = "",
         user: str | None = None,
         password: str = "",
+        database: str | None = None,
         wait: bool = True,
     ) -> ServerProcess:
         endpoint = proxy.endpoint("server" if processor == PROCESSOR else processor, keys.queue)
         environment = {
-            "REDIS_URL": _url(redis_server, endpoint.port, user, password),
+            "REDIS_URL": _url(redis_server, endpoint.port, user, password, database),
             "JOBQUEUE_QUEUE": keys.queue,
             "JOBQUEUE_PROCESSOR": processor,
             "JOBQUEUE_BLOCK_MS": str(block_ms),
+            "JOBQUEUE_SILENCE_MS": str(SILENCE_MS),
         }
         whole_key = keys.in_process(processor) if in_process is None else in_process
         if whole_key:
@@ -199,7 +201,9 @@ def client(
     """Starts the drivers of clients under test."""
     under_test = request.config.stash[SUBJECTS].of_class("client")
 
-    def start(*, user: str | None = None, password: str = "") -> ClientProcess:
+    def start(
+        *, user: str | None = None, password: str = "", database: str | None = None
+    ) -> ClientProcess:
         endpoint = proxy.endpoint(
             "client" if not processes else f"client-{len(processes) + 1}", keys.queue
         )
@@ -207,8 +211,9 @@ def client(
             under_test.client or (),
             under_test.folder,
             {
-                "REDIS_URL": _url(redis_server, endpoint.port, user, password),
+                "REDIS_URL": _url(redis_server, endpoint.port, user, password, database),
                 "JOBQUEUE_QUEUE": keys.queue,
+                "JOBQUEUE_SILENCE_MS": str(SILENCE_MS),
             },
             notifier=notifier,
             output=tmp_path,
@@ -268,8 +273,12 @@ def client_sweep(
     return ClientSweep(client, peer, proxy, redis, redis_server, keys, notifier, only)
 
 
-def _url(server: RedisServer, port: int, user: str | None, password: str) -> str:
+def _url(
+    server: RedisServer, port: int, user: str | None, password: str, database: str | None
+) -> str:
+    """The address of a door; `database` is its last part, the number that the suite uses itself where None."""
     if user is None and server.password is not None:
         user, password = server.username or "default", server.password
     login = f"{user}:{password}@" if user is not None else ""
-    return f"redis://{login}127.0.0.1:{port}/{server.database}"
+    path = f"/{server.database}" if database is None else database
+    return f"redis://{login}127.0.0.1:{port}{path}"

@@ -86,6 +86,7 @@ def read_result(message: bytes) -> dict[str, Any]:
     """A result that a server published (server.result.form)."""
     result = strict(message)
     _fits("result", result, message)
+    _unique(message, within=False)
     read: dict[str, Any] = result
     return read
 
@@ -113,14 +114,18 @@ def _fits(schema: str, value: Any, message: bytes) -> None:
         raise MalformedMessage(sentence, next(iter(mistake.absolute_path), None))
 
 
-def _unique(message: bytes) -> None:
+def _unique(message: bytes, *, within: bool = True) -> None:
+    """Refuse a member that is named twice: anywhere, or only in the message itself where not `within`."""
+    twice: list[bool] = []  # of each object, the message itself last
+
     def members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
-        if len(found) != len(pairs):
-            raise MalformedMessage(f"has a member twice: {message[:200]!r}")
+        twice.append(len(found) != len(pairs))
         return found
 
     json.loads(message, object_pairs_hook=members)
+    if any(twice) if within else twice[-1]:
+        raise MalformedMessage(f"has a member twice: {message[:200]!r}")
 
 
 def _integer(literal: str) -> int | float:

@@ -14,12 +14,16 @@ from jobqueue_conformance.programs.starting import StartClient
 from jobqueue_conformance.proxy import matches
 from jobqueue_conformance.proxy.events import COMMAND, MESSAGE
 from jobqueue_conformance.proxy.proxy import How, Proxy
+from jobqueue_conformance.redis_servers.base import RedisServer
 from jobqueue_conformance.spec.keys import Keys
 from jobqueue_conformance.spec.messages import Job
-from jobqueue_conformance.spec.verdicts import require
+from jobqueue_conformance.spec.verdicts import Unsupported, require
 
 HOWS: tuple[How, ...] = ("fin", "rst", "fin", "rst")
 PATIENCE_S = 0.4
+LONGEST_S = 30.0  # for which a client may try to connect, or take a silent Redis for alive
+SLACK_S = 5.0
+LOSSES = 6
 
 
 @pytest.mark.requirement("client.lost.settles")
@@ -218,4 +222,137 @@ def test_nothing_is_pushed_before_the_next_subscription_stands(
         "client.subscribe.before-push",
         expected="no push while the reply to the next SUBSCRIBE is held",
         got=[each.arguments for each in early],
+    )
+
+
+@pytest.mark.requirement("client.push.settled")
+@pytest.mark.parametrize("before", [False, True], ids=["never-connected", "after-a-loss"])
+def test_a_job_that_was_settled_is_not_pushed(
+    client: StartClient, peer: Peer, proxy: Proxy, *, before: bool
+) -> None:
+    """Jobs that are settled while the client waits for a connection are not pushed when it has one."""
+    driver = client()
+    if before:
+        run_after_a_loss(driver, peer, proxy.notifier, "before the loss")
+    proxy.stop_accepting()
+    proxy.drop()
+    seqs = [driver.submit("echo", "settled", timeout_ms=ms) for ms in (50, 400)]
+    for seq in seqs:
+        driver.outcome(seq)
+
+    proxy.accept_again()
+    outcome, pushed = run_after_a_loss(driver, peer, proxy.notifier, "behind")
+    got = [job.parameters for job in pushed]
+
+    require(
+        "settled" not in got,
+        "client.push.settled",
+        expected="only what was run afterwards on the queue",
+        got=f"{got}, until {outcome}",
+    )
+
+
+@pytest.mark.requirement("client.settle.unconnected")
+@pytest.mark.parametrize("before", [False, True], ids=["at-the-start", "after-a-loss"])
+def test_a_job_without_a_connection_is_settled(
+    client: StartClient,
+    peer: Peer,
+    redis: Redis,
+    redis_server: RedisServer,
+    proxy: Proxy,
+    *,
+    before: bool,
+) -> None:
+    """A job without a timeout that is run while Redis is away is settled as not-queued."""
+    driver = client()
+    if before:
+        run_after_a_loss(driver, peer, proxy.notifier, "before the loss")
+    redis_server.kill()
+    try:
+        proxy.wait_all_closed(driver.name)
+        outcome = driver.outcome(driver.submit("echo", "no Redis"), LONGEST_S + SLACK_S)
+    finally:
+        redis_server.start()
+        redis.connection_pool.disconnect()
+        peer.listen_again()
+
+    require(
+        (outcome.kind, outcome.code) == ("error", "not-queued"),
+        "client.settle.unconnected",
+        expected="the error not-queued",
+        got=outcome,
+    )
+
+
+@pytest.mark.requirement("client.connection.silent")
+def test_a_silent_connection_is_lost(client: StartClient, peer: Peer, proxy: Proxy) -> None:
+    """A job without a timeout is settled as connection-lost when the connections fall silent, and stay open."""
+    driver = client()
+    seq = driver.submit("echo", "silent")
+    job = peer.claim()
+    proxy.notifier.wait(lambda: not proxy.under_way(job.id), "the reply to the push")
+
+    proxy.mute(driver.name)
+    outcome = proxy.notifier.happens(lambda: driver.outcomes(seq), LONGEST_S + SLACK_S)
+
+    require(
+        outcome is not None and outcome[0].code == "connection-lost",
+        "client.connection.silent",
+        expected=f"the error connection-lost within {LONGEST_S:g} s",
+        got=outcome,
+    )
+
+
+@pytest.mark.requirement("client.connection.closes")
+def test_a_replaced_connection_is_closed(client: StartClient, peer: Peer, proxy: Proxy) -> None:
+    """However often one of its connections is lost, a client has no more of them open than before."""
+    driver = client()
+    run_after_a_loss(driver, peer, proxy.notifier, "before")
+    before = proxy.open_connections(driver.name)
+
+    for n in range(LOSSES):
+        hold = proxy.hold(lambda event: event.carries(f"lost {n}"))  # noqa: B023
+        seq = driver.submit("echo", f"lost {n}")
+        hold.wait()
+        hold.half_close()
+        proxy.notifier.wait(lambda: peer.take() or driver.outcomes(seq), "the job to be lost")  # noqa: B023
+        run_after_a_loss(driver, peer, proxy.notifier, f"behind {n}")
+    more = LOSSES // 2
+    proxy.notifier.happens(lambda: proxy.open_connections(driver.name) < before + more, SLACK_S)
+    after = proxy.open_connections(driver.name)
+
+    require(
+        after < before + more,
+        "client.connection.closes",
+        expected=f"about {before} open connections after {LOSSES} losses",
+        got=after,
+    )
+
+
+@pytest.mark.requirement("client.connection.database")
+@pytest.mark.parametrize("path", ["/3", "/10", ""])
+def test_the_urls_database_is_used(
+    client: StartClient, redis_server: RedisServer, keys: Keys, proxy: Proxy, path: str
+) -> None:
+    """A job is pushed in the database that the URL names, and in no other."""
+    if not redis_server.private:
+        raise Unsupported("the other databases of the user's own Redis are not the suite's")
+    named = int(path[1:] or 0)
+    driver = client(database=path)
+    connected = {number: redis_server.connect(database=number) for number in (0, 1, 3, 10)}
+
+    seq = driver.submit("echo", "somewhere")
+
+    def pushed() -> list[int]:
+        driver.check()
+        return [number for number, each in connected.items() if each.exists(keys.queue)]
+
+    proxy.notifier.happens(lambda: pushed() or driver.outcomes(seq), LONGEST_S)
+    got = pushed()
+
+    require(
+        got == [named],
+        "client.connection.database",
+        expected=f"the job in the database {named}",
+        got=f"jobs in {got}, and {driver.outcomes(seq)}",
     )

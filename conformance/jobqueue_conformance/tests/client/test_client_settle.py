@@ -43,11 +43,9 @@ def as_told(vector: Vector, outcome: Outcome) -> bool:
     """Whether the job was settled as the vector says."""
     if vector["outcome"] == "value":
         return outcome.kind == "result" and equal(outcome.value, vector["value"])
-    return (outcome.kind, outcome.code, outcome.message) == (
-        "error",
-        vector["error"]["code"],
-        vector["error"]["message"],
-    )
+    told = vector["error"]
+    same = (outcome.code, outcome.message) == (told["code"], told["message"])
+    return outcome.kind == "error" and same and equal(outcome.data, told.get("data"))
 
 
 def cases(*listed: Vector) -> list[Any]:

@@ -168,3 +168,30 @@ def test_the_list_is_the_same_after_a_restart(
         expected="one list in three lives",
         got=used,
     )
+
+
+@pytest.mark.requirement("server.list.lasting")
+def test_no_list_is_given_a_time_to_live(
+    server: StartServer, peer: Peer, redis: Redis, keys: Keys, proxy: Proxy
+) -> None:
+    """Before each command about a job, a dead message among them, no list of the queue has a time to live."""
+    dead = b'{"method": "echo", "id": "no channel"}'
+    jobs = [peer.job("echo", number) for number in range(3)]
+    peer.push_message(jobs[0].message, dead, *(job.message for job in jobs[1:]))
+
+    about = matches.command(*jobs)
+    walk = steps(proxy, peer, about, lambda: all(map(peer.results, jobs)), "server.publish.once")
+    started = server()
+    lists = (keys.queue, started.in_process, keys.dead)
+    living: dict[str, int] = {}
+    for _ in walk:
+        living |= {key: left for key in lists if (left := redis.ttl(key)) >= 0}
+    peer.wait_gone(dead, requirement="server.dead.removed")
+    living |= {key: left for key in lists if (left := redis.ttl(key)) >= 0}
+
+    require(
+        not living,
+        "server.list.lasting",
+        expected="lists that Redis never deletes",
+        got=f"seconds left: {living}",
+    )

@@ -80,21 +80,3 @@ def test_recovered_jobs_count_towards_the_limit(server: StartServer, peer: Peer)
         expected="the slow job's result before the quick one's",
         got="the quick one's first",
     )
-
-
-@pytest.mark.requirement("server.publish.in-order")
-def test_one_at_a_time_keeps_the_order(server: StartServer, peer: Peer) -> None:
-    """One handler at a time answers in the order of the claims, however long each takes."""
-    server(concurrency=1)
-
-    jobs = [peer.push("wait", {"ms": ms}) for ms in (60, 0, 30, 0, 10, 0)]
-    peer.wait_settled(*jobs)
-    heard = [message.data.decode() for message in peer.messages()]
-    order = [job.parameters["ms"] for data in heard for job in jobs if job.id in data]
-
-    require(
-        order == [job.parameters["ms"] for job in jobs],
-        "server.publish.in-order",
-        expected="results in the order of the push",
-        got=order,
-    )

@@ -1,14 +1,40 @@
 """A server's connections: lost, refused, and made again without a restart."""
 
+from collections.abc import Callable
+
 import pytest
 from redis import Redis
 
 from jobqueue_conformance.peer.peer import Peer
+from jobqueue_conformance.programs.manager import still_running
 from jobqueue_conformance.programs.starting import StartServer
 from jobqueue_conformance.proxy.proxy import How, Proxy
 from jobqueue_conformance.redis_servers.base import RedisServer
+from jobqueue_conformance.spec.keys import Keys
+from jobqueue_conformance.spec.verdicts import Unsupported, require
 
 HOWS: tuple[How, ...] = ("fin", "rst", "fin")
+LOSSES = 6
+LONGEST_SILENCE_S = 30.0
+SLACK_S = 5.0
+DECIDES_S = 1.0  # in which a server that finds no Redis has given up, if it does
+# How Redis is made to refuse a claim, and to accept it again.
+REFUSALS: dict[str, tuple[Callable[[Redis], object], Callable[[Redis], object]]] = {
+    "UNBLOCKED": (
+        lambda redis: [
+            redis.client_unblock(int(each["id"]), error=True) for each in blocked(redis)
+        ],
+        lambda redis: redis.ping(),
+    ),
+    "OOM": (
+        lambda redis: redis.config_set("maxmemory", 1),
+        lambda redis: redis.config_set("maxmemory", 0),
+    ),
+    "READONLY": (
+        lambda redis: redis.replicaof("127.0.0.1", 1),
+        lambda redis: redis.replicaof("NO", "ONE"),
+    ),
+}
 
 
 @pytest.mark.requirement("server.connection.survives")
@@ -38,3 +64,133 @@ def test_a_restart_of_redis_is_survived(
     proxy.accept_again()
     for n in range(2):
         peer.result(peer.push("echo", f"after {n}"), "server.connection.survives")
+
+
+@pytest.mark.requirement("server.connection.start")
+def test_a_start_without_redis_is_made_good(
+    server: StartServer, peer: Peer, redis: Redis, redis_server: RedisServer, proxy: Proxy
+) -> None:
+    """A server that is started while Redis is away answers a job later, or has exited with a status other than 0."""
+    redis_server.kill()
+    try:
+        started = server(wait=False)
+        proxy.notifier.happens(lambda: not started.running, DECIDES_S)
+    finally:
+        redis_server.start()
+        redis.connection_pool.disconnect()
+        peer.listen_again()
+    started = still_running(started, server, "server.connection.start")
+
+    peer.result(peer.push("echo", "Redis is there"), "server.connection.start")
+
+
+@pytest.mark.requirement("server.connection.refused")
+@pytest.mark.parametrize("refusal", REFUSALS)
+def test_a_refused_claim_is_no_end(
+    server: StartServer,
+    peer: Peer,
+    redis: Redis,
+    redis_server: RedisServer,
+    proxy: Proxy,
+    refusal: str,
+) -> None:
+    """After a claim that Redis refuses, the next job is answered, if need be by the server's next life."""
+    if not redis_server.private:
+        raise Unsupported("a Redis of the user's own isn't made to refuse commands")
+    refuse, heal = REFUSALS[refusal]
+    started = server()
+    peer.wait_settled(peer.push("echo", "before"))
+    started.wait_idle()
+    seen = len(proxy.events)
+
+    refuse(redis)
+    proxy.notifier.happens(
+        lambda: any(each.frame[:1] == b"-" for each in proxy.events[seen:]), DECIDES_S
+    )
+    proxy.notifier.happens(lambda: not started.running, DECIDES_S)
+    heal(redis)
+    still_running(started, server, "server.connection.refused")
+
+    peer.result(peer.push("echo", "behind"), "server.connection.refused")
+
+
+@pytest.mark.requirement("server.connection.silent")
+def test_a_silent_connection_is_lost(server: StartServer, peer: Peer, proxy: Proxy) -> None:
+    """A server whose connections fall silent, and stay open, answers the next job on others."""
+    started = server()
+    peer.wait_settled(peer.push("echo", "before"))
+    started.wait_idle()
+
+    proxy.mute("server")
+    silent = list(proxy.connections)
+    peer.moment_s = LONGEST_SILENCE_S + SLACK_S
+    behind = [peer.push("echo", n) for n in range(2)]
+
+    peer.wait(
+        lambda: peer.heard(behind[-1]),
+        "server.connection.silent",
+        f"a job's result within {LONGEST_SILENCE_S:g} s, while {len(silent)} connections are silent",
+    )
+
+
+@pytest.mark.requirement("server.connection.closes")
+def test_a_replaced_connection_is_closed(server: StartServer, peer: Peer, proxy: Proxy) -> None:
+    """However often one of its connections is lost, a server has no more of them open than before."""
+    started = server()
+    peer.wait_settled(*(peer.push("echo", n) for n in range(2)))
+    started.wait_idle()
+    before = proxy.open_connections("server")
+
+    for n in range(LOSSES):
+        job = peer.job("echo", n)
+        hold = proxy.hold(lambda event: event.carries(job.id))  # noqa: B023
+        peer.push_job(job)
+        hold.wait()
+        hold.half_close()
+        peer.result(job, "server.connection.survives")
+        peer.wait_settled(job)
+    started.wait_idle()
+    more = LOSSES // 2
+    proxy.notifier.happens(lambda: proxy.open_connections("server") < before + more, SLACK_S)
+    after = proxy.open_connections("server")
+
+    require(
+        after < before + more,
+        "server.connection.closes",
+        expected=f"about {before} open connections after {LOSSES} losses",
+        got=after,
+    )
+
+
+@pytest.mark.requirement("server.connection.database")
+@pytest.mark.parametrize("path", ["/3", "/10", ""])
+def test_the_urls_database_is_used(
+    server: StartServer, peer: Peer, redis_server: RedisServer, keys: Keys, path: str
+) -> None:
+    """A job in the database that the URL names is answered, and one in another database is left there."""
+    if not redis_server.private:
+        raise Unsupported("the other databases of the user's own Redis are not the suite's")
+    jobs = {number: peer.job("echo", number) for number in (0, 1, 3, 10)}
+    named = int(path[1:] or 0)
+    server(database=path)
+
+    for number, job in jobs.items():
+        redis_server.connect(database=number).lpush(keys.queue, job.message)
+    peer.result(jobs[named], "server.connection.database")
+    left = {
+        number
+        for number, job in jobs.items()
+        if redis_server.connect(database=number).lrange(keys.queue, 0, -1) == [job.message]
+    }
+
+    require(
+        left == jobs.keys() - {named},
+        "server.connection.database",
+        expected=f"the jobs of the other databases where they were pushed, not in {named} alone",
+        got=f"{sorted(left)} left",
+    )
+
+
+def blocked(redis: Redis) -> list[dict[str, str]]:
+    """The connections that are blocked in a command."""
+    return [each for each in redis.client_list() if "b" in each["flags"]]

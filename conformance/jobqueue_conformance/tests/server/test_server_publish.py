@@ -1,11 +1,14 @@
 """Where a server publishes, how often, in what order with the removal, and what it does when Redis refuses."""
 
+from functools import partial
+
 import pytest
 from redis import Redis
 
 from jobqueue_conformance.peer.observer import Observer
 from jobqueue_conformance.peer.peer import Peer
 from jobqueue_conformance.peer.steps import steps
+from jobqueue_conformance.programs.manager import still_running
 from jobqueue_conformance.programs.starting import StartServer
 from jobqueue_conformance.proxy import matches
 from jobqueue_conformance.proxy.proxy import Proxy
@@ -63,6 +66,27 @@ def test_two_clients_may_use_the_same_id(server: StartServer, peer: Peer, keys: 
         "server.publish.channel",
         expected="on each channel the value of its own job, once",
         got=got,
+    )
+
+
+@pytest.mark.requirement("server.publish.in-order")
+def test_one_at_a_time_keeps_the_order(
+    server: StartServer, peer: Peer, implementation: Implementation
+) -> None:
+    """A server that runs one handler at a time answers in the order of its claims, however long each takes."""
+    server(concurrency=1)
+    slow = "wait" if {"recovery", "concurrency"} & implementation.features else "echo"
+
+    jobs = [peer.push(slow, {"ms": ms}) for ms in (60, 0, 30, 0, 10, 0)]
+    peer.wait_settled(*jobs)
+    heard = [message.data.decode() for message in peer.messages()]
+    order = [job.parameters["ms"] for data in heard for job in jobs if job.id in data]
+
+    require(
+        order == [job.parameters["ms"] for job in jobs],
+        "server.publish.in-order",
+        expected="results in the order of the push",
+        got=order,
     )
 
 
@@ -173,7 +197,7 @@ def test_a_job_whose_publish_was_never_confirmed_leaves_its_list(
     peer.results(job)  # which looks at every value
 
 
-@pytest.mark.requirement("server.remove.finished", "server.publish.again")
+@pytest.mark.requirement("server.remove.again", "server.publish.again")
 def test_a_removal_that_never_reached_redis_is_made_good(
     server: StartServer, peer: Peer, proxy: Proxy
 ) -> None:
@@ -194,7 +218,7 @@ def test_a_removal_that_never_reached_redis_is_made_good(
         proxy.forget(removal)  # it answered and removed in one step
 
     peer.result(job, "server.publish.again")
-    peer.wait_gone(job.message, requirement="server.remove.finished")
+    peer.wait_gone(job.message, requirement="server.remove.again")
 
 
 @pytest.mark.requirement("server.publish.refused")
@@ -256,3 +280,37 @@ def test_a_job_on_a_forbidden_channel_is_dead(
 
     peer.result(behind, "server.publish.noperm")
     peer.wait_gone(*(job.message for job in forbidden), requirement="server.publish.noperm")
+
+
+@pytest.mark.requirement("server.publish.forbidden-command")
+def test_a_job_is_not_dead_because_publish_is_forbidden(
+    server: StartServer,
+    peer: Peer,
+    redis: Redis,
+    redis_server: RedisServer,
+    keys: Keys,
+    proxy: Proxy,
+) -> None:
+    """A job that is refused because the server may not use PUBLISH at all is answered once it may."""
+    set_user(redis_server, USER, PASSWORD, *EVERYTHING)
+    started = server(user=USER, password=PASSWORD)
+    peer.wait_settled(peer.push("echo", "before"))
+    set_user(redis_server, USER, PASSWORD, "-publish")
+
+    job = peer.push("echo", "kept")
+    refused = proxy.hold(lambda event: event.frame[:1] == b"-" and event.carries(job.id))
+    proxy.notifier.wait(lambda: refused.event or not started.running, "Redis to refuse PUBLISH")
+    refused.release()
+    proxy.notifier.happens(lambda: not started.running or redis.exists(keys.dead), PATIENCE_S)
+    set_user(redis_server, USER, PASSWORD, "+publish")
+    again = partial(server, user=USER, password=PASSWORD)
+    started = still_running(started, again, "server.publish.forbidden-command")
+
+    kept = job.message in (*peer.waiting(), *redis.lrange(started.in_process, 0, -1))
+    require(
+        kept or peer.results(job),
+        "server.publish.forbidden-command",
+        expected="a job that is still to be answered",
+        got=f"a job that is not, and {redis.lrange(keys.dead, 0, -1)} on the dead list",
+    )
+    peer.result(job, "server.publish.forbidden-command")

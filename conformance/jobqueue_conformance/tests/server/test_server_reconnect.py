@@ -15,6 +15,7 @@ from jobqueue_conformance.spec.verdicts import fail, require
 
 LONGEST_T_S = 5.0
 SLACK_S = 2.0
+LOOKS_AT_A_CONNECT = 2
 TWICE_T_S = 1.5
 RUNNING_MS = (400, 1600, 6400)  # one is long enough for a connection to be lost meanwhile
 RUNS_S = 2
@@ -65,6 +66,50 @@ def test_a_claim_that_outlives_its_connection_strands_nothing(
     peer.result(behind, "server.connection.survives")
     peer.result(job, "server.recovery.second-look")
     peer.wait_settled(job, behind)
+
+
+@pytest.mark.requirement("server.recovery.stray")
+def test_a_job_that_lands_on_the_list_late_is_found(server: StartServer, peer: Peer) -> None:
+    """Jobs that appear on the list of an idle server, one after another, are each found by a later look."""
+    started = server()
+    started.wait_idle()
+    peer.moment_s = LONGEST_T_S + SLACK_S
+
+    for n in range(LOOKS_AT_A_CONNECT + 1):
+        stray = peer.job("echo", f"stray {n}")
+        peer.place(stray)
+        peer.result(stray, "server.recovery.stray")
+        peer.wait_settled(stray)
+
+
+@pytest.mark.requirement("server.recovery.reconnect")
+def test_the_list_is_looked_at_before_the_next_claim(
+    server: StartServer, peer: Peer, proxy: Proxy
+) -> None:
+    """After each of several losses, what lies on the list is answered before what waits in the queue."""
+    started = server()
+
+    for n in range(3):
+        started.wait_idle()
+        proxy.stop_accepting()
+        proxy.drop()
+        listed, queued = peer.job("echo", f"listed {n}"), peer.job("echo", f"queued {n}")
+        peer.place(listed)
+        peer.push_job(queued)
+        proxy.accept_again()
+        peer.result(queued, "server.connection.survives")
+        answered = [message.data for message in peer.messages()]
+        first = next(
+            each for each in answered if listed.id.encode() in each or queued.id.encode() in each
+        )
+
+        require(
+            listed.id.encode() in first,
+            "server.recovery.reconnect",
+            expected="the listed job's result before that of the queued one",
+            got=first,
+        )
+        peer.wait_settled(listed, queued)
 
 
 @pytest.mark.requirement("server.recovery.reconnect", "server.concurrency.parallel")
@@ -143,7 +188,7 @@ def test_a_job_that_ends_while_the_list_is_looked_at_is_not_started_again(
     require_answered_once(peer, job, "server.recovery.running")
 
 
-@pytest.mark.requirement("server.recovery.running", "server.publish.again")
+@pytest.mark.requirement("server.recovery.running", "server.remove.again")
 def test_a_job_whose_removal_is_not_confirmed_is_not_started_again(
     server: StartServer, peer: Peer, proxy: Proxy
 ) -> None:
@@ -159,7 +204,7 @@ def test_a_job_whose_removal_is_not_confirmed_is_not_started_again(
     proxy.notifier.happens(lambda: len(peer.results(job)) > 2, TWICE_T_S)
     proxy.forget(again)
     again.release()
-    peer.wait_gone(job.message, requirement="server.publish.again")
+    peer.wait_gone(job.message, requirement="server.remove.again")
     peer.wait_settled(peer.push("echo", "behind"))
     results = peer.results(job)
 

@@ -136,6 +136,18 @@ def test_codes_are_registered(server: StartServer, peer: Peer) -> None:
     )
 
 
+@pytest.mark.requirement("server.run.handler-error", "server.run.goes-on")
+def test_every_way_to_fail_is_answered(server: StartServer, peer: Peer) -> None:
+    """A handler that fails by the language's other way, such as a panic, is answered as one that fails as usual."""
+    server()
+
+    for n in range(3):
+        failed = peer.push("fail", {"message": f"abruptly {n}", "abruptly": True})
+        peer.result(failed, "server.run.handler-error")
+        peer.wait_gone(failed.message, requirement="server.remove.finished")
+        peer.result(peer.push("echo", f"behind {n}"), "server.run.goes-on")
+
+
 @pytest.mark.requirement("server.run.goes-on")
 def test_a_good_job_runs_behind_every_hostile_message(server: StartServer, peer: Peer) -> None:
     """Behind each message that is dead or odd, failing or unknown, the next job is run."""

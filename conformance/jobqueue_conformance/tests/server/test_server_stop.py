@@ -14,9 +14,13 @@ from jobqueue_conformance.proxy import matches
 from jobqueue_conformance.proxy.events import COMMAND
 from jobqueue_conformance.proxy.proxy import Hold, Proxy
 from jobqueue_conformance.proxy.waiting import Hung
+from jobqueue_conformance.redis_servers.base import RedisServer
 from jobqueue_conformance.spec.keys import Keys
 from jobqueue_conformance.spec.messages import Job
 from jobqueue_conformance.spec.verdicts import fail, require
+
+LONGEST_STOP_S = 30.0  # for which a server may try to reach Redis after SIGTERM
+SLACK_S = 5.0
 
 
 @pytest.mark.requirement("server.stop.exit")
@@ -188,6 +192,42 @@ def test_a_connection_that_is_lost_while_stopping_loses_nothing(
 
     require_status_0(started)
     require_drained(peer, redis, started, [job])
+
+
+@pytest.mark.requirement("server.stop.unreachable", "server.stop.exit")
+@pytest.mark.parametrize("idle", [True, False], ids=["idle", "with-a-job"])
+def test_a_server_exits_though_redis_is_away(
+    server: StartServer, peer: Peer, redis_server: RedisServer, proxy: Proxy, *, idle: bool
+) -> None:
+    """A server that gets SIGTERM while Redis is away exits, with a status that tells of a job that it leaves behind."""
+    started = server()
+    peer.wait_settled(peer.push("echo", "before"))
+    if not idle:
+        job = peer.job("echo", "left behind")
+        hold = proxy.hold(matches.command(job))
+        peer.push_job(job)
+        hold.wait()
+
+    redis_server.kill()
+    try:
+        started.terminate()
+        status = started.wait_exit(LONGEST_STOP_S + SLACK_S)
+    except Hung as hung:
+        fail(
+            "server.stop.unreachable",
+            expected=f"an exit within {LONGEST_STOP_S:g} s",
+            got=str(hung),
+        )
+    finally:
+        redis_server.start()
+        peer.listen_again()
+
+    require(
+        idle or status != 0,
+        "server.stop.exit",
+        expected="a status other than 0, for a claimed job is still on the list",
+        got=started.explain_exit(),
+    )
 
 
 def terminate(started: ServerProcess) -> None:
