@@ -15,7 +15,9 @@ def fault($code; $message): {error: {$code, $message}};
 def run:
   if .method | is_name | not then fault("invalid-job"; "no method")
   elif .method == "echo" or .method == "wait" then {result: .parameters}
-  elif .method == "fail" then fault("handler-error"; (.parameters.message? | strings) // "failed")
+  elif .method == "fail" then
+    if .parameters.abruptly? // false then error("failed abruptly") # jq's own way to fail
+    else fault("handler-error"; (.parameters.message? | strings) // "failed") end
   else fault("method-not-found"; .method) end;
 
 # The server's message -> "SECONDS [CHANNEL, RESULT]": how long its handler takes, and what is published then.
@@ -25,7 +27,8 @@ def answer($prefix):
   | if type != "object" or (.id | is_name | not) or (.channel | is_name and startswith($prefix) | not) then "0 "
     else
       (if .method == "wait" then .parameters.ms? | numbers / 1000 else empty end // 0) as $seconds
-      | "\($seconds) \([.channel, ({id} + run | tojson)])"
+      | (try run catch fault("handler-error"; .)) as $outcome # server.run.handler-error
+      | "\($seconds) \([.channel, ({id} + $outcome | tojson)])"
     end;
 
 # The caller's line -> "SEQ SECONDS JOB", with "-" where it gave no timeout.

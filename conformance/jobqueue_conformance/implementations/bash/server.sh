@@ -11,8 +11,12 @@ source settings.sh
 list=${JOBQUEUE_IN_PROCESS:-$queue:in-process:${JOBQUEUE_PROCESSOR:-$HOSTNAME}}
 script=$(<turn.lua)
 
+# A command is given up where Redis doesn't answer (server.connection.silent); what ends the server's group ends it, too.
+redis=(timeout --foreground $((${JOBQUEUE_SILENCE_MS:-10000} / 1000)) "${redis[@]}")
+
 # A trap waits until the command in the foreground has ended: a claim's reply is read before the stop is seen.
 stop=''
+may_claim_late=''
 trap 'stop=1 SECONDS=0' TERM INT # bash's own clock
 
 # One jq for all jobs, since starting it costs more than everything else about a job.
@@ -22,13 +26,24 @@ coproc jq {
 }
 
 # Finishes $sha by $answer and puts the next message, an error, or nothing into $found. The answer comes by standard input,
-# for a command line's arguments are limited.
+# for a command line's arguments are limited. The last line is redis-cli's status.
 take_turn() {
-  mapfile -t found < <("${redis[@]}" -x EVAL "$script" 3 "$list" "$queue:dead" "$queue" "$sha" "$stop" <<<"$answer" 2>&1)
+  mapfile -t found < <(
+    "${redis[@]}" -x EVAL "$script" 3 "$list" "$queue:dead" "$queue" "$sha" "$stop" <<<"$answer" 2>&1
+    echo $?
+  )
+  [[ ${found[-1]} == 0 ]] || found=('no whole reply')
 }
 
-is_forbidden() { # Is this how Redis says that nothing may be published on that channel?
-  [[ $1 == *NOPERM* || $1 == *"can't publish"* || $1 == *'No permissions'* ]]
+# A claim blocks for a second. One whose connection is lost can take a job until then, and nobody reads its reply.
+claim() {
+  "${redis[@]}" BLMOVE "$queue" "$list" RIGHT LEFT 1 >/dev/null || may_claim_late=1
+}
+
+# Does this error say that nothing may be published on that channel? Where PUBLISH itself is forbidden, or EVAL, it speaks of
+# the command: that is a mistake of the operator, not of the job (server.publish.forbidden-command).
+is_forbidden_channel() {
+  [[ $1 == *channel* ]]
 }
 
 sha=''
@@ -39,14 +54,20 @@ while true; do
     '') # Nothing lies on the list, and what was to be finished is.
       sha=''
       answer=''
-      [[ ! $stop ]] || exit 0                                       # server.stop.drains
-      "${redis[@]}" BLMOVE "$queue" "$list" RIGHT LEFT 1 >/dev/null # the next turn finds what this claims
+      if [[ ! $stop ]]; then
+        claim # the next turn finds what it takes
+      elif [[ $may_claim_late ]]; then
+        sleep 1 # until it can't any more
+        may_claim_late=''
+      else
+        exit 0 # server.stop.drains
+      fi
       ;;
     *[!0-9a-f]*) # An error, and no SHA-1: the same turn again, until Redis has carried it out (server.publish.again).
-      if is_forbidden "${found[0]}"; then
+      if is_forbidden_channel "${found[0]}"; then
         answer='' # server.publish.noperm
       fi
-      if [[ $stop ]] && ((SECONDS > 20)); then
+      if [[ $stop ]] && ((SECONDS > 10)); then
         exit 1 # server.stop.unreachable
       fi
       sleep 0.2
@@ -56,6 +77,7 @@ while true; do
       printf '%s\n' "${found[1]}" >&"${jq[1]}"
       read -r seconds answer <&"${jq[0]}" || exit
       [[ $seconds == 0 ]] || sleep "$seconds"
+      SECONDS=0 # a stop gives Redis its time from here
       ;;
   esac
 done
