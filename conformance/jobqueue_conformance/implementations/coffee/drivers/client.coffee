@@ -12,7 +12,12 @@ lines = (input) ->
   yield rest if rest
   return
 
-jobs = JobQueue.createClient url: process.env.REDIS_URL, queue: process.env.JOBQUEUE_QUEUE
+{env} = process
+
+jobs = JobQueue.createClient
+  url: env.REDIS_URL
+  queue: env.JOBQUEUE_QUEUE
+  silenceMs: Number env.JOBQUEUE_SILENCE_MS if env.JOBQUEUE_SILENCE_MS
 
 answer = ({seq, method, parameters, timeout_ms}) ->
   try

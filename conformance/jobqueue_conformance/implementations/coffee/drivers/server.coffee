@@ -12,12 +12,14 @@ jobs = JobQueue.createServer
   inProcess: env.JOBQUEUE_IN_PROCESS
   blockMs: Number env.JOBQUEUE_BLOCK_MS if env.JOBQUEUE_BLOCK_MS
   longestBlockMs: Number env.JOBQUEUE_BLOCK_MS if env.JOBQUEUE_BLOCK_MS # the kit's lists have known no other
+  silenceMs: Number env.JOBQUEUE_SILENCE_MS if env.JOBQUEUE_SILENCE_MS
   concurrency: Number env.JOBQUEUE_CONCURRENCY if env.JOBQUEUE_CONCURRENCY
   prefixes: [env.JOBQUEUE_CHANNEL_PREFIX] if env.JOBQUEUE_CHANNEL_PREFIX
 
 jobs.on 'echo', (parameters) -> parameters
 
 jobs.on 'fail', (parameters) ->
+  throw null if parameters?.abruptly # JavaScript can throw what is not an Error
   throw new Error if typeof parameters?.message is 'string' then parameters.message else 'it was asked to fail'
 
 jobs.on 'wait', (parameters) ->
@@ -27,4 +29,4 @@ jobs.on 'wait', (parameters) ->
 # A second signal ends the process at once.
 process.once signal, (-> jobs.stop()) for signal in ['SIGTERM', 'SIGINT']
 
-jobs.run() # server.stop.exit: nothing is left to do once it resolves
+jobs.run() # server.stop.exit: nothing is left to do once it resolves, and where it rejects, Node.js exits with 1

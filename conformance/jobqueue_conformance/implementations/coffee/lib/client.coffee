@@ -17,7 +17,7 @@ class Job extends Promise
     return
 
 class Client
-  constructor: ({url = 'redis://localhost:6379', @queue = 'job-queue'} = {}) ->
+  constructor: ({url = 'redis://localhost:6379', @queue = 'job-queue', @silenceMs} = {}) ->
     @url = checkUrl url
     @channel = "#{@queue}:results:#{randomUUID()}" # client.channel.name
     @pushed = 0
@@ -56,7 +56,7 @@ class Client
       {redis} = await @connected() # client.subscribe.before-push
     catch error
       return @settle id, error: new JobError 'not-queued', "Redis can't be reached: #{reason error}"
-    return unless entry = @pending.get id # its timeout was shorter than the way to Redis
+    return unless entry = @pending.get id # client.push.settled: its timeout was shorter than the way to Redis
     entry.mayRun = yes
     try
       await redis.lPush @queue, message # client.push.left, client.push.once
@@ -73,7 +73,7 @@ class Client
       throw error
 
   open: ->
-    connection = await Connection.open @url
+    connection = await Connection.open @url, @silenceMs
     try
       await connection.redis.subscribe @channel, @receive, yes
     catch error

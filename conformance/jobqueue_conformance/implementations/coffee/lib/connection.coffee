@@ -4,26 +4,25 @@
 
 {createClient, RESP_TYPES} = require 'redis'
 
-# A peer that died without a word is noticed within this time: idle connections are pinged more often than that.
-SILENCE_MS = 15000
-PING_MS = 5000
+SILENCE_MS = 15000 # how long a Redis that doesn't answer is taken for alive
 
 class Connection
   # Resolves to a Connection, or rejects by what went wrong.
-  @open: (url) ->
-    connection = new Connection url
+  @open: (url, silenceMs) ->
+    connection = new Connection url, silenceMs
     await connection.redis.connect()
     connection
 
-  constructor: (url) ->
+  constructor: (url, silenceMs = SILENCE_MS) ->
     @redis = createClient
       url: url
       RESP: 3 # subscriptions and commands share a connection
       disableOfflineQueue: yes
       disableClientInfo: yes
       maintNotifications: 'disabled'
-      pingInterval: PING_MS
-      socket: {reconnectStrategy: no, socketTimeout: SILENCE_MS}
+      # client.connection.silent, server.connection.silent: an idle connection hears the replies to its pings
+      pingInterval: silenceMs / 3
+      socket: {reconnectStrategy: no, connectTimeout: silenceMs, socketTimeout: silenceMs}
       commandOptions: {typeMapping: {[RESP_TYPES.BLOB_STRING]: Buffer}}
     # Resolves to the error by which the connection was lost; never rejects, and stays open where close() came first.
     @lost = new Promise (resolve) => @redis.on 'error', resolve

@@ -12,12 +12,13 @@ EventEmitter = require 'node:events'
 {JobError, decide, encodeValue, encodeError, unheld} = require './protocol'
 
 MAX_BLOCK_MS = 5000
+MAX_STOP_MS = 10000 # how long a stop tries to reach Redis once no handler runs
 
 class Pair
-  @open: (url, onLost) ->
-    claims = await Connection.open url
+  @open: (url, silenceMs, onLost) ->
+    claims = await Connection.open url, silenceMs
     try
-      new Pair claims, await Connection.open(url), onLost
+      new Pair claims, await Connection.open(url, silenceMs), onLost
     catch error
       claims.close()
       throw error
@@ -36,7 +37,7 @@ class Pair
 class Server
   # `inProcess`, a whole key, wins over the processor's name, which has to be the same after a restart.
   # `longestBlockMs` is the longest `blockMs` that a server of its list ever had.
-  constructor: ({url, @queue, processor, inProcess, @concurrency, blockMs, longestBlockMs, @prefixes, @log} = {}) ->
+  constructor: ({url, @queue, processor, inProcess, @concurrency, blockMs, longestBlockMs, @silenceMs, @prefixes, @log} = {}) ->
     @url = checkUrl url ? 'redis://localhost:6379'
     @queue ?= 'job-queue'
     @inProcess = inProcess ? "#{@queue}:in-process:#{processor ? hostname()}" # server.list.name, server.list.stable
@@ -47,32 +48,41 @@ class Server
     @log ?= console.error
     @handlers = new Map
     @held = new Set # Buffers, each its own element even where bytes are equal
-    @changes = new EventEmitter # 'change': something is no longer held, or a pair is there, or lost
+    @changes = new EventEmitter # 'change': something is no longer held, or a pair is there, or lost, or a stop is requested
+    @handling = 0 # handlers that run
+    @isClaiming = no
+    @mayClaimLate = no # a claim of a lost connection can still take a job
 
   # Registers what runs a method: it takes the parameters, and returns a value or a promise, or throws.
   on: (method, handler) ->
     @handlers.set method, handler
     this
 
-  # Serves until stop(); resolves when all that was claimed is answered.
+  # Serves until stop(); resolves when all that was claimed is answered, and rejects where a stop can't reach Redis for that.
   run: -> @running ?= @serve()
 
   # Claims nothing more, and resolves as run() does.
   stop: ->
     @stopping = yes
+    @quietSince = performance.now()
+    @changes.emit 'change'
     @running
 
   serve: ->
     attempt = 0
     loop # server.connection.survives
       try
-        @pair = await Pair.open @url, => @changes.emit 'change'
+        @pair = await Pair.open @url, @silenceMs, => @changes.emit 'change'
         @changes.emit 'change'
         await @serveOver @pair, -> attempt = 0
         return
       catch error
         @log "jobqueue: #{reason error}"
-        return if @stopping and not @held.size and not @pair
+        @mayClaimLate or= @isClaiming
+        @isClaiming = no
+        return if @stopping and not @held.size and not @mayClaimLate
+        # server.stop.unreachable, server.stop.exit
+        throw error if @stopping and not @handling and performance.now() - @quietSince > MAX_STOP_MS
       finally
         @pair?.close()
         @pair = null
@@ -84,16 +94,21 @@ class Server
     lookAgainAt = performance.now() + @longestBlockMs
     loop
       await @room pair
-      break if @stopping # server.stop.no-claim
+      break if @stopping and not @mayClaimLate # server.stop.no-claim
       leftMs = lookAgainAt - performance.now()
       if leftMs <= 0
         await @recover pair # server.recovery.second-look
+        @mayClaimLate = no
         lookAgainAt = performance.now() + @longestBlockMs # server.recovery.stray
         continue
-      @hasClaimed = yes
+      if @stopping # server.stop.drains: what a lost claim takes was claimed in this life
+        await pause leftMs
+        continue
+      @hasClaimed = @isClaiming = yes
       timeoutSeconds = Math.max(1, Math.min(@blockMs, leftMs)) / 1000
       # server.claim.atomic, server.claim.order
       message = await pair.claims.redis.blMove @queue, @inProcess, 'RIGHT', 'LEFT', timeoutSeconds
+      @isClaiming = no
       @start message if message
       onClaim()
     while @held.size # server.stop.drains
@@ -130,14 +145,18 @@ class Server
     decision = decide message, {@prefixes, isHandled: (method) => @handlers.has method}
     {channel, id, method, parameters} = decision
     return decision unless method
+    @handling += 1
     try
       {channel, answer: encodeValue id, await @handlers.get(method) parameters} # server.run.handler
     catch error
       unless error instanceof JobError # which is an answer
         @log "jobqueue: the handler of '#{method}' failed for job #{id} of #{channel}:", error
       {channel, answer: encodeError id, error} # server.run.goes-on
+    finally
+      @handling -= 1
+      @quietSince = performance.now()
 
-  # Does it, as often as it takes until Redis has confirmed the removal (server.publish.again).
+  # Does it, as often as it takes until Redis has confirmed the removal (server.publish.again, server.remove.again).
   finish: (message, {dead, channel, answer}) ->
     loop
       await EventEmitter.once @changes, 'change' until (pair = @pair) and not pair.error
