@@ -44,6 +44,7 @@ class Endpoint:
 
     def begin(self) -> None:
         """The program is started, for the first time or again."""
+        self.attempted = False
         self.connected = False
         self.named_queue = False
         self.exchanges = 0
@@ -292,10 +293,12 @@ class Proxy:
 
     def _accept(self, endpoint: Endpoint) -> None:
         near, _ = endpoint.listener.accept()
+        endpoint.attempted = True
         try:
             far = socket.create_connection(self._redis_address(), timeout=5)
         except OSError:
             near.close()  # Redis is down: the program under test sees a lost connection
+            self.notifier.notify()
             return
         self.opened += 1
         endpoint.connected = True

@@ -304,15 +304,21 @@ def test_a_silent_connection_is_lost(client: StartClient, peer: Peer, proxy: Pro
 
 
 @pytest.mark.requirement("client.connection.closes")
-def test_a_replaced_connection_is_closed(client: StartClient, peer: Peer, proxy: Proxy) -> None:
-    """However often one of its connections is lost, a client has no more of them open than before."""
+@pytest.mark.parametrize("kind", [COMMAND, MESSAGE], ids=["pushes", "subscription"])
+def test_a_replaced_connection_is_closed(
+    client: StartClient, peer: Peer, proxy: Proxy, kind: str
+) -> None:
+    """However often the connection on which it pushes or listens is lost, a client has no more of them open."""
     driver = client()
     run_after_a_loss(driver, peer, proxy.notifier, "before")
     before = proxy.open_connections(driver.name)
 
     for n in range(LOSSES):
-        hold = proxy.hold(lambda event: event.carries(f"lost {n}"))  # noqa: B023
-        seq = driver.submit("echo", f"lost {n}")
+        lost = f"lost {n}"
+        hold = proxy.hold(lambda event: event.kind == kind and event.carries(lost))  # noqa: B023
+        seq = driver.submit("echo", lost)
+        if kind == MESSAGE:
+            peer.publish(peer.claim().channel, lost.encode())
         hold.wait()
         hold.half_close()
         proxy.notifier.wait(lambda: peer.take() or driver.outcomes(seq), "the job to be lost")  # noqa: B023

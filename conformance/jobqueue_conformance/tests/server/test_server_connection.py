@@ -8,9 +8,12 @@ from redis import Redis
 from jobqueue_conformance.peer.peer import Peer
 from jobqueue_conformance.programs.manager import still_running
 from jobqueue_conformance.programs.starting import StartServer
+from jobqueue_conformance.proxy import matches
+from jobqueue_conformance.proxy.events import Event
 from jobqueue_conformance.proxy.proxy import How, Proxy
 from jobqueue_conformance.redis_servers.base import RedisServer
 from jobqueue_conformance.spec.keys import Keys
+from jobqueue_conformance.spec.messages import Job
 from jobqueue_conformance.spec.verdicts import Unsupported, require
 
 HOWS: tuple[How, ...] = ("fin", "rst", "fin")
@@ -74,6 +77,9 @@ def test_a_start_without_redis_is_made_good(
     redis_server.kill()
     try:
         started = server(wait=False)
+        proxy.notifier.wait(
+            lambda: started.endpoint.attempted or not started.running, "the server to connect"
+        )
         proxy.notifier.happens(lambda: not started.running, DECIDES_S)
     finally:
         redis_server.start()
@@ -127,15 +133,18 @@ def test_a_silent_connection_is_lost(server: StartServer, peer: Peer, proxy: Pro
     behind = [peer.push("echo", n) for n in range(2)]
 
     peer.wait(
-        lambda: peer.heard(behind[-1]),
+        lambda: peer.received(behind[-1]),
         "server.connection.silent",
         f"a job's result within {LONGEST_SILENCE_S:g} s, while {len(silent)} connections are silent",
     )
 
 
 @pytest.mark.requirement("server.connection.closes")
-def test_a_replaced_connection_is_closed(server: StartServer, peer: Peer, proxy: Proxy) -> None:
-    """However often one of its connections is lost, a server has no more of them open than before."""
+@pytest.mark.parametrize("held", [matches.reply, matches.command], ids=["claims", "answers"])
+def test_a_replaced_connection_is_closed(
+    server: StartServer, peer: Peer, proxy: Proxy, held: Callable[[Job], Callable[[Event], bool]]
+) -> None:
+    """However often the connection on which it claims or answers is lost, a server has no more of them open."""
     started = server()
     peer.wait_settled(*(peer.push("echo", n) for n in range(2)))
     started.wait_idle()
@@ -143,7 +152,7 @@ def test_a_replaced_connection_is_closed(server: StartServer, peer: Peer, proxy:
 
     for n in range(LOSSES):
         job = peer.job("echo", n)
-        hold = proxy.hold(lambda event: event.carries(job.id))  # noqa: B023
+        hold = proxy.hold(held(job))
         peer.push_job(job)
         hold.wait()
         hold.half_close()
