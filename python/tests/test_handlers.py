@@ -1,6 +1,9 @@
 """What is decided about a message before its handler runs, and what is said about it in the log."""
 
+import functools
+import inspect
 import logging
+import sys
 
 import pytest
 from jobqueue import JobError
@@ -37,14 +40,65 @@ def test_outcomes_are_logged(caplog: pytest.LogCaptureFixture) -> None:
     ]
 
 
+def test_an_error_stays_within_its_line(caplog: pytest.LogCaptureFixture) -> None:
+    """What a handler says of its error can't pretend to be another line of the log."""
+    with caplog.at_level(logging.INFO):
+        failed(JOB, JobError("shop.odd", "x\nfailed method=echo channel=channel id=2"))
+
+    assert caplog.messages[0].isprintable()
+
+
+class UntellableError(Exception):
+    """An error that can't be printed."""
+
+    __notes__ = property(lambda _: sys.exit(3))
+
+
+@pytest.mark.parametrize(
+    "error,last", [(ValueError("x"), "ValueError: x"), (UntellableError(), "")]
+)
+def test_an_error_is_logged_with_where_it_was_raised(
+    caplog: pytest.LogCaptureFixture, error: Exception, last: str
+) -> None:
+    """server.run.goes-on: also one that can't be printed, without its words."""
+    with pytest.raises(type(error)):
+        raise error
+
+    failed(JOB, error)
+
+    (record,) = caplog.records
+    lines = logging.Formatter().format(record).splitlines()
+    assert lines[0].endswith(f"id=1: {type(error).__name__}")
+    assert any("in test_an_error_is_logged_with_where_it_was_raised" in line for line in lines)
+    assert lines[-1] == (last or "RuntimeError: UntellableError, of which no more can be told")
+
+
+def test_a_coroutine_is_no_value() -> None:
+    """server.result.not-serializable: it is closed, and the answer says who would await it."""
+
+    async def wait() -> None: ...
+
+    coroutine = wait()
+
+    answer = succeeded(JOB, coroutine)
+
+    assert b"result-not-serializable" in answer.result
+    assert b"jobqueue.aio.Server" in answer.result
+    assert inspect.getcoroutinestate(coroutine) == inspect.CORO_CLOSED
+
+
 def test_a_handler_is_found_by_its_method() -> None:
     """server.run.handler: a coroutine function only where somebody awaits it."""
 
     async def wait(_: object) -> None: ...
 
+    class Waiting:
+        async def __call__(self, _: object) -> None: ...
+
     handlers = Handlers(None, awaits=True)
     handlers.register("wait", wait)
 
     assert handlers["wait"] is wait
-    with pytest.raises(TypeError, match="coroutine"):
-        Handlers(None, awaits=False).register("wait", wait)
+    for handler in (wait, Waiting(), functools.partial(wait), functools.partial(Waiting())):
+        with pytest.raises(TypeError, match="coroutine"):
+            Handlers(None, awaits=False).register("wait", handler)

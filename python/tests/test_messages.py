@@ -192,6 +192,82 @@ def test_a_failure_is_answered(failure: BaseException, expected: dict[str, Any])
     assert error_of(messages.fail(RUN, failure)) == expected
 
 
+def raises(*_: object) -> Any:
+    """Be a method that ends the program."""
+    raise SystemExit(3)
+
+
+def interrupted(*_: object) -> Any:
+    """Be a method during which Control-C comes."""
+    raise KeyboardInterrupt
+
+
+def odd(base: type, *given: object, method: Callable[..., Any] = raises, **names: str) -> Any:
+    """Make an object of a subclass with a method, or a property, that doesn't return."""
+    members: dict[str, Any] = {name: method for name in names if names[name] == "method"}
+    members |= {name: property(method) for name in names if names[name] == "property"}
+    return type("Odd", (base,), members)(*given)
+
+
+class Nameless(type):
+    """The type of types whose name can't be read."""
+
+    @property
+    def __name__(cls) -> str:  # type: ignore[override]
+        """Raise."""
+        raise RuntimeError
+
+
+class NamelessError(Exception, metaclass=Nameless):
+    """An error of which nothing can be told."""
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: odd(dict, {"a": 1}, items="method"),
+        lambda: [odd(object, __class__="property")],
+    ],
+)
+def test_a_value_whose_methods_fail_is_told(make: Callable[[], object]) -> None:
+    """server.result.not-serializable: whatever they raise."""
+    assert error_of(messages.succeed(RUN, make()))["code"] == "result-not-serializable"
+
+
+@pytest.mark.parametrize(
+    "make,code,sentence",
+    [
+        (lambda: odd(JobError, "a.b", "m", __str__="method"), "a.b", "m"),
+        (lambda: odd(JobError, "a.b", "m", __class__="property"), "a.b", "m"),
+        (lambda: odd(JobError, "a.b", "m", __getattribute__="method"), "handler-error", "Odd"),
+        (lambda: JobError("a.b", odd(str, "m", __str__="method")), "a.b", "m"),
+        (lambda: JobError("a.b", "m", odd(dict, {"a": 1}, items="method")), "a.b", "m"),
+        (lambda: JobError("a.b", ""), "a.b", "JobError"),
+        (lambda: odd(ValueError, "m", __str__="method"), "handler-error", "Odd"),
+        (lambda: odd(ValueError, "m", __class__="property"), "handler-error", "m"),
+        (lambda: NamelessError(), "handler-error", "an exception"),  # noqa: PLW0108 - a case is named by its name
+    ],
+)
+def test_a_failure_that_cant_be_read_is_answered(
+    make: Callable[[], BaseException], code: str, sentence: str
+) -> None:
+    """server.run.handler-error, server.run.goes-on: by what can be read, and never without words."""
+    assert error_of(messages.fail(RUN, make())) == {"code": code, "message": sentence}
+
+
+def test_an_interrupt_goes_through() -> None:
+    """What isn't the application's to raise isn't taken for its failure."""
+    value = odd(dict, {"a": 1}, items="method", method=interrupted)
+    failure = odd(ValueError, __str__="method", method=interrupted)
+
+    with pytest.raises(KeyboardInterrupt):
+        messages.succeed(RUN, value, (KeyboardInterrupt,))
+    with pytest.raises(KeyboardInterrupt):
+        messages.fail(RUN, failure, (KeyboardInterrupt,))
+    assert error_of(messages.succeed(RUN, value))["message"].endswith("KeyboardInterrupt")
+    assert error_of(messages.fail(RUN, failure))["message"] == "Odd"
+
+
 def test_a_large_error_is_told() -> None:
     """server.result.too-large: an error has at most 1 MiB, too."""
     answer = messages.fail(RUN, ValueError("x" * messages.LIMIT_BYTES))

@@ -11,6 +11,8 @@ import inspect
 import random
 import time
 from collections import Counter
+from collections.abc import Awaitable
+from types import GeneratorType
 from typing import TYPE_CHECKING, Any, Self
 
 from jobqueue.aio.link import Link
@@ -21,7 +23,7 @@ from jobqueue.host.signals import interrupts
 from jobqueue.protocol.messages import Answer, Dead, Run
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
     from types import TracebackType
 
     from redis.asyncio import ConnectionPool
@@ -212,16 +214,19 @@ async def run_handler(handlers: Handlers, message: bytes) -> Answer | Dead:
     job = handlers.decide(message)
     if not isinstance(job, Run):
         return job
+    passing = interrupts()
     try:
         # server.run.handler
         value = handlers[job.method](job.parameters)
-        if inspect.isawaitable(value):
+        if _awaitable(value):
             value = await value
+    except passing:
+        raise
     except BaseException as error:
-        if interrupts(error) or _cancelled(error):
+        if _cancelled(error):
             raise
-        return failed(job, error)
-    return succeeded(job, value)
+        return failed(job, error, passing)
+    return succeeded(job, value, passing)
 
 
 class Stop:
@@ -250,7 +255,14 @@ class Stop:
                 await asyncio.wait_for(self._wakes.wait(), seconds)
 
 
+def _awaitable(value: object) -> bool:
+    """Tell by its type alone: the attributes of a value are the application's, and may raise."""
+    old_style = type(value) is GeneratorType and inspect.isawaitable(value)
+    return issubclass(type(value), Awaitable) or old_style
+
+
 def _cancelled(error: BaseException) -> bool:
     """Tell a server that is being cancelled from a handler whose own work was."""
     task = asyncio.current_task()
-    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
+    cancelled = issubclass(type(error), asyncio.CancelledError)
+    return cancelled and task is not None and task.cancelling() > 0

@@ -6,21 +6,28 @@ that names the job's channel and id.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import logging
+import traceback
+from types import CoroutineType, TracebackType
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from jobqueue.errors import JobError
 from jobqueue.protocol import messages
-from jobqueue.protocol.messages import Answer, Dead, Run
+from jobqueue.protocol.messages import Answer, Dead, Interrupts, Run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
 Handler: TypeAlias = "Callable[[Any], Any]"
 HandlerT = TypeVar("HandlerT", bound="Handler")
+ExcInfo: TypeAlias = tuple[type[BaseException], BaseException, TracebackType | None]
 
 log = logging.getLogger("jobqueue.server")
+
+# An error's class may hide the attribute; this reads it all the same.
+_FRAMES: Any = BaseException.__dict__["__traceback__"]
 
 
 class Handlers:
@@ -43,9 +50,9 @@ class Handlers:
             TypeError: The handler is a coroutine function, and nobody awaits it here.
             ValueError: The method is empty, or has a handler.
         """
-        if inspect.iscoroutinefunction(handler) and not self._awaits:
+        if _is_coroutine_function(handler) and not self._awaits:
             raise TypeError(
-                f"the handler of {method!r} is a coroutine: that takes jobqueue.aio.Server"
+                f"the handler of {method!r} is a coroutine function: that takes jobqueue.aio.Server"
             )
         if not method:
             raise ValueError("a method is named by a non-empty string")
@@ -66,26 +73,57 @@ class Handlers:
         return self._by_method[method]
 
 
-def succeeded(job: Run, value: object) -> Answer:
+def succeeded(job: Run, value: object, interrupts: Interrupts = ()) -> Answer:
     """Answer a job whose handler returned."""
-    answer = messages.succeed(job, value)
+    if type(value) is CoroutineType:
+        messages.attempt(value.close, None, interrupts)
+        # server.result.not-serializable
+        sentence = (
+            "the result is a coroutine; jobqueue.aio.Server awaits those that handlers return"
+        )
+        answer = messages.fail(job, JobError("result-not-serializable", sentence))
+    else:
+        answer = messages.succeed(job, value, interrupts)
     if log.isEnabledFor(logging.DEBUG):
         log.debug("ran method=%s channel=%s id=%s", *_names(job))
     return answer
 
 
-def failed(job: Run, error: BaseException) -> Answer:
+def failed(job: Run, error: BaseException, interrupts: Interrupts = ()) -> Answer:
     """Answer a job whose handler raised; the traceback is for the log, never for the wire."""
     # server.run.handler-error, server.run.goes-on
-    chosen = isinstance(error, JobError)
+    chosen = messages.is_job_error(error)
+    describe = messages.sentence_of if chosen else messages.name_of
     log.log(
         logging.INFO if chosen else logging.ERROR,
         "failed method=%s channel=%s id=%s: %s",
         *_names(job),
-        error if chosen else type(error).__name__,
-        exc_info=None if chosen else error,
+        text(describe(error, interrupts)),
+        exc_info=None if chosen else _traceback(error, interrupts),
     )
-    return messages.fail(job, error)
+    return messages.fail(job, error, interrupts)
+
+
+def _traceback(error: BaseException, interrupts: Interrupts) -> ExcInfo:
+    """Return what the log prints of an error: in place of one that can't be printed, a plain one."""
+    frames = _FRAMES.__get__(error)
+
+    def try_it() -> ExcInfo:
+        traceback.format_exception(type(error), error, frames)
+        return type(error), error, frames
+
+    name = messages.name_of(error, interrupts)
+    instead = RuntimeError(f"{name}, of which no more can be told")
+    otherwise: ExcInfo = (RuntimeError, instead, frames)
+    return messages.attempt(try_it, otherwise, interrupts)
+
+
+def _is_coroutine_function(handler: Handler) -> bool:
+    """Tell whether calling the handler makes a coroutine, as far as that can be seen."""
+    while isinstance(handler, functools.partial):
+        handler = handler.func
+    call = getattr(type(handler), "__call__", None)  # noqa: B004 - the method of an object's type
+    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(call)
 
 
 def _names(job: Run) -> tuple[str, str, str]:

@@ -35,7 +35,7 @@ def stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
             signal.signal(number, handler or signal.SIG_DFL)
 
 
-def interrupts(error: BaseException) -> bool:
-    """Tell a Control-C, which only the main thread gets, from what the application has raised."""
+def interrupts() -> tuple[type[BaseException], ...]:
+    """Return what is not the application's own where it is raised here: Control-C, in the main thread."""
     main = threading.current_thread() is threading.main_thread()
-    return main and isinstance(error, KeyboardInterrupt)
+    return (KeyboardInterrupt,) if main else ()

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeAlias, TypeVar
 
 from jobqueue.errors import InvalidMessage, JobError, publishable
 
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 LIMIT_BYTES = 1_048_576
 DEPTH_LIMIT = 32
 INTEGER_LIMIT = 2**53 - 1
+
+T = TypeVar("T")
+# What isn't an application's to raise where its values are read, such as Control-C: it goes through.
+Interrupts: TypeAlias = tuple[type[BaseException], ...]
 
 
 class Run(NamedTuple):
@@ -84,14 +88,17 @@ def decide(
     return run
 
 
-def succeed(job: Run, value: object) -> Answer:
+def succeed(job: Run, value: object, interrupts: Interrupts = ()) -> Answer:
     """Answer a job with its handler's value, or with why that can't be published."""
     try:
         # server.result.form, server.result.id, server.result.value
         result = _encode({"id": job.id, "result": value})
-    except (TypeError, ValueError, RecursionError) as error:
+    except interrupts:
+        raise
+    except BaseException as error:  # the value's own methods may raise anything
         # server.result.not-serializable
-        return fail(job, JobError("result-not-serializable", f"the result is no JSON: {error}"))
+        sentence = f"the result is no JSON: {sentence_of(error, interrupts)}"
+        return fail(job, JobError("result-not-serializable", sentence))
     if len(result) > LIMIT_BYTES:
         # server.result.too-large
         sentence = f"the result has {len(result)} bytes, more than {LIMIT_BYTES}"
@@ -99,30 +106,59 @@ def succeed(job: Run, value: object) -> Answer:
     return Answer(job.message, job.channel, job.id, result)
 
 
-def fail(job: Run, failure: BaseException) -> Answer:
+def fail(job: Run, failure: BaseException, interrupts: Interrupts = ()) -> Answer:
     """Answer a job with an error, whatever the exception.
 
     Anything but a JobError becomes `handler-error` with the exception's own message. A JobError is
     mended where it can't be published as it is: a code that isn't allowed becomes `handler-error`,
-    and data that is no JSON is left out.
+    and data that is no JSON is left out. So is whatever raises when it is read.
     """
     code, data = "handler-error", None
-    sentence = _sentence(failure)
-    if isinstance(failure, JobError):
-        sentence, data = str(failure.message), failure.data
-        if publishable(str(failure.code)):
-            code = str(failure.code)
+    if is_job_error(failure):
+        error: Any = failure
+        own_code = attempt(lambda: _plain(error.code), "", interrupts)
+        if publishable(own_code):
+            code = own_code
+        sentence = attempt(lambda: _plain(error.message), "", interrupts)
+        sentence = sentence or name_of(failure, interrupts)
+        data = attempt(lambda: error.data, None, interrupts)
+    else:
+        sentence = sentence_of(failure, interrupts)
     # server.result.error
-    error: dict[str, Any] = {"code": _encodable(code), "message": _encodable(sentence)}
-    try:
-        with_data = error if data is None else error | {"data": data}
-        result = _encode({"id": job.id, "error": with_data})
-    except (TypeError, ValueError, RecursionError):
-        result = _encode({"id": job.id, "error": error})
+    told: dict[str, Any] = {"code": _encodable(code), "message": _encodable(sentence)}
+    result = _encode({"id": job.id, "error": told})
+    if data is not None:
+        whole = {"id": job.id, "error": told | {"data": data}}
+        result = attempt(lambda: _encode(whole), result, interrupts)
     if len(result) > LIMIT_BYTES:
         sentence = f"the error has {len(result)} bytes, more than {LIMIT_BYTES}"
         result = _encode({"id": job.id, "error": {"code": "result-too-large", "message": sentence}})
     return Answer(job.message, job.channel, job.id, result)
+
+
+def attempt(read: Callable[[], T], otherwise: T, interrupts: Interrupts) -> T:
+    """Read what belongs to an application's object, or say otherwise: its methods may raise anything."""
+    try:
+        return read()
+    except interrupts:
+        raise
+    except BaseException:
+        return otherwise
+
+
+def is_job_error(failure: BaseException) -> bool:
+    """Tell whether it is one, by its type: its `__class__` may be the application's, too."""
+    return issubclass(type(failure), JobError)
+
+
+def sentence_of(failure: BaseException, interrupts: Interrupts) -> str:
+    """Return an exception's own words, or the name of its type."""
+    return attempt(lambda: _plain(failure), "", interrupts) or name_of(failure, interrupts)
+
+
+def name_of(failure: BaseException, interrupts: Interrupts) -> str:
+    """Return the name of an exception's type; its metaclass may be the application's, too."""
+    return attempt(lambda: _plain(type(failure).__name__), "", interrupts) or "an exception"
 
 
 def encode_job(method: str, parameters: object, channel: str, job_id: str) -> bytes:
@@ -312,11 +348,9 @@ def _check_names(message: bytes) -> None:
     json.loads(message, object_pairs_hook=distinct)
 
 
-def _sentence(failure: BaseException) -> str:
-    try:
-        return str(failure) or type(failure).__name__
-    except Exception:  # the application's own __str__ may fail, too
-        return type(failure).__name__
+def _plain(value: object) -> str:
+    """Return a string of the very type: a subclass's methods are the application's."""
+    return str.__str__(value if issubclass(type(value), str) else str(value))
 
 
 def _encodable(text: str) -> str:

@@ -222,14 +222,15 @@ def run_handler(handlers: Handlers, message: bytes) -> Answer | Dead:
     job = handlers.decide(message)
     if not isinstance(job, Run):
         return job
+    passing = interrupts()
     try:
         # server.run.handler
         value = handlers[job.method](job.parameters)
+    except passing:
+        raise
     except BaseException as error:
-        if interrupts(error):
-            raise
-        return failed(job, error)
-    return succeeded(job, value)
+        return failed(job, error, passing)
+    return succeeded(job, value, passing)
 
 
 class Stop:

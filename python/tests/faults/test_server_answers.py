@@ -17,7 +17,7 @@ from jobqueue import Client, JobError
 from tests.faults.serving import KINDS, Thread, make
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
     from redis import Redis
 
@@ -170,15 +170,7 @@ def kind(request: pytest.FixtureRequest) -> str:
     return name
 
 
-def named(names: Iterable[str], reason: str, *sound: str) -> pytest.MarkDecorator:
-    """Parametrize `name`; all but the sound ones have the fault that the reason tells."""
-    fault = pytest.mark.xfail(strict=True, reason=reason)
-    return pytest.mark.parametrize(
-        "name", [pytest.param(name, marks=[] if name in sound else [fault]) for name in names]
-    )
-
-
-@named(VALUES, "what a value's method raises ends the server", "repr", "key", "bool")
+@pytest.mark.parametrize("name", VALUES)
 def test_a_value_whose_methods_fail_is_not_serializable(
     kind: str, thread: Any, client: Client, redis: Redis, redis_url: str, log: Lines, name: str
 ) -> None:
@@ -193,11 +185,7 @@ def test_a_value_whose_methods_fail_is_not_serializable(
     assert log.failures == []
 
 
-@named(
-    ERRORS,
-    "what an error's attribute or method raises ends the server, or leaves no line in its log",
-    *("code-no-text", "str", "str-no-memory", "str-no-text", "repr", "group"),
-)
+@pytest.mark.parametrize("name", ERRORS)
 def test_an_error_that_cannot_be_told_is_answered(
     kind: str, thread: Any, client: Client, redis: Redis, redis_url: str, log: Lines, name: str
 ) -> None:
@@ -262,11 +250,7 @@ def undecorated(value: Any) -> Any:
 HIDDEN: dict[str, Callable[[Any], Any]] = {"plain": undecorated, "decorated": decorated}
 
 
-@named(
-    VISIBLE,
-    "a coroutine function is seen only where it is a plain function",
-    *("function", "method", "partial", "partial-of-method"),
-)
+@pytest.mark.parametrize("name", VISIBLE)
 def test_a_coroutine_function_is_refused_where_it_is_seen(redis_url: str, name: str) -> None:
     """A server of threads refuses it at `on` by a TypeError that says what takes it."""
     server = make("threads", redis_url)
@@ -275,7 +259,7 @@ def test_a_coroutine_function_is_refused_where_it_is_seen(redis_url: str, name: 
         server.on("odd", VISIBLE[name])
 
 
-@named(HIDDEN, "the answer doesn't say what serves coroutines, and nobody closes the coroutine")
+@pytest.mark.parametrize("name", HIDDEN)
 @pytest.mark.parametrize("kind", ["threads", "threads-4"])
 def test_a_coroutine_that_wasnt_seen_is_told(
     kind: str, thread: Any, client: Client, redis: Redis, redis_url: str, name: str
