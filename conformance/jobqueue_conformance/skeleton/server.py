@@ -13,6 +13,6 @@ BLOCK_MS = int(os.environ.get("JOBQUEUE_BLOCK_MS", "2000"))
 
 # Start your server with these settings and three handlers, then serve until SIGTERM:
 #   echo(parameters)  returns the parameters
-#   fail(parameters)  fails, with parameters["message"] as its message
+#   fail(parameters)  fails, with parameters["message"] as its message; by a BaseException where parameters["abruptly"]
 #   wait(parameters)  returns the parameters after parameters["ms"] milliseconds
 sys.exit(f"write your server here: claim from {QUEUE} onto {IN_PROCESS}")

@@ -19,6 +19,10 @@ server = Server(
 )
 
 
+class Abrupt(BaseException):
+    """A failure that `except Exception` doesn't catch."""
+
+
 @server.on("echo")
 async def echo(parameters: Any) -> Any:
     """Return the parameters unchanged."""
@@ -28,8 +32,10 @@ async def echo(parameters: Any) -> Any:
 @server.on("fail")
 async def fail(parameters: Any) -> None:
     """Fail with the message that the parameters ask for."""
-    message = parameters.get("message") if isinstance(parameters, dict) else None
-    raise RuntimeError(message if isinstance(message, str) else "failed, as it was asked to")
+    asked = parameters if isinstance(parameters, dict) else {}
+    message = asked.get("message")
+    failure = Abrupt if asked.get("abruptly") else RuntimeError
+    raise failure(message if isinstance(message, str) else "failed, as it was asked to")
 
 
 @server.on("wait")
