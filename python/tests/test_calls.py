@@ -250,6 +250,23 @@ def test_closing_pushes_what_waits() -> None:
     assert isinstance(outcome(session), NotQueued)
 
 
+def test_a_released_session_ends_with_its_last_job() -> None:
+    """Whoever waits for a job gets its result, though nobody has the client any more."""
+    session = core("1")
+    session.take_push(0)
+    session.release()
+    session.tick(1)
+    assert len(session) == 1
+
+    session.received(0, [1, [b"message", b"channel", b'{"id": "1", "result": 5}']], 2)
+    assert session.next_tick() is not None
+    session.tick(2)
+
+    assert session.state is State.CLOSED
+    assert [settled.value for settled in session.take_settled()] == [5]
+    assert session.next_tick() is None
+
+
 def test_closing_takes_a_short_time_at_most() -> None:
     """What Redis doesn't take within that is given up."""
     session = core("1")

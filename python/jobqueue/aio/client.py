@@ -163,9 +163,9 @@ def _of_this_process(all_sessions: Home) -> list[Session]:
 
 
 def _dropped(all_sessions: Home) -> None:
-    """End what a client leaves behind that was dropped without `close`."""
+    """Let what a client leaves behind that was dropped without `close` end with its last job."""
     for session in _of_this_process(all_sessions):
-        session.close_from_elsewhere()
+        session.release()
         if not session.ended:
             warnings.warn(
                 "a jobqueue.aio.Client was dropped without close()", ResourceWarning, stacklevel=2

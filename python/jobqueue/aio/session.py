@@ -103,6 +103,13 @@ class Session:
         except RuntimeError:  # the loop is closed, and has ended the session's tasks
             self.ended = True
 
+    def release(self) -> None:
+        """Have the session ended when its jobs are settled. Callable from any thread."""
+        try:
+            self.loop.call_soon_threadsafe(self._release)
+        except RuntimeError:  # the loop is closed, and has ended the session's tasks
+            self.ended = True
+
     async def join(self, seconds: float) -> None:
         """Wait until no task is left, no longer than that; who is cancelled here disturbs none."""
         until = time.monotonic() + seconds
@@ -147,6 +154,10 @@ class Session:
         except Exception as error:
             log.exception("channel=%s the client has failed", self.channel)
             self._end(f"the client has failed: {error!r}")
+
+    def _release(self) -> None:
+        self._calls.release()
+        self._turn(self._calls.tick)
 
     def _set_timer(self) -> None:
         times = [self._calls.next_tick(), self._calls.connect_at()]
@@ -237,6 +248,7 @@ class Session:
             # redis-py gives a connection that is half made back to its pool.
             for pool in self._pools if self._owned else []:
                 await pool.disconnect()
+            await asyncio.sleep(0)  # in which the loop closes the socket
             raise
         except Exception as error:
             log.exception("channel=%s connecting has failed", self.channel)

@@ -144,6 +144,7 @@ class Calls(Generic[JobT]):
         self._failures = 0
         self._retry_at = float("-inf")
         self._closing_until: float | None = None
+        self._released = False
         self.waiting_bytes = 0
 
     def __len__(self) -> int:
@@ -282,6 +283,8 @@ class Calls(Generic[JobT]):
             for job_id in heapq.heappop(self._deadlines)[2]:
                 error = JobTimeout("no result came within the job's timeout")
                 self._settle(job_id, None, error)
+        if self._released and not self._calls:
+            self.close(now)
         if self._closing_until is not None and (now >= self._closing_until or self._flushed()):
             self.end("the client was closed before a result came", now)
         # client.connection.silent
@@ -299,7 +302,9 @@ class Calls(Generic[JobT]):
         while self._deadlines and not self._any_unsettled(self._deadlines[0][2]):
             heapq.heappop(self._deadlines)
         times = [self._deadlines[0][0]] if self._deadlines else []
-        if self._closing_until is not None and self._state is not State.CLOSED:
+        if self._released and not self._calls and self._state is not State.CLOSED:
+            times.append(self._since)
+        elif self._closing_until is not None and self._state is not State.CLOSED:
             times.append(self._since if self._flushed() else self._closing_until)
         if self._state is State.CONNECTING:
             times.append(self._since + ATTEMPT_SECONDS)
@@ -319,6 +324,10 @@ class Calls(Generic[JobT]):
         """Register nothing any more; push what waits, for a short time at most, and then end."""
         if self._closing_until is None:
             self._closing_until = now + CLOSE_SECONDS
+
+    def release(self) -> None:
+        """Nobody can submit any more: close as soon as every job is settled."""
+        self._released = True
 
     def end(self, reason: str, now: float) -> None:
         """End at once, in whatever state: every job is settled, and nothing is pushed any more."""

@@ -154,9 +154,9 @@ def _of_this_process(all_sessions: dict[int, Session]) -> list[Session]:
 
 
 def _dropped(all_sessions: dict[int, Session]) -> None:
-    """End what a client leaves behind that was dropped without `close`."""
+    """Let what a client leaves behind that was dropped without `close` end with its last job."""
     for session in _of_this_process(all_sessions):
-        session.close()
+        session.release()
         warnings.warn(
             "a jobqueue.Client was dropped without close()", ResourceWarning, stacklevel=2
         )

@@ -72,6 +72,10 @@ class Close(NamedTuple):
     """Push what was submitted, and end."""
 
 
+class Release(NamedTuple):
+    """End as soon as every job is settled."""
+
+
 class Session:
     """Started by `start`; used from any thread.
 
@@ -90,7 +94,7 @@ class Session:
         self._pools = pools
         self._home = home
         self._calls: Calls[Job] = Calls(queue.encode(), self.channel.encode())
-        self._inbox: SimpleQueue[Submit | Cancel | Connected | Close] = SimpleQueue()
+        self._inbox: SimpleQueue[Submit | Cancel | Connected | Close | Release] = SimpleQueue()
         self._asleep = False
         self._streams: list[Stream] = []
         self._full: set[Stream] = set()  # those that take no more now
@@ -130,6 +134,10 @@ class Session:
         """Have what was submitted pushed, and the session ended. This doesn't wait."""
         self._put(Close())
 
+    def release(self) -> None:
+        """Have the session ended when its jobs are settled. This doesn't wait."""
+        self._put(Release())
+
     def join(self, until: float) -> None:
         """Wait for the end, and for the callbacks of the last jobs; no longer than until then."""
         if not self.settles_here():
@@ -154,7 +162,7 @@ class Session:
         waiting = self._calls.waiting_bytes
         return waiting > WAITING_BYTES or self._inbox.qsize() > WAITING_SUBMISSIONS
 
-    def _put(self, item: Submit | Cancel | Connected | Close) -> None:
+    def _put(self, item: Submit | Cancel | Connected | Close | Release) -> None:
         try:
             self._inbox.put(item)
         finally:  # of two calls in C nothing is between but the test: Control-C can't part them
@@ -238,6 +246,8 @@ class Session:
                     self._take_streams(attempt, outcome, now)
                 case Close():
                     self._calls.close(now)
+                case Release():
+                    self._calls.release()
 
     def _take_streams(
         self, attempt: int, outcome: list[Stream] | ConnectionLost, now: float

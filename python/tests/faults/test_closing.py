@@ -271,3 +271,21 @@ def test_a_pushed_job_keeps_no_parameters(caller: Caller, worker: Worker) -> Non
     until(lambda: watched() is None, "the parameters to be freed")
     until(lambda: worker.claimed, "the job to be claimed")
     assert not job.done()
+
+
+def test_a_job_outlives_its_client(colour: str, redis_url: str, worker: Worker) -> None:
+    """Whoever has only the job gets its result, as in `Client(url).run("echo").result()`."""
+
+    async def scenario() -> Any:
+        job = await aio.Client(redis_url).run("echo", 5)
+        gc.collect()
+        return await job
+
+    def call() -> Any:
+        if colour == "asyncio":
+            return asyncio.run(scenario())
+        return Client(redis_url).run("echo", 5).result(20)
+
+    with pytest.warns(ResourceWarning, match="without close"):
+        assert call() == 5
+    assert worker.claimed

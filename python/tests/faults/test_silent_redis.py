@@ -13,7 +13,7 @@ from tests.faults.caller import PROMPT_S, Caller, finish
 from tests.faults.relay import Relay
 from tests.faults.worker import Worker
 
-LARGE = [("large", "x" * 900_000)] * 30  # more than the sockets between us and Redis hold
+LARGE = [("large", "x" * 900_000)] * 14  # more than the sockets between us and Redis hold
 
 
 def require_whole(caller: Caller) -> None:
