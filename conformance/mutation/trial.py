@@ -84,22 +84,36 @@ def known(colour: str, redis: str, jobs: int) -> Known:
         if tests.problem is not None:
             raise SystemExit(f"the suite can't be collected: {tests.problem}")
         by_file = sorted({test.file for test in tests.tests})
-        orders = [
-            Order(file.removesuffix(".py"), order.manifest, (file,), order.options, order.limit_s)
-            for file in by_file
-        ]
-        took_s: dict[str, float] = {}
-        for _, said in session.run(orders, jobs):
-            wrong = [end.test for end in said.ended if end.how not in FINE]
-            if wrong or "NO_TESTS" not in (said.problem or "NO_TESTS"):
-                raise SystemExit(f"the right library fails: {', '.join(wrong) or said.problem}")
-            took_s |= {end.test: end.took_s for end in said.ended}
+        took_s, failed = _passed(order, [(file,) for file in by_file], jobs)
+        if failed:  # on a busy machine one may fail by chance
+            again, failed = _passed(order, [(test,) for test in failed], 1)
+            took_s |= again
+        if failed:
+            raise SystemExit(f"the right library fails: {', '.join(failed)}")
         kept.write_text(json.dumps([took_s, notes.read_text("utf-8")]), encoding="utf-8")
     took_s, written = json.loads(kept.read_text("utf-8"))
     reached = reach.read(written)
     if not set().union(*reached.values()) & took_s.keys():
         raise SystemExit("no test comes to the copy: the programs import another library")
     return Known(took_s, reached)
+
+
+def _passed(
+    order: Order, wanted: Sequence[tuple[str, ...]], jobs: int
+) -> tuple[dict[str, float], list[str]]:
+    """Run these tests, this many orders at a time: how long each took that passed, and which ones failed."""
+    orders = [
+        replace(order, name=f"{order.name}-{number}", tests=tests)
+        for number, tests in enumerate(wanted)
+    ]
+    took_s: dict[str, float] = {}
+    failed: list[str] = []
+    for made, said in session.run(orders, jobs):
+        took_s |= {end.test: end.took_s for end in said.ended if end.how in FINE}
+        failed += [end.test for end in said.ended if end.how not in FINE]
+        if "NO_TESTS" not in (said.problem or "NO_TESTS"):
+            failed += made.tests
+    return took_s, failed
 
 
 def digest(redis: str) -> str:

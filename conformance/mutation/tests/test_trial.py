@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 from jobqueue_conformance.redis_servers import choice
 from proof import session
-from proof.session import Ended, Order, Session
+from proof.session import Ended, Order, Session, SuiteTest
 
 from mutation import sample, trial
 from mutation.trial import Known, Verdict
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 FILE = "protocol/messages.py"
 ORDER = "test_server_claim.py::test_the_oldest_job_leaves_the_queue_first"
 SMOKE = "test_smoke.py::test_a_server_answers_a_job"
+possible = functools.cache(sample.possible)
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +43,7 @@ def named(operator: str, line: str) -> Mutant:
     """The last such edit of what answers a job."""
     *_, last = (
         each
-        for each in sample.possible()
+        for each in possible()
         if (each.file, each.edit.where, each.edit.operator) == (FILE, "succeed", operator)
         and each.was.startswith(line)
     )
@@ -68,6 +70,29 @@ def test_a_wrong_edit_is_killed_and_others_survive() -> None:
         harmless.name: ("survived", "1 tests of python"),
         unseen.name: ("survived", "no test comes to it"),
     }
+
+
+@pytest.mark.parametrize("again, fails", [("passed", False), ("failed", True)])
+def test_the_right_library_may_fail_a_test_once(
+    monkeypatch: pytest.MonkeyPatch, again: str, *, fails: bool
+) -> None:
+    """A test that fails by chance is run again; one that fails twice ends everything, by its name."""
+    ends = iter(["failed", again])
+
+    def run(orders: list[Order], _: int) -> Iterator[tuple[Order, Session]]:
+        for order in orders:
+            (order.manifest.parent / "notes").write_text("core.py:1:0\tt.py::a\n")
+            yield order, Session(ended=[Ended("t.py::a", next(ends), took_s=2.0)])
+
+    tests = Session(tests=[SuiteTest("t.py::a", (), "", "t.py", ())])
+    monkeypatch.setattr(session, "collect", lambda _: tests)
+    monkeypatch.setattr(session, "run", run)
+
+    if fails:
+        with pytest.raises(SystemExit, match=r"the right library fails: t\.py::a"):
+            trial.known("python", "redis", 1)
+    else:
+        assert trial.known("python", "redis", 1).took_s == {"t.py::a": 2.0}
 
 
 @pytest.mark.parametrize(
