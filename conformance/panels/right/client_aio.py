@@ -13,6 +13,7 @@ from redis.asyncio.connection import Connection, parse_url
 from redis.exceptions import RedisError, ResponseError
 
 URL = os.environ["REDIS_URL"]
+SILENCE_S = int(os.environ.get("JOBQUEUE_SILENCE_MS", "10000")) / 1000
 QUEUE = os.environ["JOBQUEUE_QUEUE"]
 CHANNEL = f"{QUEUE}:results:{uuid.uuid4()}"
 Outcome = dict[str, Any]
@@ -23,7 +24,7 @@ def failed(code: str, message: object) -> Outcome:
 
 
 async def connect() -> Connection:
-    connection = Connection(**parse_url(URL), protocol=2, socket_timeout=None)
+    connection = Connection(**parse_url(URL), protocol=2, socket_timeout=SILENCE_S)
     await connection.connect()
     return connection
 
@@ -42,9 +43,15 @@ class Client:
                 connection = await connect()
                 await connection.send_command("SUBSCRIBE", CHANNEL)
                 while True:
-                    kind, _, content = await connection.read_response()
+                    reply = await connection.read_response(
+                        timeout=SILENCE_S / 2, disconnect_on_error=False
+                    )
+                    if reply is None:
+                        await connection.send_command("PING")
+                        reply = await connection.read_response()
+                    kind, *rest = reply
                     if kind == b"message":
-                        self.receive(content)
+                        self.receive(rest[-1])
                     elif kind == b"subscribe":
                         self.subscription.set_result(None)
             except (RedisError, OSError) as lost:
@@ -72,7 +79,8 @@ class Client:
         if "result" in result and "error" not in result:
             self.settle(name, {"result": result["result"]})
         elif "error" in result and "result" not in result:
-            self.settle(name, failed(error["code"], error["message"]))
+            known = {key: error[key] for key in ("code", "message", "data") if key in error}
+            self.settle(name, {"error": known})
 
     def settle(self, name: str, outcome: Outcome) -> None:
         future = self.futures.get(name)

@@ -136,8 +136,9 @@ def judge(reply: Any) -> dict[str, Any] | None:
     match result:
         case {"id": "the only one", "result": value} if "error" not in result:
             return {"result": value}
-        case {"id": "the only one", "error": {"code": str(code), "message": str(message)}}:
-            return None if "result" in result else error(code, message)
+        case {"id": "the only one", "error": {"code": str(), "message": str()} as found}:
+            known = {key: found[key] for key in ("code", "message", "data") if key in found}
+            return None if "result" in result else {"error": known}
     return None
 
 

@@ -155,9 +155,9 @@ class Driver:
         if "result" in result:
             self.settle(job, result=result["result"])
         elif isinstance(error, dict):
-            told = {"code": error.get("code"), "message": error.get("message")}
-            if all(isinstance(value, str) for value in told.values()):
-                self.settle(job, error=told)
+            known = {key: error[key] for key in ("code", "message", "data") if key in error}
+            if all(isinstance(error.get(key), str) for key in ("code", "message")):
+                self.settle(job, error=known)
 
     def settle(self, job: Job, **outcome: Any) -> None:
         if self.jobs.pop(job["id"], None) is not None:

@@ -16,7 +16,8 @@ from redis.exceptions import RedisError, ResponseError
 
 QUEUE = os.environ["JOBQUEUE_QUEUE"]
 CHANNEL = f"{QUEUE}:results:{uuid.uuid4()}"
-OPTIONS = {**parse_url(os.environ["REDIS_URL"]), "protocol": 2, "socket_timeout": None}
+SILENCE_S = int(os.environ.get("JOBQUEUE_SILENCE_MS", "10000")) / 1000
+OPTIONS = {**parse_url(os.environ["REDIS_URL"]), "protocol": 2, "socket_timeout": SILENCE_S / 2}
 
 
 class Job:
@@ -59,6 +60,8 @@ class Listener(threading.Thread):
                 connection.connect()
                 connection.send_command("SUBSCRIBE", CHANNEL)
                 while True:
+                    if not connection.can_read(SILENCE_S / 2):
+                        connection.send_command("PING")
                     self.receive(*connection.read_response())
             except (RedisError, OSError) as lost:
                 print("subscription:", lost, file=sys.stderr)
@@ -66,12 +69,12 @@ class Listener(threading.Thread):
             connection.disconnect()
             time.sleep(0.05)
 
-    def receive(self, kind: bytes, _channel: bytes, content: Any) -> None:
+    def receive(self, kind: bytes, *rest: Any) -> None:
         with self.changed:
             if kind == b"subscribe":
                 self.subscribed = True
                 self.changed.notify_all()
-            elif (result := read(content)) is not None:
+            elif kind == b"message" and (result := read(rest[-1])) is not None:
                 job = self.jobs.get(result.pop("id"))
                 if job is not None:
                     job.settle(**result)
@@ -107,8 +110,9 @@ def read(content: bytes) -> dict[str, Any] | None:
             return None
         case {"id": str(name), "result": value}:
             return {"id": name, "result": value}
-        case {"id": str(name), "error": {"code": str(code), "message": str(message)}}:
-            return {"id": name, "error": {"code": code, "message": message}}
+        case {"id": str(name), "error": {"code": str(), "message": str()} as error}:
+            known = {key: error[key] for key in ("code", "message", "data") if key in error}
+            return {"id": name, "error": known}
     return None
 
 
