@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from jobqueue_conformance.plugin import NO_ASSERTIONS
 from jobqueue_conformance.spec.manifest import MANIFEST
 from jobqueue_conformance.spec.paths import IMPLEMENTATIONS, PACKAGE, SUITE
 
@@ -48,6 +49,9 @@ def main() -> None:
         )
         print(HELP.format(shipped=shipped), end="")
         sys.exit(0 if given or arguments else 2)
+    if not __debug__:  # pytest itself would stumble over this before the plugin can say so
+        print(f"ERROR: {NO_ASSERTIONS}", file=sys.stderr)
+        sys.exit(pytest.ExitCode.USAGE_ERROR)
     if not given:
         arguments.insert(0, f"--impl={MANIFEST}")
     sys.exit(pytest.main(suite_arguments(arguments)))

@@ -14,6 +14,10 @@ from jobqueue_conformance.spec.paths import SUITE
 JUNIT = "junit.xml"
 # Tests mostly wait for processes to start, so it pays to run more of them than there are cores.
 DEFAULT_WORKERS = 4
+NO_ASSERTIONS = (
+    "the kit tests by assertions, which Python leaves out here: run it without -O and without"
+    " PYTHONOPTIMIZE"
+)
 TEACH = (
     "the conformance suite tests an implementation: name one by --impl=NAME or --impl=path/to/impl.toml,"
     " or a pair by --server=X --client=Y"
@@ -73,6 +77,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if _under_test(config.option):
         if os.name != "posix":
             raise pytest.UsageError("the kit needs POSIX signals and processes: run it in WSL")
+        if not __debug__:
+            raise pytest.UsageError(NO_ASSERTIONS)
         from jobqueue_conformance.running import (  # noqa: PLC0415 - only where something is under test
             fixtures,
             session,

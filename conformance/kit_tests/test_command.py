@@ -54,6 +54,19 @@ def test_the_smoke_test_says_what_is_wrong_with_a_skeleton(tmp_path: Path) -> No
     assert "write your server here" in run.stdout
 
 
+def test_without_assertions_nothing_is_tested(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Python that leaves assertions out would pass or accuse at random: one sentence, no report."""
+    monkeypatch.setenv("PYTHONOPTIMIZE", "1")
+
+    run = command("--impl=python", "--report=report", cwd=tmp_path)
+
+    assert run.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "ERROR: the kit tests by assertions" in run.stderr
+    assert not (tmp_path / "report").exists()
+
+
 @pytest.mark.parametrize(
     "arguments, status, says",
     [
