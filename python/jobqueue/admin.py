@@ -42,7 +42,11 @@ _PAGE = 100  # dead messages read at once, of 1 MiB each and more
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """How many messages lie where; `in_process` maps the key of each list to its length."""
+    """How many messages lie where; `in_process` maps the key of each list to its length.
+
+    Bytes of a key that aren't UTF-8 are lone surrogates, as in names of files: `os.fsencode` returns
+    the very bytes.
+    """
 
     queue: str
     waiting: int
@@ -80,11 +84,12 @@ def status(redis: Redis, queue: str = keys.QUEUE) -> Status:
     bare = f"{queue}:in-process"
     # SCAN's MATCH is a glob, and a queue's name may hold a glob's own characters.
     pattern = re.sub(r"([*?\[\]\\])", r"\\\1", bare) + "*"
-    found = {keys.text(key) for key in redis.scan_iter(match=pattern, count=1000, _type="LIST")}
+    scan = redis.scan_iter(match=keys.encoded(pattern), count=1000, _type="LIST")
+    found = {keys.name(key) for key in scan}
     lists = sorted(key for key in found if key == bare or key.startswith(f"{bare}:"))
     with redis.pipeline(transaction=False) as pipe:
         for key in (queue, keys.dead(queue), *lists):
-            pipe.llen(key)
+            pipe.llen(_key(key))
         waiting, dead, *claimed = pipe.execute()
     return Status(queue, waiting, dict(zip(lists, claimed, strict=True)), dead)
 
@@ -97,7 +102,7 @@ def requeue(redis: Redis, in_process: str, queue: str = keys.QUEUE) -> int:
     Returns:
         How many entries were moved.
     """
-    return _script(redis, _RETURN_ENTRIES, in_process, queue)
+    return _script(redis, _RETURN_ENTRIES, _key(in_process), _key(queue))
 
 
 def dead_messages(redis: Redis, queue: str = keys.QUEUE) -> Iterator[DeadMessage]:
@@ -108,7 +113,7 @@ def dead_messages(redis: Redis, queue: str = keys.QUEUE) -> Iterator[DeadMessage
     """
     end = -1
     # Counted from the right, where the oldest is: what arrives at the left shifts nothing.
-    while page := cast("list[bytes]", redis.lrange(keys.dead(queue), end - _PAGE + 1, end)):
+    while page := cast("list[bytes]", redis.lrange(_key(keys.dead(queue)), end - _PAGE + 1, end)):
         yield from (DeadMessage(message) for message in reversed(page))
         end -= _PAGE
 
@@ -124,13 +129,13 @@ def requeue_dead(redis: Redis, names: Collection[str] | None, queue: str = keys.
     Returns:
         How many messages were moved.
     """
-    dead = keys.dead(queue)
+    dead = _key(keys.dead(queue))
     if names is None:
         entries = redis.llen(dead)
-        moves = (redis.lmove(dead, queue, "RIGHT", "LEFT") for _ in range(entries))
+        moves = (redis.lmove(dead, _key(queue), "RIGHT", "LEFT") for _ in range(entries))
         return sum(moved is not None for moved in moves)
     chosen = [each.message for each in dead_messages(redis, queue) if each.name in names]
-    return sum(_script(redis, _REQUEUE_DEAD, dead, queue, message) for message in chosen)
+    return sum(_script(redis, _REQUEUE_DEAD, dead, _key(queue), message) for message in chosen)
 
 
 def drop_dead(redis: Redis, names: Collection[str] | None, queue: str = keys.QUEUE) -> int:
@@ -144,7 +149,7 @@ def drop_dead(redis: Redis, names: Collection[str] | None, queue: str = keys.QUE
     Returns:
         How many messages were deleted.
     """
-    dead = keys.dead(queue)
+    dead = _key(keys.dead(queue))
     if names is None:
         with redis.pipeline() as pipe:
             pipe.llen(dead)
@@ -152,8 +157,12 @@ def drop_dead(redis: Redis, names: Collection[str] | None, queue: str = keys.QUE
             entries, _ = pipe.execute()
         return int(entries)
     chosen = [each.message for each in dead_messages(redis, queue) if each.name in names]
-    # redis-py's annotation knows no bytes here.
     return sum(int(redis.lrem(dead, -1, cast("str", message))) for message in chosen)
+
+
+def _key(name: str) -> str:
+    """Return a name's exact bytes, which redis-py takes although its annotations say `str`."""
+    return cast("str", keys.encoded(name))
 
 
 def _script(redis: Redis, script: str, source: str, target: str, *arguments: bytes) -> int:

@@ -105,11 +105,11 @@ class Server(Settings):
                 "a server runs once: make another one, for instance by with_settings()"
             )
         self._used = True
-        queue, in_process = keys.text(self._keys.queue), self.in_process
+        queue, in_process = keys.text(self._keys.queue), keys.text(self._keys.in_process)
         redis = pools.identity(self._pool)
         self._stop.listen_here()
         try:
-            with ProcessorLock(redis, in_process), stopped_by_signals(self.stop):
+            with ProcessorLock(redis, self.in_process), stopped_by_signals(self.stop):
                 log.info("serving queue=%s in_process=%s redis=%s", queue, in_process, redis)
                 await self._serve()
                 log.info("stopped queue=%s in_process=%s redis=%s", queue, in_process, redis)

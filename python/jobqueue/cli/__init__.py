@@ -7,7 +7,6 @@ stderr and a status of `terminal.Status`; every command's help shows lines to ty
 import importlib.metadata
 import inspect
 import logging
-import os
 import re
 import sys
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from typing import Annotated
 import typer
 
 from jobqueue.cli import dead, lists, run, serve
-from jobqueue.cli.terminal import Fault, Status, plain, say, speak_utf8
+from jobqueue.cli.terminal import Fault, Status, complain, flush, prepare_streams, say
 
 # Help is plain text, for people and for grep alike.
 app = typer.Typer(
@@ -31,21 +30,23 @@ dead_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 def main() -> None:
     """Run the command of `sys.argv`, and exit with its status."""
-    speak_utf8()
+    prepare_streams()
     # Faults are told once, in a sentence; the log is for `serve`, which sets it up.
     logging.getLogger("jobqueue").addHandler(logging.NullHandler())
+    status = _status_of(lambda: app(prog_name="jobqueue"))
+    lost = _status_of(flush)
+    sys.exit(status or lost)
+
+
+def _status_of(step: Callable[[], None]) -> int:
     try:
-        try:
-            app(prog_name="jobqueue")
-        finally:
-            sys.stdout.flush()
+        step()
+    except SystemExit as end:  # how typer ends
+        return int(end.code or Status.DONE)
     except Fault as fault:
-        sys.stderr.write(f"jobqueue: {plain(str(fault))}\n")
-        sys.exit(fault.status)
-    except BrokenPipeError:
-        # Whoever read has gone; Python would complain of it once more at its own end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(Status.FAILED)
+        complain(str(fault))
+        return fault.status
+    return Status.DONE
 
 
 def _show_version(asked: bool) -> None:  # noqa: FBT001 - as typer calls it

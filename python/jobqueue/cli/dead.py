@@ -7,7 +7,7 @@ import typer
 
 from jobqueue import admin
 from jobqueue.cli.options import Json, Queue, Url
-from jobqueue.cli.terminal import Fault, Status, connect, say, say_table, talking_to, to_json
+from jobqueue.cli.terminal import Fault, Status, connect, plain, say, say_table, talking_to, to_json
 from jobqueue.protocol import keys
 from jobqueue.wire.pools import DEFAULT_URL
 
@@ -29,7 +29,7 @@ def list_dead(
     A message's name is a digest of its bytes: it stays the same whatever else comes and goes, and
     equal messages share it. In a pipe each line is a message, with tabs between name, size in
     bytes, reason and text. With --json each line is an object that holds the exact bytes: as
-    `text`, or as `base64` where they are no UTF-8.
+    `text`, or as `base64` where they aren't UTF-8.
     """
     with talking_to(connect(redis)) as client:
         messages = admin.dead_messages(client, queue)
@@ -61,7 +61,7 @@ def requeue_dead(
     chosen = _chosen(names, everything=everything)
     with talking_to(connect(redis)) as client:
         moved = _found(admin.requeue_dead(client, chosen, queue), chosen)
-    say(f"{moved} moved from {keys.dead(queue)} to {queue}")
+    say(plain(f"{moved} moved from {keys.dead(queue)} to {queue}"))
 
 
 def drop_dead(
@@ -81,7 +81,7 @@ def drop_dead(
     chosen = _chosen(names, everything=everything)
     with talking_to(connect(redis)) as client:
         dropped = _found(admin.drop_dead(client, chosen, queue), chosen)
-    say(f"{dropped} deleted from {keys.dead(queue)}")
+    say(plain(f"{dropped} deleted from {keys.dead(queue)}"))
 
 
 def _described(dead: admin.DeadMessage) -> dict[str, object]:

@@ -7,7 +7,7 @@ import typer
 
 from jobqueue import admin
 from jobqueue.cli.options import Json, Queue, Url
-from jobqueue.cli.terminal import Fault, Status, connect, say, say_table, talking_to, to_json
+from jobqueue.cli.terminal import Fault, Status, connect, plain, say, say_table, talking_to, to_json
 from jobqueue.errors import ProcessorInUse
 from jobqueue.host.lock import ProcessorLock
 from jobqueue.protocol import keys
@@ -68,4 +68,4 @@ def requeue(
     except ProcessorInUse:
         sentence = f"{in_process} is in use by a server on this host: its jobs would run twice"
         raise Fault(sentence, Status.FAILED) from None
-    say(f"{moved} moved from {in_process} to {queue}")
+    say(plain(f"{moved} moved from {in_process} to {queue}"))

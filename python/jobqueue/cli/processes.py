@@ -2,7 +2,7 @@
 
 The parent runs no jobs and never talks to Redis, so nothing that a handler does can bring it down.
 What a server had claimed when it died stays on its in-process list; the next one of the same name
-recovers it. SIGTERM or SIGINT lets every server drain; a SIGINT after that kills them all.
+recovers it. SIGTERM, SIGHUP or SIGINT lets every server drain; a SIGINT after that kills them all.
 
 Each server's stdin is a pipe whose other end only the parent holds: however the parent dies, each
 server reads the end of it and stops by itself.
@@ -56,8 +56,13 @@ class Processes:
             0 when all have drained, 130 when a SIGINT killed them, else the highest of theirs.
         """
         loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGTERM, self._stop)
-        loop.add_signal_handler(signal.SIGINT, self._interrupt)
+        handlers = {signal.SIGTERM: self._stop, signal.SIGINT: self._interrupt}
+        if hangup_ends():
+            handlers[signal.SIGHUP] = self._stop
+        for number, handler in handlers.items():
+            loop.add_signal_handler(number, handler)
+        # Whoever started this may have blocked them; the servers inherit that, too.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, handlers)
         statuses = await asyncio.gather(*map(self._keep, self._environments))
         return Status.INTERRUPTED if self._killed else max(statuses)
 
@@ -122,6 +127,11 @@ class Processes:
                 process.send_signal(signal.SIGKILL if self._killed else signal.SIGTERM)
 
 
+def hangup_ends() -> bool:
+    """Tell whether SIGHUP would end this process: nohup and the application may have other plans."""
+    return signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
+
+
 def stop_with_parent() -> None:
     """Send this process SIGTERM once its stdin ends, which is when its parent has died."""
 
@@ -135,5 +145,8 @@ def stop_with_parent() -> None:
 
 def _ending(status: int) -> str:
     if status < 0:
-        return f"was killed by {signal.Signals(-status).name}"
+        names = {number.value: number.name for number in signal.Signals}
+        return (
+            f"was killed by {names.get(-status, f'signal {-status}')}"  # real-time ones have none
+        )
     return f"ended with status {status}"

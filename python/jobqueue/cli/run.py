@@ -56,13 +56,18 @@ def run(
         raise Fault(f"the job was not queued: {error}", Status.NO_REDIS) from None
     except ConnectionLost as error:
         raise Fault(f"the job may have run: {error}", Status.LOST) from None
+    except UnicodeEncodeError:
+        sentence = "the method, the parameters and the name of the queue must be valid UTF-8"
+        raise Fault(sentence, Status.USAGE) from None
     except (TypeError, ValueError) as error:
-        raise Fault(f"this can't be a job: {error}", Status.USAGE) from None
+        raise Fault(f"not a valid job: {error}", Status.USAGE) from None
     say(to_json(result))
 
 
 def _read_json(source: str) -> Any:
     try:
+        if source == "-" and sys.stdin is None:  # as Python makes it where it is closed
+            raise Fault("the parameters can't be read: standard input is closed", Status.USAGE)
         if source == "-":
             return json.loads(sys.stdin.buffer.read().decode("utf-8-sig"))
         if source.startswith("@"):
@@ -73,4 +78,4 @@ def _read_json(source: str) -> Any:
     except RecursionError:
         raise Fault("the parameters are nested too deeply", Status.USAGE) from None
     except ValueError as error:
-        raise Fault(f"the parameters are no JSON: {error}", Status.USAGE) from None
+        raise Fault(f"the parameters are not valid JSON: {error}", Status.USAGE) from None

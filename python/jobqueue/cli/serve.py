@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import signal
 import sys
 from collections.abc import Mapping
 from enum import StrEnum
@@ -11,10 +12,14 @@ from typing import Annotated
 import typer
 
 from jobqueue import aio
-from jobqueue.cli.processes import Processes, stop_with_parent
+from jobqueue.cli.processes import Processes, hangup_ends, stop_with_parent
 from jobqueue.cli.target import load, override
 from jobqueue.cli.terminal import Fault, Status
 from jobqueue.errors import ConnectionLost, ProcessorInUse
+from jobqueue.host.lock import require_locks
+from jobqueue.threads.server import Server
+
+_log = logging.getLogger("jobqueue.cli")
 
 
 class LogLevel(StrEnum):
@@ -73,11 +78,15 @@ def serve(
         str | None, typer.Option(metavar="KEY", envvar="JOBQUEUE_QUEUE", help="The queue's key.")
     ] = None,
     log_level: Annotated[
-        LogLevel, typer.Option(envvar="JOBQUEUE_LOG_LEVEL", help="How much to tell on stderr.")
-    ] = LogLevel.INFO,
+        LogLevel | None,
+        typer.Option(
+            envvar="JOBQUEUE_LOG_LEVEL",
+            help="How much to log; info, where the application doesn't configure logging.",
+        ),
+    ] = None,
     child: Annotated[bool, typer.Option("--child", hidden=True)] = False,
 ) -> None:
-    """Serve jobs until SIGTERM or Ctrl-C.
+    """Serve jobs until SIGTERM, SIGHUP or Ctrl-C.
 
       jobqueue serve app:server
       jobqueue serve app:server --processor web-1 --concurrency 8
@@ -88,12 +97,11 @@ def serve(
 
     To stop, it finishes what it has claimed. A second Ctrl-C stops at once; what was claimed then
     runs when a server of that name starts again.
+
+    The log goes to stderr, or wherever MODULE's own configuration of logging sends it.
     """
-    logging.basicConfig(
-        level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
     server = override(
-        load(target),
+        _loaded(target, log_level),
         redis=redis,
         queue=queue,
         processor=processor,
@@ -111,6 +119,8 @@ def serve(
         raise typer.Exit(_serve_in_processes(target, lists, settings))
     if child:
         stop_with_parent()
+    if hangup_ends():
+        signal.signal(signal.SIGHUP, lambda *_: server.stop())
     try:
         if isinstance(server, aio.Server):
             asyncio.run(server.run())
@@ -120,6 +130,42 @@ def serve(
         raise Fault(str(error), Status.FAILED) from None
     except ConnectionLost as error:
         raise Fault(str(error), Status.NO_REDIS) from None
+
+
+def _loaded(target: str, level: LogLevel | None) -> Server | aio.Server:
+    """Import the server, then configure logging: the application's own configuration comes first."""
+    try:
+        require_locks()
+        server = load(target)
+    except RuntimeError as error:
+        raise Fault(str(error), Status.FAILED) from None
+    except Fault as fault:
+        _configure_logging(level)
+        _log.debug("no server could be loaded from %s", target, exc_info=fault.__cause__)
+        raise
+    _configure_logging(level)
+    return server
+
+
+def _configure_logging(level: LogLevel | None) -> None:
+    """Log to stderr, unless the application that was imported has configured logging itself."""
+    ours = [logging.getLogger("jobqueue")]
+    ours += [
+        logger
+        for name, logger in logging.root.manager.loggerDict.items()
+        if name.startswith("jobqueue.") and isinstance(logger, logging.Logger)
+    ]
+    for logger in ours:
+        logger.disabled = False  # dictConfig disables every logger that it doesn't name
+    handlers = [handler for logger in (logging.root, *ours) for handler in logger.handlers]
+    if all(isinstance(handler, logging.NullHandler) for handler in handlers):
+        logging.basicConfig(
+            level=(level or LogLevel.INFO).upper(),
+            format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+            force=True,  # else a handler that does nothing would stand in its way
+        )
+    elif level is not None:
+        ours[0].setLevel(level.upper())
 
 
 def _serve_in_processes(target: str, lists: list[str], settings: Mapping[str, object]) -> int:

@@ -7,7 +7,6 @@ it, the application's own exceptions included, ends in one sentence that says wh
 from __future__ import annotations
 
 import importlib
-import logging
 import operator
 import sys
 import traceback
@@ -16,8 +15,6 @@ from pathlib import Path
 from jobqueue import aio
 from jobqueue.cli.terminal import Fault, Status, connect
 from jobqueue.threads.server import Server
-
-_log = logging.getLogger(__name__)
 
 
 def load(target: str) -> Server | aio.Server:
@@ -38,9 +35,8 @@ def load(target: str) -> Server | aio.Server:
         if isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}."):
             sentence = f"there is no module {name} in {Path.cwd()} or where Python looks"
         else:
-            _log.debug("importing %s failed", name, exc_info=True)
             sentence = f"importing {name} failed{_where(error)}: {type(error).__name__}: {error}"
-        raise Fault(sentence, Status.USAGE) from None
+        raise Fault(sentence, Status.USAGE) from error
     try:
         server = operator.attrgetter(attribute)(module)
     except AttributeError:

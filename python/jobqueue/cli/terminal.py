@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import re
 import sys
 from contextlib import contextmanager
 from enum import IntEnum
@@ -22,6 +24,7 @@ from jobqueue.wire.pools import pool_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from typing import TextIO
 
 _WIDEST = 500  # characters of a cell, which is more than a terminal shows
 
@@ -46,26 +49,83 @@ class Fault(Exception):  # noqa: N818 - whose fault it is, its status says
         self.status = status
 
 
-def speak_utf8() -> None:
+def prepare_streams() -> None:
     """Write UTF-8 to stdout and stderr, whatever the locale: JSON is nothing else."""
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:  # closed; else the connection to Redis would get this number
+            os.open(os.devnull, os.O_RDWR)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
 
 
 def say(line: str) -> None:
-    """Write a line to stdout."""
-    sys.stdout.write(f"{line}\n")
+    """Write a line to stdout.
+
+    Raises:
+        Fault: It can't be written.
+    """
+    if sys.stdout is None:  # as Python makes it where it is closed
+        raise Fault("standard output is closed, so the output is lost", Status.FAILED)
+    try:
+        sys.stdout.write(f"{line}\n")
+    except OSError as error:
+        raise _lost(error) from None
+
+
+def flush() -> None:
+    """Hand everything that was said to the system.
+
+    Raises:
+        Fault: It can't be written.
+    """
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        raise _lost(error) from None
+
+
+def _lost(error: OSError) -> Fault:
+    _discard(sys.stdout)
+    if isinstance(error, BrokenPipeError):  # whoever read has gone, and needs no sentence
+        return Fault("", Status.FAILED)
+    return Fault(f"standard output can't be written: {error.strerror}", Status.FAILED)
+
+
+def _discard(stream: TextIO) -> None:
+    """Let what a stream still holds go nowhere: Python would complain of it at its own end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def complain(sentence: str) -> None:
+    """Write a sentence to stderr, if there is one and anybody can be told."""
+    if not sentence or sys.stderr is None:
+        return
+    try:
+        sys.stderr.write(f"jobqueue: {plain(sentence)}\n")
+    except OSError:
+        _discard(sys.stderr)
 
 
 def plain(text: str) -> str:
-    """Escape what isn't printable, line breaks included, in the way of JSON."""
-    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
+    r"""Escape what isn't printable, line breaks included, in the way of JSON.
+
+    Bytes that aren't UTF-8, which are lone surrogates in a name, become `\xff`, as in Python.
+    """
+    bytes_told = re.sub("[\udc80-\udcff]", lambda byte: f"\\x{ord(byte[0]) - 0xDC00:02x}", text)
+    return _escaped(bytes_told)
 
 
 def to_json(value: object) -> str:
     """Write a value as JSON in one line."""
-    return plain(json.dumps(value, ensure_ascii=False))
+    return _escaped(json.dumps(value, ensure_ascii=False))
+
+
+def _escaped(text: str) -> str:
+    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
 
 def say_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -73,7 +133,7 @@ def say_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
 
     Where a terminal is too narrow, its last column is cut.
     """
-    if not sys.stdout.isatty():
+    if sys.stdout is None or not sys.stdout.isatty():
         for row in rows:
             say("\t".join(plain(str(cell)) for cell in row))
         return

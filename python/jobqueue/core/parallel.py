@@ -25,7 +25,7 @@ from jobqueue.core.steps import (
     proceed,
 )
 from jobqueue.errors import ConnectionLost
-from jobqueue.protocol import commands
+from jobqueue.protocol import commands, keys
 
 if TYPE_CHECKING:
     from jobqueue.core.lasting import Backoff
@@ -107,7 +107,7 @@ class Parallel:
         found = recovery.strays((yield from exchange(commands.look(self._keys))), running)
         if not found:
             return
-        log.info("recovering %d messages from %s", len(found), self._keys.in_process.decode())
+        log.info("recovering %d messages from %s", len(found), keys.text(self._keys.in_process))
         yield Start(found)
         # server.recovery.first: with fewer jobs than handlers, none of them waits for its start.
         yield Room(self._concurrency)

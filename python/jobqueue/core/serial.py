@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from jobqueue.core import recovery
 from jobqueue.core.recovery import Looks
 from jobqueue.core.steps import Exchange, Handle, Now, Send, Sleep, exchange, proceed
-from jobqueue.protocol import commands
+from jobqueue.protocol import commands, keys
 from jobqueue.protocol.messages import Answer, Dead
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class Serial:
         work = recovery.unfinished(entries, self._unconfirmed)
         self._unconfirmed = [each for each in work if not isinstance(each, bytes)]
         if work:
-            log.info("recovering %d messages from %s", len(work), self._keys.in_process.decode())
+            log.info("recovering %d messages from %s", len(work), keys.text(self._keys.in_process))
         return work
 
     def _finish(

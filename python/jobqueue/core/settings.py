@@ -50,7 +50,7 @@ class Settings:
     @property
     def in_process(self) -> str:
         """The key of the in-process list."""
-        return keys.text(self._keys.in_process)
+        return keys.name(self._keys.in_process)
 
     @overload
     def on(self, method: str) -> Callable[[HandlerT], HandlerT]: ...

@@ -35,6 +35,18 @@ log = logging.getLogger("jobqueue.server")
 _held_here: dict[tuple[int, str], ProcessorLock] = {}
 
 
+def require_locks() -> None:
+    """Refuse to go on where the platform has no locks that servers need.
+
+    Raises:
+        RuntimeError: One sentence that says so.
+    """
+    if fcntl is None:
+        raise RuntimeError(
+            "a server needs the module fcntl, which this platform doesn't have; clients work"
+        )
+
+
 class ProcessorLock:
     """Held from entry to exit of a `with` block, by one server."""
 
@@ -53,10 +65,7 @@ class ProcessorLock:
             ProcessorInUse: Another server of this host holds it.
             RuntimeError: This platform has no such locks.
         """
-        if fcntl is None:
-            raise RuntimeError(
-                "a server needs the module fcntl, which this platform doesn't have; clients work"
-            )
+        require_locks()
         # server.list.own: looking and adding are one step, whatever other threads do
         if _held_here.setdefault(self._key, self) is not self:
             raise ProcessorInUse(self._refusal("this process"))

@@ -29,8 +29,18 @@ def results(queue: str, uuid: str) -> str:
     return f"{queue}:results:{uuid}"
 
 
+def encoded(name: str) -> bytes:
+    """Return a name as Redis takes it: the exact bytes of a name that Python read from its system."""
+    return name.encode(errors="surrogateescape")
+
+
+def name(key: bytes) -> str:
+    """Return the name that `encoded` makes the very same bytes of, whatever these are."""
+    return key.decode(errors="surrogateescape")
+
+
 def text(key: bytes | str) -> str:
-    """Write a key as text; bytes that are no UTF-8 appear as escapes."""
+    """Write a key as text to be read; bytes that aren't UTF-8 appear as escapes."""
     return key if isinstance(key, str) else key.decode(errors="backslashreplace")
 
 
@@ -46,4 +56,4 @@ class Keys:
     def of(cls, queue: str, processor: str, in_process_key: str | None = None) -> Self:
         """Name a server's lists; a whole in-process key wins over the processor's name."""
         key = in_process(queue, processor) if in_process_key is None else in_process_key
-        return cls(queue.encode(), key.encode(), dead(queue).encode())
+        return cls(encoded(queue), encoded(key), encoded(dead(queue)))

@@ -87,11 +87,11 @@ def test_an_invalid_url_is_one_sentence(jobqueue: Command, line: str, url: str) 
 @pytest.mark.parametrize(
     "line,sentence",
     [
-        ("run echo '{'", "the parameters are no JSON: "),
-        ("run echo ''", "the parameters are no JSON: "),
-        ("run echo NaN", "this can't be a job: "),
-        ("run echo 9007199254740993", "this can't be a job: "),
-        ("run ''", "this can't be a job: "),
+        ("run echo '{'", "the parameters are not valid JSON: "),
+        ("run echo ''", "the parameters are not valid JSON: "),
+        ("run echo NaN", "not a valid job: "),
+        ("run echo 9007199254740993", "not a valid job: "),
+        ("run ''", "not a valid job: "),
         ("run echo @missing.json", "the parameters can't be read: "),
         ("run echo " + "[" * 100_000, "the parameters are nested too deeply"),
         ("requeue", "requeue needs either PROCESSOR or --in-process KEY"),
