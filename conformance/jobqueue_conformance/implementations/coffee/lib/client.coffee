@@ -8,7 +8,7 @@
 {Connection, checkUrl, backOffMs, reason} = require './connection'
 {JobError, JobTimeout, encodeJob, decodeResult} = require './protocol'
 
-MAX_TIMEOUT_MS = 2 ** 31 - 2 # what a timer of Node.js can hold
+LONGEST_TIMER_MS = 2 ** 31 - 2 # what a timer of Node.js can hold
 
 # The promise of a result. `done` ends a chain: what nobody caught on the way is thrown where the process sees it.
 class Job extends Promise
@@ -30,14 +30,13 @@ class Client
   run: (method, parameters = null, {timeoutMs} = {}) ->
     new Job (resolve, reject) =>
       throw new JobError 'not-queued', 'the client is closed' if @closed
-      if timeoutMs? and not (0 <= timeoutMs <= MAX_TIMEOUT_MS)
-        throw new RangeError "timeoutMs is a number from 0 to #{MAX_TIMEOUT_MS}"
+      throw new RangeError 'timeoutMs is a number from 0' if timeoutMs? and not (timeoutMs >= 0)
       id = "#{@pushed += 1}" # client.job.id
       message = encodeJob {method, parameters, channel: @channel, id}
       entry = {resolve, reject, mayRun: no}
       if timeoutMs?
         expire = => @settle id, error: new JobTimeout timeoutMs # client.timeout.settles
-        entry.timer = setTimeout expire, 1 + Math.ceil timeoutMs # client.timeout.local: timers may be a fraction early
+        @expireIn entry, 1 + Math.ceil(timeoutMs), expire # client.timeout.local: timers may be a fraction early
       @pending.set id, entry # client.register.before-push
       @push id, message
       return
@@ -92,6 +91,14 @@ class Client
     @pending.delete id
     clearTimeout entry.timer
     if error then entry.reject error else entry.resolve value
+    return
+
+  # A timeout that is longer than a timer is a chain of them.
+  expireIn: (entry, leftMs, expire) ->
+    entry.timer = if leftMs > LONGEST_TIMER_MS
+      setTimeout (=> @expireIn entry, leftMs - LONGEST_TIMER_MS, expire), LONGEST_TIMER_MS
+    else
+      setTimeout expire, leftMs
     return
 
   # A job whose push or result was on the lost connection waits for its timeout, or fails where it has none.
