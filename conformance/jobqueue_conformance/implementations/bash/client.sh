@@ -9,7 +9,7 @@ channel=$queue:results:$(uuidgen 2>/dev/null || cat /proc/sys/kernel/random/uuid
 
 # One jq for all jobs, since starting it costs more than everything else about a job. Disowned, it isn't in `jobs`.
 coproc jq {
-  exec jq --raw-input --raw-output --compact-output --unbuffered -L . --arg channel "$channel" \
+  exec jq --raw-output --compact-output --unbuffered -L . --arg channel "$channel" \
     'include "messages"; try turn($channel) catch ""' # client.ignore.malformed: whatever is published there
 }
 disown
@@ -60,7 +60,8 @@ handle() { # Takes an event into account: changes $state, and sets $outcome wher
       ;;
     '3) "'*) # the third line of a message
       unquote "$1"
-      printf '<%s %s\n' "$id" "$text" >&"${jq[1]}"
+      quote "<$id $text"
+      printf '%s\n' "$quoted" >&"${jq[1]}"
       read -r outcome <&"${jq[0]}" || exit
       ;;
     timeout)
@@ -83,7 +84,8 @@ handle() { # Takes an event into account: changes $state, and sets $outcome wher
 id=0
 while IFS= read -r line || [[ $line ]]; do
   id=$((id + 1))
-  printf '>%s %s\n' "$id" "$line" >&"${jq[1]}"
+  quote ">$id $line"
+  printf '%s\n' "$quoted" >&"${jq[1]}"
   read -r seq seconds job <&"${jq[0]}" || exit
 
   exec {events}<> <(:) # a pipe without a name, both of its ends: late words about another job don't come here

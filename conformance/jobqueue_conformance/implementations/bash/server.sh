@@ -21,7 +21,7 @@ trap 'stop=1 SECONDS=0' TERM INT # bash's own clock
 
 # One jq for all jobs, since starting it costs more than everything else about a job.
 coproc jq {
-  exec jq --raw-input --raw-output --unbuffered -L . --arg prefix "${JOBQUEUE_CHANNEL_PREFIX-}" \
+  exec jq --raw-output --unbuffered -L . --arg prefix "${JOBQUEUE_CHANNEL_PREFIX-}" \
     'include "messages"; try answer($prefix) catch "0 "' # server.run.goes-on: whatever a message holds
 }
 
@@ -74,7 +74,8 @@ while true; do
       ;;
     *)
       sha=${found[0]}
-      printf '%s\n' "${found[1]}" >&"${jq[1]}"
+      quote "${found[1]}"
+      printf '%s\n' "$quoted" >&"${jq[1]}"
       read -r seconds answer <&"${jq[0]}" || exit
       [[ $seconds == 0 ]] || sleep "$seconds"
       SECONDS=0 # a stop gives Redis its time from here
