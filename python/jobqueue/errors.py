@@ -6,7 +6,7 @@
     ├── ConnectionLost   a connection was lost, and with it perhaps the result or the push
     ├── NotQueued        the job wasn't pushed, so it never runs
     ├── ProcessorInUse   another server on this host uses the in-process list
-    └── InvalidMessage   somebody's bytes are no job or no result (a ValueError, too)
+    └── InvalidMessage   bytes that are not a valid job or result (a ValueError, too)
 
 A caller's own mistakes are TypeError and ValueError, as everywhere in Python.
 """
@@ -91,7 +91,7 @@ class ProcessorInUse(JobQueueError):  # noqa: N818 - says what is true, as its s
 
 
 class InvalidMessage(JobQueueError, ValueError):  # noqa: N818 - says what is true, as its siblings do
-    """Bytes are no job or no result; `path` says where, as in `$.error.code`."""
+    """Bytes are not a valid job or result; `path` says where, as in `$.error.code`."""
 
     def __init__(self, path: str, reason: str) -> None:
         super().__init__(path, reason)

@@ -118,8 +118,8 @@ def test_a_dead_message_is_named_by_its_bytes(redis: Redis) -> None:
     "message,reason",
     [
         (b"\xff", "$ is no UTF-8: invalid start byte at byte 0"),
-        (b"[]", "$ is no object"),
-        (b'{"channel": "c"}', "$.id is no non-empty string"),
+        (b"[]", "$ must be an object"),
+        (b'{"channel": "c"}', "$.id must be a non-empty string"),
         (
             b'{"channel": "c", "id": "1", "method": "echo"}',
             "the server that claimed it may not publish on its channel",

@@ -60,4 +60,7 @@ def test_errors_say_what_they_are_about() -> None:
 
     assert str(job_error) == "billing.card-declined: no funds"
     assert (job_error.code, job_error.message, job_error.data) == job_error.args
-    assert str(errors.InvalidMessage("$.error.code", "is no string")) == "$.error.code is no string"
+    assert (
+        str(errors.InvalidMessage("$.error.code", "must be a string"))
+        == "$.error.code must be a string"
+    )

@@ -26,7 +26,7 @@ def load(target: str) -> Server | aio.Server:
     name, _, attribute = target.partition(":")
     if not name or not attribute:
         raise Fault(
-            f"{target} names no server; write MODULE:SERVER, as in app:server", Status.USAGE
+            f"{target} does not name a server; write MODULE:SERVER, as in app:server", Status.USAGE
         )
     sys.path.insert(0, str(Path.cwd()))
     try:

@@ -81,10 +81,12 @@ def decide(
     run = Run(message, channel, job_id, method, job.get("parameters"))
     if not (isinstance(method, str) and method):
         # server.run.invalid-job
-        return fail(run, JobError("invalid-job", "$.method is no non-empty string"))
+        return fail(run, JobError("invalid-job", "$.method must be a non-empty string"))
     if method not in methods:
         # server.run.method-not-found
-        return fail(run, JobError("method-not-found", f"no handler is named {method!r}"))
+        return fail(
+            run, JobError("method-not-found", f"no handler is registered for method {method!r}")
+        )
     return run
 
 
@@ -165,7 +167,7 @@ def encode_job(method: str, parameters: object, channel: str, job_id: str) -> by
     """Write a job.
 
     Raises:
-        TypeError: The method is no string, or the parameters hold what JSON doesn't have.
+        TypeError: The method is not a string, or the parameters hold what JSON doesn't have.
         ValueError: The method is empty, the parameters are outside the portable set, or the job is
             larger than 1 MiB.
     """
@@ -197,24 +199,24 @@ def decode_result(message: bytes) -> Result:
     """Read a result.
 
     Raises:
-        InvalidMessage: The bytes are no result.
+        InvalidMessage: The bytes are not a valid result.
     """
     result = _decode(message, limit_bytes=None)
     job_id = result.get("id")
     if not isinstance(job_id, str):
-        raise InvalidMessage("$.id", "is no string")
+        raise InvalidMessage("$.id", "must be a string")
     if ("result" in result) == ("error" in result):
         raise InvalidMessage("$", "has not exactly one of the members result and error")
     if "result" in result:
         return Result(job_id, result["result"], None)
     error = result["error"]
     if not isinstance(error, dict):
-        raise InvalidMessage("$.error", "is no object")
+        raise InvalidMessage("$.error", "must be an object")
     code, sentence = error.get("code"), error.get("message")
     if not isinstance(code, str):
-        raise InvalidMessage("$.error.code", "is no string")
+        raise InvalidMessage("$.error.code", "must be a string")
     if not isinstance(sentence, str):
-        raise InvalidMessage("$.error.message", "is no string")
+        raise InvalidMessage("$.error.message", "must be a string")
     return Result(job_id, None, JobError(code, sentence, error.get("data")))
 
 
@@ -298,16 +300,16 @@ def _decode(message: bytes, limit_bytes: int | None = LIMIT_BYTES) -> dict[str, 
     except ValueError as error:
         raise InvalidMessage("$", f"is no JSON: {error}") from None
     if not isinstance(value, dict):
-        raise InvalidMessage("$", "is no object")
+        raise InvalidMessage("$", "must be an object")
     return value
 
 
 def _address(job: dict[str, Any], channel_prefixes: tuple[str, ...] | None) -> tuple[bytes, str]:
     channel, job_id = job.get("channel"), job.get("id")
     if not (isinstance(channel, str) and channel):
-        raise InvalidMessage("$.channel", "is no non-empty string")
+        raise InvalidMessage("$.channel", "must be a non-empty string")
     if not (isinstance(job_id, str) and job_id):
-        raise InvalidMessage("$.id", "is no non-empty string")
+        raise InvalidMessage("$.id", "must be a non-empty string")
     # server.channel-prefix.confined
     if channel_prefixes is not None and not channel.startswith(channel_prefixes):
         raise InvalidMessage("$.channel", f"is outside the allowed prefixes: {channel!r}")

@@ -61,7 +61,11 @@ class TestRun:
         """A method without a handler is an error of the job's."""
         ended = jobqueue("run ecko")
 
-        assert ended == (1, "", "jobqueue: method-not-found: no handler is named 'ecko'\n")
+        assert ended == (
+            1,
+            "",
+            "jobqueue: method-not-found: no handler is registered for method 'ecko'\n",
+        )
 
 
 def test_run_ends_at_its_timeout(jobqueue: Command, redis: Redis) -> None:

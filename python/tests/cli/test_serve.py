@@ -125,8 +125,8 @@ def test_serves_until_a_signal(
 @pytest.mark.parametrize(
     "target,sentence",
     [
-        ("app", "app names no server; write MODULE:SERVER, as in app:server"),
-        (":server", ":server names no server; write MODULE:SERVER, as in app:server"),
+        ("app", "app does not name a server; write MODULE:SERVER, as in app:server"),
+        (":server", ":server does not name a server; write MODULE:SERVER, as in app:server"),
         ("app.missing:server", "there is no module app.missing in "),
         ("app:missing", "module app has no missing"),
         ("app:number", "app:number is of type int, not a jobqueue Server"),
