@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import socket
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Self
 
 from jobqueue.aio.driver import Driver, Stop, Workers
@@ -83,12 +84,15 @@ class Server(Settings):
         server._open(self._source if source is None else source)  # noqa: SLF001 - of this class
         return server
 
-    async def run(self) -> None:
+    async def run(self, *, handle_signals: bool = True) -> None:
         """Recover what lies on the in-process list, then serve until SIGTERM, SIGINT or `stop`.
 
         In the main thread it handles both signals while it runs, as `jobqueue.Server.run` does.
         Cancelling it stops at once, and what was running is run again after the next start; `stop`
         is for a graceful end.
+
+        Args:
+            handle_signals: As there.
 
         Raises:
             RuntimeError: The server runs, or has run; nothing was done.
@@ -107,9 +111,10 @@ class Server(Settings):
         self._used = True
         queue, in_process = keys.text(self._keys.queue), keys.text(self._keys.in_process)
         redis = pools.identity(self._pool)
+        signals = stopped_by_signals(self.stop) if handle_signals else nullcontext()
         self._stop.listen_here()
         try:
-            with ProcessorLock(redis, self.in_process), stopped_by_signals(self.stop):
+            with ProcessorLock(redis, self.in_process), signals:
                 log.info("serving queue=%s in_process=%s redis=%s", queue, in_process, redis)
                 await self._serve()
                 log.info("stopped queue=%s in_process=%s redis=%s", queue, in_process, redis)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import socket
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Self
 
 from jobqueue.core.lasting import run_with_reconnect
@@ -100,12 +101,17 @@ class Server(Settings):
         server._open(self._source if source is None else source)  # noqa: SLF001 - of this class
         return server
 
-    def run(self) -> None:
+    def run(self, *, handle_signals: bool = True) -> None:
         """Recover what lies on the in-process list, then serve until SIGTERM, SIGINT or `stop`.
 
-        In the main thread it handles both signals while it runs: the first stops gracefully, which
-        means that everything claimed is answered before this returns. A second SIGINT stops at
-        once.
+        In the main thread it handles both signals while it runs: the first stops all servers of the
+        process gracefully, which means that everything claimed is answered before this returns. A
+        second SIGINT stops at once. The application's own handlers are called, too, and are there
+        again afterwards; what they raise is raised at the end.
+
+        Args:
+            handle_signals: Whether to do so. Else the signals mean what the application says, and
+                `stop` is for its handlers.
 
         Raises:
             RuntimeError: The server runs, or has run; nothing was done.
@@ -124,8 +130,9 @@ class Server(Settings):
         self._used = True
         queue, in_process = keys.text(self._keys.queue), keys.text(self._keys.in_process)
         redis = pools.identity(self._pool)
+        signals = stopped_by_signals(self.stop) if handle_signals else nullcontext()
         try:
-            with ProcessorLock(redis, self.in_process), stopped_by_signals(self.stop):
+            with ProcessorLock(redis, self.in_process), signals:
                 log.info("serving queue=%s in_process=%s redis=%s", queue, in_process, redis)
                 self._serve()
                 log.info("stopped queue=%s in_process=%s redis=%s", queue, in_process, redis)

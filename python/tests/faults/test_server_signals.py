@@ -15,7 +15,7 @@ import pytest
 from jobqueue import Client
 
 from tests.conftest import until
-from tests.faults.serving import KINDS, AnyServer, Program, in_the_main_thread, kinds, make, obeys
+from tests.faults.serving import KINDS, AnyServer, Program, in_the_main_thread, make, obeys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -53,7 +53,7 @@ def answers(jobs: Client, ended: Callable[[], bool] = lambda: False) -> None:
     assert job.result(0) == 1
 
 
-@kinds("the application's own signal handler is replaced, not called", *KINDS)
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("number", SIGNALS)
 def test_the_applications_handler_hears_the_signal_too(
     kind: str,
@@ -77,7 +77,7 @@ def test_the_applications_handler_hears_the_signal_too(
     assert signal.getsignal(number) is mine
 
 
-@kinds("`run` has no choice of who handles the signals", *KINDS)
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_server_can_leave_the_signals_alone(
     kind: str,
@@ -103,13 +103,7 @@ def test_a_server_can_leave_the_signals_alone(
     assert told == [number]
 
 
-@kinds(
-    "the signal handler that the application sets meanwhile is overwritten",
-    "threads",
-    "asyncio",
-    "asyncio-4",
-    of=["threads", "asyncio", "asyncio-4"],
-)
+@pytest.mark.parametrize("kind", ["threads", "asyncio", "asyncio-4"])
 def test_a_handler_that_is_set_meanwhile_stays(
     kind: str,
     redis_url: str,
@@ -156,12 +150,7 @@ def test_what_stood_there_before_is_restored(
     assert [signal.getsignal(number) for number in SIGNALS] == [before, before]
 
 
-@kinds(
-    "of two servers of one loop only the later one hears a signal",
-    "asyncio",
-    "asyncio-4",
-    of=["asyncio", "asyncio-4"],
-)
+@pytest.mark.parametrize("kind", ["asyncio", "asyncio-4"])
 @pytest.mark.parametrize("number", SIGNALS)
 def test_one_signal_stops_all_servers_of_a_process(
     kind: str,
@@ -189,18 +178,7 @@ def test_one_signal_stops_all_servers_of_a_process(
 
 
 @pytest.mark.parametrize("kind", ["asyncio", "asyncio-4"])
-@pytest.mark.parametrize(
-    "first",
-    [
-        pytest.param(
-            0,
-            marks=pytest.mark.xfail(
-                strict=True, reason="the end of the earlier server makes the later one deaf"
-            ),
-        ),
-        1,
-    ],
-)
+@pytest.mark.parametrize("first", [0, 1])
 def test_servers_may_end_in_any_order(
     kind: str,
     redis_url: str,
@@ -259,7 +237,7 @@ def test_the_loops_own_signal_handlers_hear_the_signal_too(
     asyncio.run(application())
 
 
-@kinds("SIGTERM that is inherited as blocked never arrives", *KINDS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_sigterm_that_is_inherited_as_blocked_stops(
     program: Callable[..., Program], client: Client
 ) -> None:
