@@ -19,6 +19,7 @@ from jobqueue.aio.link import Link
 from jobqueue.core import steps
 from jobqueue.core.handlers import failed, succeeded
 from jobqueue.errors import ConnectionLost
+from jobqueue.host.forks import ParentOnly
 from jobqueue.host.signals import interrupts
 from jobqueue.protocol.messages import Answer, Dead, Run
 
@@ -216,10 +217,11 @@ async def run_handler(handlers: Handlers, message: bytes) -> Answer | Dead:
         return job
     passing = interrupts()
     try:
-        # server.run.handler
-        value = handlers[job.method](job.parameters)
-        if _awaitable(value):
-            value = await value
+        with ParentOnly():
+            # server.run.handler
+            value = handlers[job.method](job.parameters)
+            if _awaitable(value):
+                value = await value
     except passing:
         raise
     except BaseException as error:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 from jobqueue.core import steps
 from jobqueue.core.handlers import failed, succeeded
 from jobqueue.errors import ConnectionLost
+from jobqueue.host.forks import ParentOnly
 from jobqueue.host.signals import interrupts
 from jobqueue.protocol.messages import Answer, Dead, Run
 from jobqueue.threads.link import Link
@@ -224,8 +225,9 @@ def run_handler(handlers: Handlers, message: bytes) -> Answer | Dead:
         return job
     passing = interrupts()
     try:
-        # server.run.handler
-        value = handlers[job.method](job.parameters)
+        with ParentOnly():
+            # server.run.handler
+            value = handlers[job.method](job.parameters)
     except passing:
         raise
     except BaseException as error:

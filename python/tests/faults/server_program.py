@@ -15,7 +15,18 @@ import threading
 import time
 from typing import Any
 
-from jobqueue import Client, Server, aio
+early: list[int] = []  # the signals that come to a child as soon as it is there
+
+
+def send_early_ones() -> None:
+    """Send them to this process."""
+    for number in early:
+        os.kill(os.getpid(), number)
+
+
+os.register_at_fork(after_in_child=send_early_ones)
+
+from jobqueue import Client, Server, aio  # noqa: E402 - forks are told in the order of imports
 
 url, kind = sys.argv[1:]
 fork = multiprocessing.get_context("fork")
@@ -92,6 +103,17 @@ def interrupted(_: Any) -> bool:
             os._exit(7)
         os._exit(8)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+
+
+@server.on("early")
+def comes_early(_: Any) -> int:
+    """Fork a child to which SIGTERM comes at once, and return how it ended."""
+    early.append(signal.SIGTERM)
+    child = os.fork()
+    if not child:
+        os._exit(8)
+    early.clear()
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 @server.on("pool")

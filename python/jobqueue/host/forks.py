@@ -1,0 +1,49 @@
+"""What a handler forks is not a server: a child that would leave the handler ends there."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+
+class ParentOnly:
+    """A `with` block that only that process leaves which has entered it.
+
+    A child would go on with its parent's connections. It ends as by `os._exit`, with the status that
+    it would have had: nothing that it has inherited is flushed, called or closed.
+    """
+
+    def __enter__(self) -> None:
+        self._pid = os.getpid()
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if os.getpid() != self._pid:
+            _end(exc)
+
+
+def _end(error: BaseException | None) -> NoReturn:
+    status = 1
+    try:
+        if error is None:
+            status = 0
+        elif not isinstance(error, SystemExit):
+            _say("".join(traceback.format_exception(error)))
+        elif error.code is None or isinstance(error.code, int):
+            status = (error.code or 0) & 0xFF
+        else:
+            _say(f"{error.code}\n")
+    finally:
+        os._exit(status)  # whatever the error does while it is looked at
+
+
+def _say(text: str) -> None:
+    os.write(2, text.encode(errors="backslashreplace"))  # another thread may have held the stream
