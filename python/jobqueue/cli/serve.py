@@ -121,6 +121,8 @@ def serve(
         stop_with_parent()
     if hangup_ends():
         signal.signal(signal.SIGHUP, lambda *_: server.stop())
+        # What a handler forks is not a server.
+        os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL))
     try:
         if isinstance(server, aio.Server):
             asyncio.run(server.run())

@@ -26,6 +26,12 @@ from jobqueue import Server, aio
 def hear(number, frame):
     print("heard", flush=True)
 
+def ending(child):
+    if not child:
+        os.kill(os.getpid(), signal.SIGHUP)
+        os._exit(8)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
 if os.environ.get("HEARS"):
     signal.signal(signal.SIGHUP, hear)
 threads = Server(processor="app", block_timeout=0.05)
@@ -33,6 +39,7 @@ asyncio = aio.Server(processor="app", block_timeout=0.05)
 for server in (threads, asyncio):
     server.on("echo", lambda value: value)
     server.on("pid", lambda _: os.getpid())
+    server.on("hang-up", lambda _: ending(os.fork()))
 """
 SERVED = [
     ["app:threads"],
@@ -70,6 +77,16 @@ def test_a_hangup_stops_gracefully(
 
     assert obeys(lambda: running.ended, client)
     assert (running.status(), "Traceback" in running.stderr) == (0, False)
+
+
+@pytest.mark.parametrize("arguments", SERVED)
+def test_a_hangup_ends_what_a_handler_has_forked(
+    serve: Callable[..., Program], client: Client, arguments: list[str]
+) -> None:
+    """A child is no server, so SIGHUP means to it what it means to any program."""
+    running = serve(*arguments)
+
+    assert running.settled(client.run("hang-up")).result(0) == -signal.SIGHUP
 
 
 @pytest.mark.parametrize("arguments", SERVED)
