@@ -186,6 +186,23 @@ def test_a_closed_endpoint_keeps_everybody_waiting(
     assert line.read() == b"PONG"
 
 
+def test_a_refusing_endpoint_keeps_its_port(
+    proxy: Proxy, endpoint: Endpoint, connect: Connect
+) -> None:
+    """Connections are refused while nobody listens, those that waited are reset, and the same port accepts again."""
+    proxy.stop_accepting()
+    waiting = connect(endpoint.port)
+    proxy.refuse()
+
+    with pytest.raises(ConnectionResetError):
+        waiting.socket.recv(1)
+    with pytest.raises(ConnectionRefusedError):
+        connect(endpoint.port)
+
+    proxy.accept_again()
+    assert connect(endpoint.port).ask("PING") == b"PONG"
+
+
 def test_the_address_outlives_redis(
     endpoint: Endpoint, connect: Connect, redis_server: RedisServer
 ) -> None:

@@ -13,7 +13,7 @@ import redis
 
 from jobqueue_conformance.peer.observer import Message, Observer
 from jobqueue_conformance.proxy.proxy import Proxy
-from jobqueue_conformance.proxy.waiting import Hung, Notifier
+from jobqueue_conformance.proxy.waiting import Budget, Hung, Notifier
 from jobqueue_conformance.spec import messages
 from jobqueue_conformance.spec.keys import Keys
 from jobqueue_conformance.spec.messages import Job, MalformedMessage
@@ -165,22 +165,22 @@ class Peer:
         for server in self.servers:
             server.reset_idle()
         patience_s += max(self.moment_s, self._notifier.deadline_s / 10) + _duration_s(job)
-        idle_since_s: float | None = None
+        idle: Budget | None = None
         asked_s = 0.0
 
         def look_or_give_up() -> Any:
-            nonlocal idle_since_s, asked_s
+            nonlocal idle, asked_s
             now_s = time.monotonic()
             if now_s - asked_s < ASK_EVERY_S:
                 return look()
             asked_s = now_s
             reason = self._why_nothing_comes()
             if reason is None:
-                idle_since_s = None
-            elif idle_since_s is None:
-                idle_since_s = now_s
+                idle = None
+            elif idle is None:
+                idle = Budget(patience_s)
             found = look()
-            if found or idle_since_s is None or now_s - idle_since_s <= patience_s:
+            if found or idle is None or idle.left_s() > 0:
                 return found
             return give_up(f"nothing, and {reason}")
 

@@ -13,12 +13,13 @@ from contextlib import suppress
 from pathlib import Path
 
 from jobqueue_conformance.programs import watchdog
-from jobqueue_conformance.proxy.waiting import Notifier
+from jobqueue_conformance.proxy.waiting import Budget, Notifier
 from jobqueue_conformance.spec.verdicts import Unmet, Unsupported
 
 CANNOT_RUN_HERE = 69
 OUTPUT_SHOWN = 4000
-ACTS_WITHIN_S = 0.05  # from the interruption to the language's own handler
+ACTS_WITHIN_S = 0.05  # from the interruption to the language's own handler, while all threads sleep
+NEVER_SLEEPS_S = 1.0  # a program that looks again and again without a pause has acted by then
 OURS = ("REDIS_URL", "JOBQUEUE_", "PYTEST_", "COV_")
 
 
@@ -99,9 +100,25 @@ class Process:
         self.popen.send_signal(signal.SIGTERM)
 
     def wait_signal_delivered(self) -> None:
-        """Wait until the process has been interrupted by what was sent to it, and has had time to act."""
+        """Wait until the process has been interrupted by what was sent to it, and has acted: it sleeps again."""
         self._notifier.wait(self._nothing_pending, f"the {self.name} to be interrupted")
-        self._notifier.pause(ACTS_WITHIN_S)
+        asleep = Budget(ACTS_WITHIN_S)
+
+        def acted() -> bool:
+            nonlocal asleep
+            if not self._asleep():
+                asleep = Budget(ACTS_WITHIN_S)
+            return asleep.left_s() <= 0
+
+        self._notifier.happens(acted, NEVER_SLEEPS_S)
+
+    def _asleep(self) -> bool:
+        """Whether no thread of the process wants a processor; true where the system doesn't tell."""
+        states = []
+        for task in Path(f"/proc/{self.popen.pid}/task").glob("*/stat"):
+            with suppress(OSError):  # it has just ended
+                states.append(task.read_text().rpartition(")")[2].split()[0])
+        return not set(states) & {"R", "D"}
 
     def _nothing_pending(self) -> bool:
         try:

@@ -1,4 +1,4 @@
-"""The proxy between a program under test and Redis: it records, holds, and cuts off.
+"""The proxy between a program under test and Redis: it records, holds, cuts off, and refuses.
 
 It has one endpoint, a port that never changes, for each name under test, and one thread. The test's thread asks it to
 hold an event or to drop a connection, and waits on its notifier; what goes wrong inside fails the test.
@@ -27,9 +27,12 @@ class Endpoint:
 
     def __init__(self, who: str, queue: bytes) -> None:
         self.who = who
-        self.listener = socket.create_server(("127.0.0.1", 0), backlog=128)
-        self.listener.settimeout(0)
-        self.port: int = self.listener.getsockname()[1]
+        # Never listens: it keeps the port while connections to it are refused.
+        self._reserved = socket.socket()
+        self._reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        self._reserved.bind(("127.0.0.1", 0))
+        self.port: int = self._reserved.getsockname()[1]
+        self.listener = self.listen()
         self.queue = queue
         self.open = False
         self.begin()
@@ -41,6 +44,17 @@ class Endpoint:
             return f"the {self.who} never connected to Redis: it has to use REDIS_URL"
         queue = self.queue.decode()
         return f"the {self.who} never named the queue, {queue}: it has to use JOBQUEUE_QUEUE"
+
+    def listen(self) -> socket.socket:
+        """Have the system queue connections, which are refused before; return what accepts them."""
+        self.listener = socket.create_server(("127.0.0.1", self.port), backlog=128, reuse_port=True)
+        self.listener.settimeout(0)
+        return self.listener
+
+    def close(self) -> None:
+        """Give the port up."""
+        self.listener.close()
+        self._reserved.close()
 
     def begin(self) -> None:
         """The program is started, for the first time or again."""
@@ -164,6 +178,12 @@ class Proxy:
                 endpoint.open = False
                 self.run(self.selector.unregister, endpoint.listener)
 
+    def refuse(self, who: str | None = None) -> None:
+        """Have the system refuse connections, until they are accepted again: nobody listens on the port."""
+        self.stop_accepting(who)
+        for endpoint in self._endpoints(who):
+            self.run(endpoint.listener.close)
+
     def accept_again(self, who: str | None = None) -> None:
         """Accept connections again."""
         for endpoint in self._endpoints(who):
@@ -278,6 +298,8 @@ class Proxy:
         finally:
             for key in list(self.selector.get_map().values()):
                 key.fileobj.close()  # type: ignore[union-attr]
+            for endpoint in self.endpoints.values():
+                endpoint.close()
             self.selector.close()
 
     def _run_tasks(self, _events: int) -> None:
@@ -287,6 +309,8 @@ class Proxy:
 
     def _listen(self, endpoint: Endpoint) -> None:
         endpoint.open = True
+        if endpoint.listener.fileno() < 0:  # connections were refused
+            endpoint.listen()
         self.selector.register(
             endpoint.listener, selectors.EVENT_READ, lambda _events: self._accept(endpoint)
         )

@@ -1,12 +1,15 @@
 """One notifier for everything that can happen during a test: bytes at the proxy, a message, a line, an exit.
 
 Whoever changes something notifies it; whoever waits says what for, and looks again at every notification. A deadline
-only bounds hangs: it is never how a test finds out that something is missing.
+only bounds hangs: it is never how a test finds out that something is missing. What runs out where it matters is *time
+with a processor*: on a machine where three programs want each processor, three seconds count as one.
 """
 
+import os
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 from jobqueue_conformance.spec.verdicts import Unmet
@@ -14,6 +17,31 @@ from jobqueue_conformance.spec.verdicts import Unmet
 Answer = TypeVar("Answer")
 
 LOOK_AGAIN_S = 0.02  # what happens inside Redis notifies nobody
+LOAD = Path("/proc/loadavg")
+
+
+def contention() -> float:
+    """How many programs want each processor at this moment; 1 where none has to wait."""
+    try:
+        runnable = int(LOAD.read_text().split()[3].partition("/")[0])
+    except OSError:  # another system: its average of the last minute
+        runnable = int(os.getloadavg()[0])
+    return max(1.0, runnable / (os.cpu_count() or 1))
+
+
+class Budget:
+    """Time that a program may take, which passes more slowly while programs have to wait for a processor."""
+
+    def __init__(self, budget_s: float) -> None:
+        self._left_s = budget_s
+        self._seen_s = time.monotonic()
+
+    def left_s(self) -> float:
+        """How much is left at this moment; zero or less once it has run out."""
+        now_s = time.monotonic()
+        self._left_s -= (now_s - self._seen_s) / contention()
+        self._seen_s = now_s
+        return self._left_s
 
 
 class Hung(Unmet):
@@ -59,9 +87,7 @@ class Notifier:
 
     def pause(self, pause_s: float) -> None:
         """Let what is under test come as far as it can, where nothing tells when that is."""
-        self.check()
-        time.sleep(pause_s)
-        self.check()
+        self.happens(lambda: None, pause_s)
 
     def happens(self, look: Callable[[], Answer | None], within_s: float) -> Answer | None:
         """What `look` returns within a time, or None: for what must not happen, and where no fence can be set."""
@@ -84,14 +110,14 @@ class Notifier:
             Hung: nothing came before the deadline.
         """
         deadline_s = self.deadline_s if deadline_s is None else deadline_s
-        end_s = time.monotonic() + deadline_s
+        budget = Budget(deadline_s)
         while True:
             self.check()
             count = self._count
             answer = look()
             if answer:
                 return answer
-            left_s = end_s - time.monotonic()
+            left_s = budget.left_s()
             if left_s <= 0:
                 raise Hung(what, deadline_s)
             with self._condition:

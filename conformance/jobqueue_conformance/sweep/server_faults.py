@@ -121,13 +121,13 @@ class ServerFaults:
     def stop(self, attempt: Attempt, job: Job) -> None:
         """Send SIGTERM at the boundary, let the job go on, and check what the server leaves behind."""
         attempt.fault = "SIGTERM"
-        behind = self._sweep.peer.push("echo", "behind")
-        # One command may finish the job and claim the next: it was sent before the signal came.
-        executed = attempt.hold.event is not None and attempt.hold.event.kind != COMMAND
-        alone = executed and attempt.alone
         process = self._sweep.process
         process.terminate()
         process.wait_signal_delivered()
+        # One command may finish the job and claim the next: it was sent before the signal came.
+        executed = attempt.hold.event is not None and attempt.hold.event.kind != COMMAND
+        alone = executed and attempt.alone
+        behind = self._sweep.peer.push("echo", "behind")  # now, for a server may claim ahead
         attempt.release()
         status = process.wait_exit()
         require(

@@ -96,6 +96,8 @@ def test_a_server_writes_no_password(
         proxy.drop()
         peer.result(peer.push("echo", "behind"))
     else:
+        watched_s = proxy.notifier.deadline_s  # a start can take long
+        proxy.notifier.happens(lambda: not started.running or shown(proxy), watched_s)
         proxy.notifier.happens(lambda: not started.running or tries(proxy) > 3, LOOK_S)
     started.kill()
 
@@ -117,6 +119,8 @@ def test_a_client_writes_no_password(
         seq = driver.submit("echo", "lost")
         peer.claim()
         proxy.drop()
+    watched_s = proxy.notifier.deadline_s  # a start can take long
+    proxy.notifier.happens(lambda: shown(proxy) or not driver.running, watched_s)
     proxy.notifier.happens(lambda: driver.outcomes(seq) or not driver.running, LOOK_S)
     driver.kill()
 
@@ -128,10 +132,15 @@ def tries(proxy: Proxy) -> int:
     return sum(each.kind == OPENED for each in proxy.events)
 
 
+def shown(proxy: Proxy) -> bool:
+    """Whether somebody has shown the password to Redis."""
+    return any(each.kind == COMMAND and each.carries(PASSWORD) for each in proxy.events)
+
+
 def require_kept(requirement: str, proxy: Proxy, process: Process, *lines: str) -> None:
     """The process has shown its password to Redis, and nothing that it wrote holds it."""
-    shown = any(each.kind == COMMAND and each.carries(PASSWORD) for each in proxy.events)
-    require(shown, requirement, expected="a login with the password that it was given", got="none")
+    login = "a login with the password that it was given"
+    require(shown(proxy), requirement, expected=login, got="none")
     written = [*process.stdout.splitlines(), *process.stderr.splitlines(), *lines]
     spilled = [line for line in written if PASSWORD in line]
     require(not spilled, requirement, expected="no password in its output", got=f"{spilled!r:.500}")

@@ -1,0 +1,49 @@
+"""How long the kit waits: a budget of time with a processor, which passes more slowly on a busy machine."""
+
+from pathlib import Path
+
+import pytest
+from jobqueue_conformance.proxy import waiting
+from jobqueue_conformance.proxy.waiting import Budget, contention
+
+
+@pytest.fixture
+def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file in which the system says how many programs are runnable, for two processors."""
+    monkeypatch.setattr(waiting, "LOAD", tmp_path / "loadavg")
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    return tmp_path / "loadavg"
+
+
+@pytest.mark.parametrize("runnable, expected", [(1, 1.0), (2, 1.0), (8, 4.0)])
+def test_contention_is_what_runs_for_each_processor(
+    load: Path, runnable: int, expected: float
+) -> None:
+    """Eight runnable programs on two processors take four times as long; a single one isn't faster."""
+    load.write_text(f"0.00 0.00 0.00 {runnable}/321 4711\n")
+
+    assert contention() == expected
+
+
+def test_the_average_stands_in_where_the_system_does_not_tell(
+    load: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the file, the load of the last minute counts."""
+    assert not load.exists()
+    monkeypatch.setattr("os.getloadavg", lambda: (6.0, 0.0, 0.0))
+
+    assert contention() == 3.0
+
+
+def test_a_budget_passes_more_slowly_where_programs_wait(
+    load: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of ten seconds, four pass as four on an idle machine, and as one on a busy one."""
+    clock = iter([0.0, 4.0, 8.0])
+    monkeypatch.setattr("time.monotonic", lambda: next(clock))
+    budget = Budget(10.0)
+
+    load.write_text("0.00 0.00 0.00 1/321 4711\n")
+    assert budget.left_s() == 6.0
+    load.write_text("0.00 0.00 0.00 8/321 4711\n")
+    assert budget.left_s() == 5.0
