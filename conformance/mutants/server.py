@@ -10,6 +10,7 @@ import server_claims
 import server_dead
 import server_faults
 import server_features
+import server_limits
 import server_results
 import server_runs
 from base_server import Server
@@ -22,6 +23,7 @@ MUTANTS = named(
     server_dead,
     server_faults,
     server_features,
+    server_limits,
     server_results,
     server_runs,
 )

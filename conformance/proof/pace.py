@@ -9,6 +9,7 @@ import sys
 from functools import partial
 
 from jobqueue_conformance.peer import peer
+from jobqueue_conformance.proxy import waiting
 from jobqueue_conformance.running import fixtures
 from jobqueue_conformance.sweep import server
 from jobqueue_conformance.tests.server import test_server_stories
@@ -19,6 +20,9 @@ BOUNDS = {"GUARD_MS", "AMPLE_MS", "AFTER_A_LOSS_S", "AGAIN_S", "SHRINKING_S"}
 
 def shorten_waits(factor: float = 0.4) -> None:
     """Shorten the deadlines: mutants hang, and their base must pass within these times, too."""
+    vars(waiting)["contention"] = lambda: (
+        1.0
+    )  # many run at a time, which is no reason to wait longer
     vars(fixtures)["Pace"] = partial(fixtures.Pace, deadline_s=fixtures.Pace().deadline_s * factor)
     for name, module in list(sys.modules.items()):
         if name.startswith("jobqueue_conformance."):

@@ -1,11 +1,14 @@
 """How a test starts a program under test: what it can ask for, and what it gets."""
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from jobqueue_conformance.programs.client import ClientProcess
 from jobqueue_conformance.programs.server import ServerProcess
 from jobqueue_conformance.spec.keys import PROCESSOR
 
+# Runs a command with few descriptors and without an input.
+BOUNDED = ("sh", "-c", 'ulimit -n 256; exec "$@" <&-', "sh")
 BLOCK_MS = 1000  # a whole second, for servers that can only pass whole seconds to Redis
 SILENCE_MS = 4000  # how long a Redis that doesn't answer is taken for alive, where that can be told
 
@@ -25,8 +28,23 @@ class StartServer(Protocol):
         password: str = "",
         database: str | None = None,
         wait: bool = True,
+        environment: Mapping[str, str] | None = None,
+        bounded: bool = False,
     ) -> ServerProcess:
-        """`in_process` is the whole key, or "" for the server's default name; `wait=False` returns at once."""
+        """Start it with the settings of this test.
+
+        Args:
+            processor: its name.
+            in_process: the whole key of its list, or "" for the server's default name.
+            concurrency: how many handlers may run at once.
+            block_ms: T.
+            channel_prefix: what channels have to begin with.
+            user: whom it logs in as.
+            password: its password.
+            wait: until it has named the queue.
+            environment: variables beside those of the contract.
+            bounded: with few descriptors, and its input closed.
+        """
 
 
 class StartClient(Protocol):

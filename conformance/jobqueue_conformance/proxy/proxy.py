@@ -35,6 +35,7 @@ class Endpoint:
         self.listener = self.listen()
         self.queue = queue
         self.open = False
+        self.hangs_up = False
         self.begin()
 
     @property
@@ -184,6 +185,11 @@ class Proxy:
         for endpoint in self._endpoints(who):
             self.run(endpoint.listener.close)
 
+    def hang_up_at_once(self, who: str, *, over: bool = False) -> None:
+        """End each connection as soon as it is made, as a proxy without a Redis does, until that is over."""
+        for endpoint in self._endpoints(who):
+            endpoint.hangs_up = not over
+
     def accept_again(self, who: str | None = None) -> None:
         """Accept connections again."""
         for endpoint in self._endpoints(who):
@@ -318,6 +324,11 @@ class Proxy:
     def _accept(self, endpoint: Endpoint) -> None:
         near, _ = endpoint.listener.accept()
         endpoint.attempted = True
+        if endpoint.hangs_up:
+            self.opened += 1
+            self._record(OPENED, endpoint.who, self.opened)
+            near.close()
+            return
         try:
             far = socket.create_connection(self._redis_address(), timeout=5)
         except OSError:

@@ -3,7 +3,7 @@
 The real Redis lives as long as the process that runs the tests; everything else is made for one test.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,13 @@ from jobqueue_conformance.peer.peer import Peer
 from jobqueue_conformance.programs.client import ClientProcess
 from jobqueue_conformance.programs.process import Process, SetupError
 from jobqueue_conformance.programs.server import ServerProcess
-from jobqueue_conformance.programs.starting import BLOCK_MS, SILENCE_MS, StartClient, StartServer
+from jobqueue_conformance.programs.starting import (
+    BLOCK_MS,
+    BOUNDED,
+    SILENCE_MS,
+    StartClient,
+    StartServer,
+)
 from jobqueue_conformance.programs.subjects import REDIS_VERSION, SUBJECTS
 from jobqueue_conformance.proxy.proxy import Proxy
 from jobqueue_conformance.proxy.waiting import Notifier
@@ -142,9 +148,12 @@ def server(
         password: str = "",
         database: str | None = None,
         wait: bool = True,
+        environment: Mapping[str, str] | None = None,
+        bounded: bool = False,
     ) -> ServerProcess:
         endpoint = proxy.endpoint("server" if processor == PROCESSOR else processor, keys.queue)
-        environment = {
+        variables = {
+            **(environment or {}),
             "REDIS_URL": _url(redis_server, endpoint.port, user, password, database),
             "JOBQUEUE_QUEUE": keys.queue,
             "JOBQUEUE_PROCESSOR": processor,
@@ -153,15 +162,15 @@ def server(
         }
         whole_key = keys.in_process(processor) if in_process is None else in_process
         if whole_key:
-            environment["JOBQUEUE_IN_PROCESS"] = whole_key
+            variables["JOBQUEUE_IN_PROCESS"] = whole_key
         if "concurrency" in under_test.features:
-            environment["JOBQUEUE_CONCURRENCY"] = str(concurrency)
+            variables["JOBQUEUE_CONCURRENCY"] = str(concurrency)
         if "channel-prefix" in under_test.features:
-            environment["JOBQUEUE_CHANNEL_PREFIX"] = channel_prefix
+            variables["JOBQUEUE_CHANNEL_PREFIX"] = channel_prefix
         started = ServerProcess(
-            under_test.server or (),
+            (*(BOUNDED if bounded else ()), *(under_test.server or ())),
             under_test.folder,
-            environment,
+            variables,
             notifier=notifier,
             output=tmp_path,
             proxy=proxy,

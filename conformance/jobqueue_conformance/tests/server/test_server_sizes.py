@@ -1,0 +1,118 @@
+"""Sizes beyond every round number that a server could have in mind: of a list, of handlers at once, of times."""
+
+import time
+
+import pytest
+from redis import Redis
+
+from jobqueue_conformance.peer.peer import Peer
+from jobqueue_conformance.programs.starting import StartServer
+from jobqueue_conformance.proxy.events import REPLY
+from jobqueue_conformance.proxy.proxy import Proxy
+from jobqueue_conformance.proxy.waiting import Hung
+from jobqueue_conformance.spec.keys import Keys
+from jobqueue_conformance.spec.messages import read_result
+from jobqueue_conformance.spec.verdicts import fail, require
+
+ENTRIES = 1100
+HANDLERS = 12
+LONG_MS = 4000
+LONGEST_T_S = 5.0
+SLACK_S = 2.0
+LONG_STOP_MS = 13_000  # 10 s are a usual limit, and the spec has none
+
+
+@pytest.mark.requirement("server.recovery.first", "server.recovery.order")
+def test_a_long_list_is_run_before_the_queue(server: StartServer, peer: Peer, redis: Redis) -> None:
+    """All of 1,100 entries are answered, oldest first, before the job that waits in the queue."""
+    listed = [peer.job("echo", n) for n in range(ENTRIES)]
+    peer.place(*listed)
+    queued = peer.push("echo", "queued")
+
+    started = server()
+    peer.result(queued, "server.recovery.first")
+    peer.wait_settled(queued)
+    left = redis.llen(started.in_process)
+    ids = {job.id: n for n, job in enumerate([*listed, queued])}
+    heard = [each.data for each in peer.messages() if each.channel == peer.channel]
+    got = [ids[each] for each in (read_result(data)["id"] for data in heard) if each in ids]
+
+    require(
+        left == 0 and sorted(got) == list(range(ENTRIES + 1)),
+        "server.recovery.first",
+        expected=f"a result for each of {ENTRIES} entries before that of the queued job",
+        got=f"{len(got) - 1} results, and {left} entries left",
+    )
+    require(
+        got == sorted(got),
+        "server.recovery.order",
+        expected="results in the order of the list, oldest first",
+        got=got,
+    )
+
+
+@pytest.mark.requirement("server.concurrency.parallel")
+def test_twelve_handlers_run_at_once(server: StartServer, peer: Peer) -> None:
+    """Where twelve handlers may run, a quick job overtakes eleven slow ones."""
+    server(concurrency=HANDLERS)
+
+    slow = [peer.push("wait", {"ms": LONG_MS, "n": n}) for n in range(HANDLERS - 1)]
+    quick = peer.push("wait", {"ms": 0})
+    peer.wait(
+        lambda: any(peer.results(job) for job in (quick, *slow)),
+        "server.concurrency.parallel",
+        "a result",
+        slow[0],
+    )
+    overtaken = [job for job in slow if not peer.results(job)]
+
+    require(
+        overtaken == slow,
+        "server.concurrency.parallel",
+        expected=f"the quick job's result while {HANDLERS - 1} slow handlers run",
+        got=f"{len(slow) - len(overtaken)} slow jobs answered before it",
+    )
+
+
+@pytest.mark.requirement("server.recovery.block")
+def test_half_a_second_is_a_finite_time(
+    server: StartServer, peer: Peer, keys: Keys, proxy: Proxy
+) -> None:
+    """Where a claim is to block for half a second, which isn't a whole number of them, Redis answers it."""
+    server(block_ms=500)
+    peer.wait_settled(peer.push("echo", "before"))
+    hold = proxy.hold(lambda event: event.kind == REPLY and keys.queue.encode() in event.arguments)
+    try:
+        proxy.notifier.wait(lambda: hold.event, "a claim's reply", LONGEST_T_S + SLACK_S)
+    except Hung as hung:
+        expected = f"a reply to a claim within {LONGEST_T_S:g} s"
+        fail("server.recovery.block", expected=expected, got=str(hung))
+
+
+@pytest.mark.requirement("server.stop.drains", "server.stop.exit", "server.recovery.running")
+def test_a_handler_that_runs_for_long_is_waited_for(
+    server: StartServer, peer: Peer, redis: Redis, keys: Keys, proxy: Proxy
+) -> None:
+    """A job whose handler runs for 13 s after SIGTERM is answered once, and removed, before the exit."""
+    started = server()
+    job = peer.push("wait", {"ms": LONG_STOP_MS})
+    peer.wait(
+        lambda: not redis.exists(keys.queue) and not proxy.under_way(job.id),
+        "server.publish.once",
+        "the job's claim to be answered",
+        job,
+    )
+
+    begun_s = time.monotonic()
+    started.terminate()
+    status = started.wait_exit(proxy.notifier.deadline_s + LONG_STOP_MS / 1000)
+
+    require(
+        bool(peer.results(job)) and not redis.exists(started.in_process),
+        "server.stop.drains",
+        expected=f"the job answered and removed, {LONG_STOP_MS} ms after it was started",
+        got=f"an exit after {time.monotonic() - begun_s:.1f} s: {started.explain_exit()}",
+    )
+    results = peer.results(job)
+    require(len(results) == 1, "server.recovery.running", expected="one result", got=results)
+    require(status == 0, "server.stop.exit", expected="the status 0", got=started.explain_exit())

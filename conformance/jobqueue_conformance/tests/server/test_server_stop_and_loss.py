@@ -1,0 +1,101 @@
+"""A stop and a lost connection together, in both orders: no exit with the status 0 while a job is left behind."""
+
+import pytest
+from redis import Redis
+
+from jobqueue_conformance.peer.peer import Peer
+from jobqueue_conformance.programs.server import ServerProcess
+from jobqueue_conformance.programs.starting import StartServer
+from jobqueue_conformance.proxy import matches
+from jobqueue_conformance.proxy.proxy import Proxy
+from jobqueue_conformance.proxy.waiting import Hung
+from jobqueue_conformance.spec.messages import Job
+from jobqueue_conformance.spec.verdicts import fail, require
+
+LONG_T_MS = 3000
+TRIES = 3
+
+
+@pytest.mark.requirement("server.stop.drains", "server.stop.exit", "server.recovery.reconnect")
+@pytest.mark.parametrize("first", ["stop", "loss"])
+def test_a_claim_lost_at_a_stop_is_recovered(
+    server: StartServer, peer: Peer, redis: Redis, proxy: Proxy, first: str
+) -> None:
+    """A job whose claim's reply is lost, right before SIGTERM or right after it, is answered before the exit."""
+    started = server()
+    started.wait_idle()
+    job = peer.job("echo", "claimed")
+    hold = proxy.hold(matches.reply(job))
+    peer.push_job(job)
+    hold.wait()
+
+    if first == "stop":
+        terminate(started)
+        hold.drop()
+    else:
+        proxy.stop_accepting()  # it can't be back before the signal comes
+        hold.drop()
+        terminate(started)
+        proxy.accept_again()
+
+    require_drained(peer, redis, started, job, proxy.notifier.deadline_s)
+
+
+@pytest.mark.requirement("server.stop.drains", "server.stop.exit", "server.recovery.second-look")
+@pytest.mark.parametrize("first", ["stop", "loss"])
+def test_a_lost_claim_can_take_no_job_after_the_exit(
+    server: StartServer, peer: Peer, redis: Redis, proxy: Proxy, first: str
+) -> None:
+    """A stop waits until a lost claim, which Redis still serves, can't move a job to the list any more."""
+    started = server(block_ms=LONG_T_MS)
+    peer.wait_settled(peer.push("echo", "before"))
+    started.wait_idle()
+    if first == "stop":
+        terminate(started)
+        proxy.drop("server", half_open=True)
+    else:
+        lose(started, proxy)
+        terminate(started)
+
+    # A server that doesn't block, or has unblocked its claim, leaves none behind: then the job stays in the queue.
+    job = peer.push("echo", "taken by a ghost")
+    proxy.notifier.wait(lambda: not proxy.has_half_open_claim("server"), "the lost claim to end")
+
+    # Its claim may block for T, and its second look come T later.
+    deadline_s = proxy.notifier.deadline_s + 2 * LONG_T_MS / 1000
+    require_drained(peer, redis, started, job, deadline_s)
+
+
+def lose(started: ServerProcess, proxy: Proxy) -> None:
+    """Have the server come back while Redis still serves its lost claim; a slow machine can take more tries."""
+    for _ in range(TRIES):
+        proxy.drop("server", half_open=True)
+        started.wait_idle()
+        if proxy.has_half_open_claim("server"):
+            break
+
+
+def terminate(started: ServerProcess) -> None:
+    """Send SIGTERM, and let the server act on it."""
+    started.terminate()
+    started.wait_signal_delivered()
+
+
+def require_drained(
+    peer: Peer, redis: Redis, started: ServerProcess, job: Job, deadline_s: float
+) -> None:
+    """The server exits with 0, and the job is answered and removed, or waits in the queue."""
+    try:
+        status = started.wait_exit(deadline_s)
+    except Hung as hung:
+        fail("server.stop.exit", expected="an exit after SIGTERM", got=str(hung))
+    listed = redis.lrange(started.in_process, 0, -1)
+    kept = bool(peer.results(job)) or job.message in peer.waiting()
+    require(
+        kept and not listed,
+        "server.stop.drains",
+        expected="the claimed job answered and removed, or returned to the queue",
+        got=f"{'an answer' if peer.results(job) else 'no answer'}, {listed} on the in-process list, "
+        f"and {started.explain_exit()}",
+    )
+    require(status == 0, "server.stop.exit", expected="the status 0", got=started.explain_exit())

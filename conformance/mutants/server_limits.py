@@ -1,0 +1,173 @@
+"""Servers with a limit that the protocol doesn't have, or with a bug beyond some size (spec §7).
+
+Each class is one mutant. Its bug is what it overrides; mutants.toml says in words what is wrong,
+which requirement that breaks, and which tests notice.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+
+from base_server import Server
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from base_server import Job, Json
+
+
+# server.recovery
+
+
+class RecoverAtMostAHundred(Server):
+    def look(self) -> list[bytes]:
+        return super().look()[:100]
+
+
+class RecoverAtMostAThousand(Server):
+    def look(self) -> list[bytes]:
+        return super().look()[:1000]
+
+
+class RecoverByThousandsNewestFirst(Server):
+    def look(self) -> list[bytes]:
+        found = super().look()
+        return found[-1000:] + found[:-1000]
+
+
+class BlockWholeSeconds(Server):
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        super().__init__(environment)
+        self.block_s = int(self.block_s)
+
+
+# server.concurrency, server.stop
+
+
+class AtMostFourHandlers(Server):
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        super().__init__(environment)
+        self.concurrency = min(self.concurrency, 4)
+
+
+class AtMostEightHandlers(Server):
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        super().__init__(environment)
+        self.concurrency = min(self.concurrency, 8)
+
+
+class StopWaitsTenSeconds(Server):
+    def drain(self) -> None:
+        with self.changed:
+            self.changed.wait_for(lambda: self.running == 0, 10)
+
+
+# server.claim.order
+
+
+class ClaimNewestOfThoseThatWaited(Server):
+    """Once jobs had to wait for a moment, the last one is claimed first."""
+
+    took_at = 0.0
+
+    def claim(self) -> bytes | None:
+        assert self.claims is not None
+        waited = self.took_at and time.monotonic() - self.took_at > 0.1
+        raw: bytes | None = None
+        if waited:
+            raw = self.claims.call("LMOVE", self.queue, self.list, "LEFT", "LEFT")
+        raw = raw or super().claim()
+        self.took_at = time.monotonic() if raw else 0.0
+        return raw
+
+
+class ClaimNewestBehindARecovered(Server):
+    recovered = False
+
+    def recover(self) -> None:
+        super().recover()
+        self.recovered = self.recovered or sum(self.held.values()) > 0
+
+    def claim(self) -> bytes | None:
+        assert self.claims is not None
+        if self.recovered:
+            self.recovered = False
+            raw: bytes | None = self.claims.call("LMOVE", self.queue, self.list, "LEFT", "LEFT")
+            return raw
+        return super().claim()
+
+
+class SecondOfAConnectionIsNull(Server):
+    answered = 0
+
+    def on_lost(self, lost: Exception) -> None:
+        self.answered = 0
+        super().on_lost(lost)
+
+    def value(self, value: Json) -> dict[str, Json]:
+        self.answered += 1
+        second = self.was_lost and self.answered == 2
+        return super().value(None if second else value)
+
+
+# server.connection
+
+
+class RefusedEndsServer(Server):
+    def on_lost(self, lost: Exception) -> None:
+        if isinstance(lost, ConnectionRefusedError):
+            os._exit(1)
+        super().on_lost(lost)
+
+
+class RefusedThriceEndsServer(Server):
+    refusals = 0
+
+    def on_lost(self, lost: Exception) -> None:
+        self.refusals += isinstance(lost, ConnectionRefusedError)
+        if self.refusals == 3:
+            os._exit(1)
+        super().on_lost(lost)
+
+
+class RefusedSaysUrl(Server):
+    def on_lost(self, lost: Exception) -> None:
+        if isinstance(lost, ConnectionRefusedError):
+            self.log(f"{self.url} refuses: {lost}")
+        super().on_lost(lost)
+
+
+class NoBackOff(Server):
+    def back_off(self, failures: int) -> None:
+        pass
+
+
+# server.stop.drains
+
+
+class StopForgetsALoss(Server):
+    """What was lost before SIGTERM isn't waited for."""
+
+    def drain(self) -> None:
+        self.was_lost = False
+        super().drain()
+
+
+class StopEndsAtALoss(Server):
+    def on_lost(self, lost: Exception) -> None:
+        if self.stopping:
+            os._exit(0)
+        super().on_lost(lost)
+
+
+# server.result.value
+
+
+class ResultInThePlatformsEncoding(Server):
+    def encode(self, job: Job, outcome: dict[str, Json]) -> bytes:
+        whole = super().encode(job, outcome)
+        if os.environ.get("LC_ALL") == "C":
+            return whole.decode().encode("ascii", "replace")
+        return whole
