@@ -60,6 +60,7 @@ def test_a_lost_claim_can_take_no_job_after_the_exit(
     # A server that doesn't block, or has unblocked its claim, leaves none behind: then the job stays in the queue.
     job = peer.push("echo", "taken by a ghost")
     proxy.notifier.wait(lambda: not proxy.has_half_open_claim("server"), "the lost claim to end")
+    proxy.hang_up("server")
 
     # Its claim may block for T, and its second look come T later.
     deadline_s = proxy.notifier.deadline_s + 2 * LONG_T_MS / 1000
