@@ -10,7 +10,7 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from base_server import SILENCE_S, Server
+from base_server import Server
 from resp import Connection
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ class StopForgetsALoss(Server):
 
     def on_sigterm(self, signal: int, frame: object) -> None:
         super().on_sigterm(signal, frame)
-        aside = Connection(self.url, SILENCE_S)
+        aside = Connection(self.url, self.silence_s)
         aside.call("CLIENT", "UNBLOCK", self.client_id)
         aside.close()
 

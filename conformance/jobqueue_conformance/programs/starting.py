@@ -41,6 +41,7 @@ class StartServer(Protocol):
             channel_prefix: what channels have to begin with.
             user: whom it logs in as.
             password: its password.
+            database: the last part of the URL, or None for the number that the suite uses itself.
             wait: until it has named the queue.
             environment: variables beside those of the contract.
             bounded: with few descriptors, and its input closed.
