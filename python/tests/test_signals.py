@@ -83,8 +83,40 @@ def test_a_handler_may_call_the_one_that_it_has_replaced(told: list[str]) -> Non
         servers.enter_context(stopped_by_signals(lambda: told.append("b")))
         signal.raise_signal(signal.SIGINT)
 
-    assert told == ["a", "b", "chain"]
+    signal.raise_signal(signal.SIGINT)  # when no server runs any more
+
+    assert told == ["a", "b", "chain", "chain"]
     assert signal.getsignal(signal.SIGINT) is chain
+
+
+def test_a_handler_may_call_ours_when_no_server_runs(told: list[str]) -> None:
+    """Then ours stands for the handler in whose place it stood."""
+    with stopped_by_signals(lambda: told.append("stop")):
+        ours: Any = signal.getsignal(signal.SIGTERM)
+
+        def chain(number: int, frame: Any) -> None:
+            told.append("chain")
+            ours(number, frame)
+
+        signal.signal(signal.SIGTERM, chain)
+    signal.raise_signal(signal.SIGTERM)
+
+    assert told == ["chain", "application"]
+    assert signal.getsignal(signal.SIGTERM) is chain
+
+
+def test_a_handler_that_is_put_back_too_late_is_the_applications(told: list[str]) -> None:
+    """Somebody may have replaced ours for longer than the server ran: no signal is lost by that."""
+    with stopped_by_signals(lambda: told.append("stop")):
+        ours = signal.signal(signal.SIGTERM, lambda *_: told.append("other"))
+        mine = signal.getsignal(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) is mine
+    signal.signal(signal.SIGTERM, ours)
+
+    signal.raise_signal(signal.SIGTERM)
+    signal.raise_signal(signal.SIGTERM)
+
+    assert told == ["application"] * 2
 
 
 def test_a_second_sigint_interrupts(told: list[str]) -> None:

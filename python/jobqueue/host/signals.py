@@ -53,11 +53,11 @@ class _Servers:
     def __init__(self) -> None:
         self._ours = self._handle  # one object, which can be recognized
         self._masks = threading.local()
+        self._found: dict[int, Any] = {}  # the handlers in whose place ours stands, or stood
         self._reset()
 
     def _reset(self) -> None:
         self._stops: list[Callable[[], None]] = []
-        self._found: dict[int, Any] = {}  # the handlers in whose place ours stands
         self._blocked: set[int] = set()
         self._interrupted = False
         self._telling: FrameType | None = None
@@ -94,20 +94,36 @@ class _Servers:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if frame is not None and frame is self._telling:
             return  # the application's handler calls the one that it has found, which is this
+        found: Any = self._found.get(number, ORDINARY[number])
+        if not self._stops:
+            self._pass_on(number, frame, found)
+            return
         for stop in self._stops:
             stop()
         again, self._interrupted = self._interrupted, self._interrupted or number == signal.SIGINT
-        found: Any = self._found.get(number)
         if _is_the_applications(found):
-            outer, self._telling = self._telling, frame
             try:
-                found(number, frame)
+                self._tell(number, frame, found)
             except BaseException as error:  # or it would end a job in the middle
                 self._raised = error
-            finally:
-                self._telling = outer
         if again and number == signal.SIGINT:
             raise KeyboardInterrupt
+
+    def _pass_on(self, number: int, frame: FrameType | None, found: Any) -> None:
+        """Be as if ours weren't there: whoever had replaced it, calls it or has put it back too late."""
+        current = signal.getsignal(number)
+        if current is self._ours:
+            signal.signal(number, found or signal.SIG_DFL)
+            signal.raise_signal(number)
+        elif callable(found) and found is not current:
+            self._tell(number, frame, found)
+
+    def _tell(self, number: int, frame: FrameType | None, found: Any) -> None:
+        outer, self._telling = self._telling, frame
+        try:
+            found(number, frame)
+        finally:
+            self._telling = outer
 
     def before_fork(self) -> None:
         """Let no signal come to a child before its handlers are the ordinary ones: it would be lost."""
@@ -125,6 +141,7 @@ class _Servers:
         for number, ordinary in ORDINARY.items():
             if signal.getsignal(number) is self._ours:
                 signal.signal(number, ordinary)
+        self._found = {}
         self._reset()
         self.after_fork_in_parent()
 
