@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 BACK_OFF_S = 0.05
+LONGEST_WAIT_S = 3600.0  # a selector can't wait for weeks
 
 Json: TypeAlias = Any
 
@@ -81,7 +82,7 @@ class Client:
             times += [self.pings_at, self.heard_at + self.silence_s]
         if self.unanswered:
             times.append(self.pushes_heard_at + self.silence_s)
-        return max(0.0, min(times) - time.monotonic()) if times else None
+        return min(max(0.0, min(times) - time.monotonic()), LONGEST_WAIT_S) if times else None
 
     def on_time(self) -> None:
         now = time.monotonic()

@@ -196,3 +196,110 @@ class DatabaseOneByDefault(Client):
         super().__init__(environment)
         if not self.url.rpartition("/")[2].isdigit():
             self.url += "/1"
+
+
+class LostSubscriptionAloneUnnoticed(Client):
+    unnoticed: Exception | None = None
+
+    def on_subscription_lost(self, lost: Exception) -> None:
+        if self.pushes is None:
+            super().on_subscription_lost(lost)
+        else:
+            self.unnoticed = lost
+            self.selector.unregister(self.subscription)  # type: ignore[arg-type]
+
+    def notice_silence(self, now: float) -> None:
+        if self.unnoticed is None:
+            super().notice_silence(now)
+
+    def notice(self) -> None:
+        lost, self.unnoticed = self.unnoticed, None
+        if lost is not None:
+            super().on_subscription_lost(lost)
+
+    def on_pushes_lost(self, lost: Exception) -> None:
+        super().on_pushes_lost(lost)
+        self.notice()
+
+    def on_call(self, call: dict[str, Json]) -> None:
+        self.notice()
+        super().on_call(call)
+
+
+class LostPushesHideLostSubscription(Client):
+    hidden = False
+
+    def on_pushes_lost(self, lost: Exception) -> None:
+        super().on_pushes_lost(lost)
+        self.hidden = True
+
+    def on_subscription_lost(self, lost: Exception) -> None:
+        if self.hidden:
+            self.close(self.subscription)
+            self.subscription = None
+        else:
+            super().on_subscription_lost(lost)
+
+    def connect_pushes(self, job: Job) -> bool:
+        self.hidden = False
+        return super().connect_pushes(job)
+
+
+class LostRestartsTimeouts(Client):
+    timeouts_s: dict[str, float] = {}  # noqa: RUF012 - replaced, never changed
+
+    def register(self, job: Job) -> None:
+        super().register(job)
+        if job.settles_at is not None:
+            self.timeouts_s = {**self.timeouts_s, job.id: job.settles_at - time.monotonic()}
+
+    def on_subscribed(self) -> None:
+        for job in self.pending.values():
+            if job.pushed and job.settles_at is not None:
+                job.settles_at = time.monotonic() + self.timeouts_s[job.id]
+        super().on_subscribed()
+
+
+class LostStopsTimeouts(Client):
+    lost_at = 0.0
+
+    def on_subscription_lost(self, lost: Exception) -> None:
+        self.lost_at = self.lost_at or time.monotonic()
+        super().on_subscription_lost(lost)
+
+    def on_subscribed(self) -> None:
+        if self.lost_at:
+            for job in self.pending.values():
+                if job.settles_at is not None:
+                    job.settles_at += time.monotonic() - self.lost_at
+        self.lost_at = 0.0
+        super().on_subscribed()
+
+
+class RefusedConnectEndsClient(Client):
+    def on_subscription_lost(self, lost: Exception) -> None:
+        super().on_subscription_lost(lost)
+        if isinstance(lost, ConnectionRefusedError):
+            os._exit(1)
+
+
+class RefusedConnectIsForGood(Client):
+    refused = False
+
+    def on_subscription_lost(self, lost: Exception) -> None:
+        super().on_subscription_lost(lost)
+        self.refused = self.refused or isinstance(lost, ConnectionRefusedError)
+
+    def subscribe(self) -> None:
+        if self.refused:
+            super().on_subscription_lost(ConnectionRefusedError("it was refused before"))
+        else:
+            super().subscribe()
+
+
+class RefusedConnectSettlesAll(Client):
+    def on_subscription_lost(self, lost: Exception) -> None:
+        super().on_subscription_lost(lost)
+        if isinstance(lost, ConnectionRefusedError):
+            for job in list(self.pending.values()):
+                self.settle_error(job, "connection-lost", "nobody listens")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sys
 import time
 import unicodedata
@@ -37,6 +38,17 @@ class JobMethodLowerCase(Client):
 class JobMethodComposed(Client):
     def dump(self, job: Json) -> bytes:
         return super().dump({**job, "method": unicodedata.normalize("NFC", job["method"])})
+
+
+class JobMethodCut(Client):
+    def dump(self, job: Json) -> bytes:
+        return super().dump({**job, "method": job["method"][:255]})
+
+
+class JobInPlatformEncoding(Client):
+    def dump(self, job: Json) -> bytes:
+        text = super().dump(job).decode()
+        return text.encode("ascii" if os.environ.get("LC_ALL") == "C" else "utf-8", "replace")
 
 
 class JobAsArray(Client):
@@ -110,6 +122,12 @@ class ParametersWithoutNulls(Client):
         return json.loads(json.dumps(call.get("parameters")), object_hook=drop)
 
 
+class ParametersOfManyElementsCut(Client):
+    def parameters(self, call: dict[str, Json]) -> Json:
+        parameters = call.get("parameters")
+        return parameters[:1000] if isinstance(parameters, list) else parameters
+
+
 # client.job.id
 
 
@@ -137,6 +155,16 @@ class IdOfSecond(Client):
 class IdWraps(Client):
     def job_id(self, call: dict[str, Json]) -> str:
         return str(self.calls % 128)
+
+
+class IdWrapsBeyondOneThousand(Client):
+    def job_id(self, call: dict[str, Json]) -> str:
+        return str(self.calls % 1024)
+
+
+class IdWrapsBeyondTenThousand(Client):
+    def job_id(self, call: dict[str, Json]) -> str:
+        return str(self.calls % 10_000)
 
 
 class IdCountedOnFixedChannel(Client):
@@ -175,6 +203,13 @@ class LogsUrl(Client):
 class LogsUrlWhenLost(Client):
     def on_subscription_lost(self, lost: Exception) -> None:
         self.log(f"lost {self.url}")
+        super().on_subscription_lost(lost)
+
+
+class LogsUrlWhenRefused(Client):
+    def on_subscription_lost(self, lost: Exception) -> None:
+        if isinstance(lost, ConnectionRefusedError):
+            self.log(f"nobody listens at {self.url}")
         super().on_subscription_lost(lost)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import json
+import os
 import sys
 
 from base_client import Client, Job, Json
@@ -96,6 +97,32 @@ class ErrorDataAsText(Client):
         return {k: json.dumps(v) if k == "data" else v for k, v in super().error(error).items()}
 
 
+class LongErrorMessageCut(Client):
+    def error(self, error: Json) -> Json:
+        return {**super().error(error), "message": error["message"][:1000]}
+
+
+class LongErrorCodeCut(Client):
+    def error(self, error: Json) -> Json:
+        return {**super().error(error), "code": error["code"][:64]}
+
+
+class ResultInPlatformEncoding(Client):
+    def parse(self, message: bytes) -> Json:
+        encoding = "ascii" if os.environ.get("LC_ALL") == "C" else "utf-8"
+        return json.loads(message.decode(encoding, "replace"))
+
+
+class ResultOfWholeBlocksIgnored(Client):
+    def read(self, message: bytes) -> dict[str, Json] | None:
+        return None if len(message) % 1024 == 0 else super().read(message)
+
+
+class ResultBelowOneMebibyteOnly(Client):
+    def read(self, message: bytes) -> dict[str, Json] | None:
+        return None if len(message) >= 1 << 20 else super().read(message)
+
+
 class ErrorAsResult(Client):
     def on_message(self, message: bytes) -> None:
         super().on_message(message.replace(b'"error"', b'"result"', 1))
@@ -164,6 +191,17 @@ class NeitherAccepted(Client):
         if isinstance(result, dict) and result.keys() == {"id"}:
             result["result"] = None
         return super().is_result(result)
+
+
+class MemberTwiceSettlesTwice(Client):
+    def on_message(self, message: bytes) -> None:
+        if message.count(b'"result"') > 1:
+            names = json.loads(message, object_pairs_hook=list)
+            job = self.pending.get(dict(names)["id"])
+            for name, value in names:
+                if name == "result" and job is not None:
+                    self.write(job, {"result": value})
+        super().on_message(message)
 
 
 class ErrorStringAccepted(Client):

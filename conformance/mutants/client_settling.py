@@ -34,20 +34,30 @@ class SettleTwice(Client):
         self.write(job, outcome)
 
 
-class SettleAgainWhenLate(Client):
+class SettlesLate(Client):
     late: dict[str, Job] = {}  # noqa: RUF012 - replaced, never changed
+    by: tuple[str, ...] = ("result", "error")
 
     def on_timeout(self, job: Job) -> None:
         super().on_timeout(job)
         self.late = {**self.late, job.id: job}
 
     def find(self, result: dict[str, Json]) -> Job | None:
-        return super().find(result) or self.late.get(result["id"])
+        late = self.late.get(result["id"]) if result.keys() & set(self.by) else None
+        return super().find(result) or late
 
     def settle(self, job: Job, outcome: dict[str, Json]) -> None:
         if job.id in self.late:
             self.write(job, outcome)
         super().settle(job, outcome)
+
+
+class SettleAgainWhenLate(SettlesLate):
+    pass
+
+
+class SettleAgainByLateError(SettlesLate):
+    by = ("error",)
 
 
 class RefusedMeansLost(Client):
@@ -111,6 +121,52 @@ class TimeoutAtMostOneSecond(Client):
     def settles_at(self, call: dict[str, Json]) -> float | None:
         timeout_ms = call.get("timeout_ms")
         return super().settles_at({"timeout_ms": timeout_ms and min(timeout_ms, 1000)})
+
+
+class TimeoutInThirtyTwoBits(Client):
+    def settles_at(self, call: dict[str, Json]) -> float | None:
+        timeout_ms = call.get("timeout_ms")
+        return super().settles_at({"timeout_ms": timeout_ms and timeout_ms % (1 << 31)})
+
+
+class TimeoutBeyondThirtyOneBitsAtOnce(Client):
+    def settles_at(self, call: dict[str, Json]) -> float | None:
+        timeout_ms = call.get("timeout_ms")
+        return super().settles_at({"timeout_ms": 1 if (timeout_ms or 0) >= 1 << 31 else timeout_ms})
+
+
+class TimeoutBeyondThirtyOneBitsMeansNone(Client):
+    def settles_at(self, call: dict[str, Json]) -> float | None:
+        timeout_ms = call.get("timeout_ms")
+        return super().settles_at(
+            {"timeout_ms": None if (timeout_ms or 0) >= 1 << 31 else timeout_ms}
+        )
+
+
+class TimeoutBeyondThirtyOneBitsStopsAll(Client):
+    stopped = False
+
+    def settles_at(self, call: dict[str, Json]) -> float | None:
+        self.stopped = self.stopped or call.get("timeout_ms", 0) >= 1 << 31
+        return super().settles_at(call)
+
+    def on_timeout(self, job: Job) -> None:
+        if not self.stopped:
+            super().on_timeout(job)
+
+    def patience_s(self) -> float | None:
+        return 0.1 if self.stopped else super().patience_s()
+
+
+class TimeoutBelowOneMeansNone(Client):
+    def settles_at(self, call: dict[str, Json]) -> float | None:
+        return super().settles_at({"timeout_ms": int(call.get("timeout_ms", 0)) or None})
+
+
+class TimeoutInLocalTime(Client):
+    def settles_at(self, call: dict[str, Json]) -> float | None:
+        own = super().settles_at(call)
+        return None if own is None else own + time.timezone
 
 
 class NoTimeoutMeansOneSecond(Client):

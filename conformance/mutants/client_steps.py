@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 from base_client import Client, Job, Json
+from resp import ReplyError
 
 if TYPE_CHECKING:
     from resp import Connection
@@ -48,6 +49,57 @@ class PushWithOldSubscribedReply(Client):
         return self.was_subscribed
 
 
+class PushWithOldSubscribedReplyWhenAllIsLost(Client):
+    all_lost = False
+
+    def on_subscription_lost(self, lost: Exception) -> None:
+        super().on_subscription_lost(lost)
+        self.all_lost = self.pushes is None
+
+    def on_pushes_lost(self, lost: Exception) -> None:
+        super().on_pushes_lost(lost)
+        self.all_lost = self.subscription is None
+
+    def on_subscribed(self) -> None:
+        self.all_lost = False
+        super().on_subscribed()
+
+    def may_push(self) -> bool:
+        return self.all_lost or super().may_push()
+
+
+class PushBehindSubscribe(Client):
+    def send_subscription(self, subscription: Connection) -> None:
+        subscription.call("HELLO", "3")  # so that this connection may push, too
+        super().send_subscription(subscription)
+        while self.unpushed:
+            job = self.unpushed.popleft()
+            job.pushed = True
+            subscription.send("LPUSH", self.queue, job.message)
+        receive = subscription.receive
+        subscription.receive = lambda: [  # type: ignore[method-assign]
+            reply for reply in receive() if not isinstance(reply, int | bytes)
+        ]
+
+
+class PushWhereSubscriptionIsRefused(Client):
+    def on_subscription_lost(self, lost: Exception) -> None:
+        if isinstance(lost, ReplyError):
+            self.on_subscribed()
+        else:
+            super().on_subscription_lost(lost)
+
+
+class RefusedSubscriptionKept(Client):
+    def on_subscription_lost(self, lost: Exception) -> None:
+        if not isinstance(lost, ReplyError):
+            super().on_subscription_lost(lost)
+
+    def notice_silence(self, now: float) -> None:
+        if self.subscribed:
+            super().notice_silence(now)
+
+
 class SubscribeForEachJob(Client):
     def settle(self, job: Job, outcome: dict[str, Json]) -> None:
         super().settle(job, outcome)
@@ -62,6 +114,12 @@ class RegisterAfterPush(Client):
         return None if job in self.unanswered else job
 
 
+class RegisterAfterPushWithoutTimeout(Client):
+    def find(self, result: dict[str, Json]) -> Job | None:
+        job = super().find(result)
+        return None if job in self.unanswered and job and job.settles_at is None else job
+
+
 # client.push
 
 
@@ -74,6 +132,17 @@ class PushRightWithTimeout(Client):
     def send_push(self, pushes: Connection, job: Job) -> None:
         command = "RPUSH" if job.settles_at is not None else "LPUSH"
         pushes.send(command, self.queue, job.message)
+
+
+class PushRightWhereSeveralWait(Client):
+    several = False
+
+    def push_all(self) -> None:
+        self.several = len(self.unpushed) > 1
+        super().push_all()
+
+    def send_push(self, pushes: Connection, job: Job) -> None:
+        pushes.send("RPUSH" if self.several else "LPUSH", self.queue, job.message)
 
 
 class PushTwice(Client):
@@ -169,3 +238,16 @@ class OldestDisplaced(Client):
         if len(self.pending) == 100:
             self.settle_error(next(iter(self.pending.values())), "not-queued", "too many jobs")
         super().register(job)
+
+
+class BeyondTwoHundredRefused(Client):
+    def register(self, job: Job) -> None:
+        super().register(job)
+        if len(self.pending) > 200:
+            self.settle_error(job, "not-queued", "too many jobs")
+
+
+class BeyondOneThousandForgotten(Client):
+    def register(self, job: Job) -> None:
+        if len(self.pending) < 1000:
+            super().register(job)

@@ -32,7 +32,11 @@ def let_time_out(
 
 
 def run_after_a_loss(
-    driver: ClientProcess, peer: Peer, notifier: Notifier, parameters: object
+    driver: ClientProcess,
+    peer: Peer,
+    notifier: Notifier,
+    parameters: object,
+    timeout_ms: int | None = None,
 ) -> tuple[Outcome, list[Job]]:
     """Run jobs until one has its result; those that the loss has settled don't count, for a while.
 
@@ -42,7 +46,7 @@ def run_after_a_loss(
     end_s = time.monotonic() + AFTER_A_LOSS_S
     pushed: list[Job] = []
     while True:
-        seq = driver.submit("echo", parameters)
+        seq = driver.submit("echo", parameters, timeout_ms)
         while isinstance(
             job := notifier.wait(pushed_or_settled(driver, peer, seq), f"job {seq} to be settled"),
             Job,

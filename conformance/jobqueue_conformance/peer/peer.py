@@ -227,6 +227,21 @@ class Peer:
         except MalformedMessage as error:
             fail("client.job.form", expected="a job", got=f"a message that {error}")
 
+    def take_all(self) -> list[Job]:
+        """Claim every job of the client under test that there is, in one step."""
+        with self._redis.pipeline() as pipe:
+            pipe.lrange(self._keys.queue, 0, -1)
+            pipe.delete(self._keys.queue)
+            waiting, _ = pipe.execute()
+        return [messages.read_job(message) for message in reversed(waiting)]
+
+    def answer_all(self, jobs: list[Job]) -> None:
+        """Answer jobs by their parameters, in this order."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            for job in jobs:
+                pipe.publish(job.channel, messages.written(id=job.id, result=job.parameters))
+            pipe.execute()
+
     def answer(self, job: Job, **outcome: Any) -> int:
         """Publish `result=…` or `error={…}`, and remove the job; return the number of subscribers."""
         receivers = self.publish(job.channel, messages.written(id=job.id, **outcome))

@@ -52,7 +52,7 @@ class ClientProcess(Process):
         )
         self._reader.start()
 
-    def submit(self, method: str, parameters: Any = None, timeout_ms: int | None = None) -> int:
+    def submit(self, method: str, parameters: Any = None, timeout_ms: float | None = None) -> int:
         """Run a job in it, and return the seq that its outcome will have."""
         self._submitted += 1
         line: dict[str, Any] = {"seq": self._submitted, "method": method, "parameters": parameters}

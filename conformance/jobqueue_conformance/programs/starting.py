@@ -52,6 +52,20 @@ class StartClient(Protocol):
     """Starts a client's driver."""
 
     def __call__(
-        self, *, user: str | None = None, password: str = "", database: str | None = None
+        self,
+        *,
+        user: str | None = None,
+        password: str = "",
+        database: str | None = None,
+        through: tuple[str, ...] = (),
+        direct: bool = False,
     ) -> ClientProcess:
-        """The driver is ready for `submit`."""
+        """The driver is ready for `submit`.
+
+        Args:
+            user: whom it logs in as.
+            password: its password.
+            database: the last part of its URL.
+            through: the words of a command that starts it, as `env LC_ALL=C`.
+            direct: without the proxy, which takes longer than Redis for each of many thousand jobs.
+        """

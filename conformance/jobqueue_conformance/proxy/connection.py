@@ -192,6 +192,11 @@ class Connection:
         """Whether bytes wait behind what is held or in flight."""
         return len(self._commands) > 0
 
+    @property
+    def behind(self) -> bytes:
+        """The bytes that wait behind what is held or in flight."""
+        return self._commands.rest
+
     # What happens on the sockets.
 
     def _read_near(self) -> None:

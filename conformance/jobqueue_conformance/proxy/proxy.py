@@ -39,6 +39,11 @@ class Endpoint:
         self.begin()
 
     @property
+    def address(self) -> tuple[str, int]:
+        """Its host and its port."""
+        return "127.0.0.1", self.port
+
+    @property
     def inactivity(self) -> str:
         """One sentence about a program that runs without doing its work."""
         if not self.connected:
@@ -104,6 +109,11 @@ class Hold:
         """Whether what is under test has sent more behind what is held."""
         return self.connection is not None and self.connection.waiting
 
+    @property
+    def behind(self) -> bytes:
+        """What has been sent behind what is held."""
+        return self.connection.behind if self.connection is not None else b""
+
     def _release(self) -> None:
         self._proxy.holds = [hold for hold in self._proxy.holds if hold is not self]
         if self.connection is not None:
@@ -150,9 +160,20 @@ class Proxy:
         """Remove the hold."""
         self.run(lambda: self.holds.remove(hold) if hold in self.holds else None)
 
-    def drop(self, who: str | None = None, how: How = "fin", *, half_open: bool = False) -> None:
-        """End all connections, of this name or of any, and wait until Redis knows."""
-        ended = [each for each in self.connections if who in {None, each.who}]
+    def drop(
+        self,
+        who: str | None = None,
+        how: How = "fin",
+        *,
+        number: int | None = None,
+        half_open: bool = False,
+    ) -> None:
+        """End all connections, of this name or of any, or the one with this number, and wait until Redis knows."""
+        ended = [
+            each
+            for each in self.connections
+            if who in {None, each.who} and number in {None, each.number}
+        ]
         for connection in ended:
             self.run(connection.drop, reset=how == "rst", deliver=False, half_open=half_open)
         if not half_open:

@@ -46,9 +46,14 @@ class Splitter:
         """How many bytes are buffered."""
         return len(self._buffer)
 
-    def take(self) -> bytes:
+    @property
+    def rest(self) -> bytes:
         """Everything that is buffered."""
-        rest = bytes(self._buffer)
+        return bytes(self._buffer)
+
+    def take(self) -> bytes:
+        """Everything that is buffered, which is forgotten."""
+        rest = self.rest
         self._buffer.clear()
         return rest
 

@@ -154,7 +154,7 @@ def server(
         endpoint = proxy.endpoint("server" if processor == PROCESSOR else processor, keys.queue)
         variables = {
             **(environment or {}),
-            "REDIS_URL": _url(redis_server, endpoint.port, user, password, database),
+            "REDIS_URL": _url(redis_server, endpoint.address, user, password, database),
             "JOBQUEUE_QUEUE": keys.queue,
             "JOBQUEUE_PROCESSOR": processor,
             "JOBQUEUE_BLOCK_MS": str(block_ms),
@@ -211,16 +211,22 @@ def client(
     under_test = request.config.stash[SUBJECTS].of_class("client")
 
     def start(
-        *, user: str | None = None, password: str = "", database: str | None = None
+        *,
+        user: str | None = None,
+        password: str = "",
+        database: str | None = None,
+        through: tuple[str, ...] = (),
+        direct: bool = False,
     ) -> ClientProcess:
         endpoint = proxy.endpoint(
             "client" if not processes else f"client-{len(processes) + 1}", keys.queue
         )
+        address = (redis_server.host, redis_server.port) if direct else endpoint.address
         started = ClientProcess(
-            under_test.client or (),
+            (*through, *(under_test.client or ())),
             under_test.folder,
             {
-                "REDIS_URL": _url(redis_server, endpoint.port, user, password, database),
+                "REDIS_URL": _url(redis_server, address, user, password, database),
                 "JOBQUEUE_QUEUE": keys.queue,
                 "JOBQUEUE_SILENCE_MS": str(SILENCE_MS),
             },
@@ -283,11 +289,16 @@ def client_sweep(
 
 
 def _url(
-    server: RedisServer, port: int, user: str | None, password: str, database: str | None
+    server: RedisServer,
+    address: tuple[str, int],
+    user: str | None,
+    password: str,
+    database: str | None,
 ) -> str:
-    """The address of a door; `database` is its last part, the number that the suite uses itself where None."""
+    """The URL of an address; `database` is its last part, the number that the suite uses itself where None."""
     if user is None and server.password is not None:
         user, password = server.username or "default", server.password
     login = f"{user}:{password}@" if user is not None else ""
     path = f"/{server.database}" if database is None else database
-    return f"redis://{login}127.0.0.1:{port}{path}"
+    host, port = address
+    return f"redis://{login}{host}:{port}{path}"

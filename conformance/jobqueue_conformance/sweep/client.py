@@ -97,11 +97,11 @@ class ClientSweep(Sweep):
         mark = self._mark(len(self._calls) + 1)
         return self.proxy.hold(lambda each: each.kind == kind and each.carries(mark), "client")
 
-    def settled(self, call: Call) -> Outcome:
-        """Serve until the call is settled."""
+    def settled(self, call: Call, requirement: str | None = None) -> Outcome:
+        """Serve until the call is settled, which the requirement says, or else how it has a timeout or none."""
         return self.serve_until(
             lambda: self._outcome(call),
-            _settles(call),
+            requirement or _settles(call),
             "a call that is settled",
         )
 
@@ -218,7 +218,7 @@ class ClientSweep(Sweep):
 
     def check_settled_by_result(self, call: Call, requirement: str) -> None:
         """The call has its result."""
-        outcome = self.settled(call)
+        outcome = self.settled(call, requirement)
         require(
             outcome.kind == "result" and messages.equal(outcome.value, {"mark": call.mark}),
             requirement,

@@ -3,7 +3,7 @@
 import pytest
 from redis import Redis
 
-from jobqueue_conformance.peer.calls import GUARD_MS
+from jobqueue_conformance.peer.calls import GUARD_MS, run_after_a_loss
 from jobqueue_conformance.peer.peer import Peer
 from jobqueue_conformance.programs.process import Process
 from jobqueue_conformance.programs.starting import StartClient, StartServer
@@ -122,6 +122,28 @@ def test_a_client_writes_no_password(
     watched_s = proxy.notifier.deadline_s  # a start can take long
     proxy.notifier.happens(lambda: shown(proxy) or not driver.running, watched_s)
     proxy.notifier.happens(lambda: driver.outcomes(seq) or not driver.running, LOOK_S)
+    driver.kill()
+
+    require_kept("client.security.password", proxy, driver, *map(str, driver.lines))
+
+
+@pytest.mark.requirement("client.security.password")
+def test_a_refused_client_writes_no_password(
+    client: StartClient, peer: Peer, redis_server: RedisServer, keys: Keys, proxy: Proxy
+) -> None:
+    """Where nobody listens, at first and after a loss, a client doesn't write the password of the URL that it tries."""
+    set_user(redis_server, "somebody", PASSWORD, *EVERYTHING)
+    proxy.endpoint("client", keys.queue)
+    proxy.refuse()
+    driver = client(user="somebody", password=PASSWORD)
+
+    for number in range(2):
+        seq = driver.submit("echo", number, timeout_ms=500)
+        driver.outcome(seq)
+        proxy.accept_again()
+        run_after_a_loss(driver, peer, proxy.notifier, "behind")
+        proxy.refuse()
+        proxy.drop()
     driver.kill()
 
     require_kept("client.security.password", proxy, driver, *map(str, driver.lines))

@@ -50,9 +50,11 @@ def subscribe(channel: str, until: float | None) -> Line:
     """A line that holds the reply to SUBSCRIBE; a timeout while it waits is a TimeoutError."""
     line = Line()
     line.send("SUBSCRIBE", channel)
-    while line.reader.gets() is False:
+    while (reply := line.reader.gets()) is False:
         wait([line], until)
         line.receive()
+    if isinstance(reply, Exception):
+        raise ConnectionError(str(reply))
     return line
 
 

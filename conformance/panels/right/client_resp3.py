@@ -1,4 +1,4 @@
-"""A client driver on one connection: RESP3 delivers results between the replies to pushes."""
+"""A client driver on one connection, with 32 jobs in flight: RESP3 delivers results between the replies to pushes."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ import hiredis
 URL = urlsplit(os.environ["REDIS_URL"])
 QUEUE = os.environ["JOBQUEUE_QUEUE"]
 CHANNEL = f"{QUEUE}:results:{uuid.uuid4()}"
+IN_FLIGHT = 32  # the least that the protocol asks for
 Job = dict[str, Any]  # seq, id, message, until
 
 
@@ -118,7 +119,7 @@ class Driver:
                 self.settle(job, error={"code": "not-queued", "message": str(reply)})
 
     def flush(self) -> None:
-        while self.ready and self.unsent:
+        while self.ready and self.unsent and len(self.jobs) - len(self.unsent) < IN_FLIGHT:
             job = self.unsent.popleft()
             if job["id"] in self.jobs:
                 self.replies.append(job)
@@ -161,8 +162,11 @@ class Driver:
 
     def settle(self, job: Job, **outcome: Any) -> None:
         if self.jobs.pop(job["id"], None) is not None:
+            if job in self.unsent:
+                self.unsent.remove(job)
             sys.stdout.write(json.dumps({"seq": job["seq"], **outcome}) + "\n")
             sys.stdout.flush()
+            self.flush()
 
 
 if __name__ == "__main__":

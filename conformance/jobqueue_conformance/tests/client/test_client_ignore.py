@@ -92,6 +92,31 @@ def test_an_odd_message_for_nobody_is_survived(client: StartClient, peer: Peer) 
         )
 
 
+@pytest.mark.requirement("client.settle.once")
+def test_an_odd_result_settles_once_at_most(client: StartClient, peer: Peer) -> None:
+    """A result outside the portable set, such as one with a member twice, settles its job or is ignored."""
+    driver = client()
+    seqs = []
+
+    for vector in ODD:
+        if vector["id"].startswith("portable.depth."):
+            continue  # not every driver can write such a value
+        seqs.append(driver.submit("echo", vector["id"], timeout_ms=GUARD_MS))
+        job = peer.claim()
+        peer.publish(job.channel, message(vector, job.id))
+        peer.answer(job, result=SENTINEL)
+        driver.outcome(seqs[-1])
+
+    driver.close()
+    counts = [len(driver.outcomes(seq)) for seq in seqs]
+    require(
+        set(counts) == {1},
+        "client.settle.once",
+        expected="one outcome for each job",
+        got=[driver.outcomes(seq) for seq, count in zip(seqs, counts, strict=True) if count > 1],
+    )
+
+
 @pytest.mark.requirement("client.ignore.unknown")
 def test_an_id_is_matched_character_for_character(client: StartClient, peer: Peer) -> None:
     """A result whose id differs from the job's in case or blanks alone isn't the job's."""

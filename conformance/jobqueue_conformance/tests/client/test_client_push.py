@@ -10,6 +10,7 @@ from redis import Redis
 from jobqueue_conformance.peer.calls import GUARD_MS, let_time_out
 from jobqueue_conformance.peer.peer import Peer
 from jobqueue_conformance.programs.starting import StartClient
+from jobqueue_conformance.proxy import matches
 from jobqueue_conformance.proxy.proxy import Proxy
 from jobqueue_conformance.proxy.waiting import Notifier
 from jobqueue_conformance.spec.keys import Keys
@@ -28,9 +29,11 @@ METHODS = [
     "null",
     "0",
     "__proto__",
+    "long" * 257,
 ]
 LONG_LIFE, SHORT_LIFE = (140, 1030), (5, 30)  # at least, and as many more as come within a time
 LIFE_S = 6.0
+AT_ONCE, PUSHED_S = 5, 0.5  # a client that has one job in flight pushes one
 
 
 @pytest.mark.requirement("client.job.form")
@@ -140,6 +143,31 @@ def test_a_job_goes_to_the_left_end(
         listed[1:] == waiting[::-1],
         "client.push.left",
         expected=f"the new job, then {waiting[::-1]}",
+        got=listed,
+    )
+
+
+@pytest.mark.requirement("client.push.left")
+def test_jobs_of_one_moment_go_to_the_left_end(
+    client: StartClient, peer: Peer, redis: Redis, keys: Keys, proxy: Proxy
+) -> None:
+    """Jobs that the client is given at once, all before it is connected, stand left of everything that waits."""
+    waiting = [peer.push("echo", number).message for number in range(3)]
+    proxy.endpoint("client", keys.queue)
+    hold = proxy.hold(matches.subscribed)
+
+    driver = client()
+    for number in range(AT_ONCE):
+        driver.submit("echo", number, timeout_ms=GUARD_MS)
+    hold.wait("the client to subscribe")
+    hold.release()
+    proxy.notifier.happens(lambda: redis.llen(keys.queue) == len(waiting) + AT_ONCE, PUSHED_S)
+    listed = redis.lrange(keys.queue, 0, -1)
+
+    require(
+        len(listed) > len(waiting) and listed[-len(waiting) :] == waiting[::-1],
+        "client.push.left",
+        expected=f"new jobs, and then {waiting[::-1]}",
         got=listed,
     )
 

@@ -141,7 +141,7 @@ def test_the_first_of_several_results_settles(client: StartClient, peer: Peer) -
 def test_late_results_settle_nothing_again(
     client: StartClient, peer: Peer, notifier: Notifier
 ) -> None:
-    """Results that come after the timeout, twice, change nothing that was settled."""
+    """A value and an error that come after the timeout change nothing that was settled."""
     driver = client()
     seqs = []
 
@@ -150,7 +150,7 @@ def test_late_results_settle_nothing_again(
         peer.publish(late.channel, written(id=late.id, result="late"))
         seqs += [seq, driver.submit("echo", "in time", timeout_ms=GUARD_MS)]
         job = peer.claim()
-        peer.publish(late.channel, written(id=late.id, result="late"))
+        peer.publish(late.channel, written(id=late.id, error={"code": "a.b", "message": "late"}))
         peer.answer(job, result=SENTINEL)
         outcome = driver.outcome(seqs[-1])
         require(

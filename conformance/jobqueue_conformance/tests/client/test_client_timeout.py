@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from jobqueue_conformance.peer.calls import let_time_out
+from jobqueue_conformance.peer.calls import let_time_out, pushed_or_settled, run_after_a_loss
 from jobqueue_conformance.peer.peer import Peer
 from jobqueue_conformance.programs.starting import StartClient
 from jobqueue_conformance.proxy import matches
@@ -12,29 +12,34 @@ from jobqueue_conformance.proxy.proxy import Proxy
 from jobqueue_conformance.proxy.waiting import Notifier
 from jobqueue_conformance.running.fixtures import Pace
 from jobqueue_conformance.spec.keys import Keys
-from jobqueue_conformance.spec.messages import written
-from jobqueue_conformance.spec.verdicts import require
+from jobqueue_conformance.spec.messages import Job, written
+from jobqueue_conformance.spec.verdicts import fail, require
 
 ROUNDING_MS = 10  # timers fire early by a tick
 NOISE_EVERY_S, NOISE_S = 0.02, 6.0
 PATIENT_S = 1.5
+HUGE_MS = (1 << 31, (1 << 32) + 1, 10**11)  # beyond 31 and 32 bits of ms; years
+AT_ONCE_S = 0.3
 
 
 @pytest.mark.requirement("client.timeout.local", "client.timeout.settles")
-def test_a_job_is_timed_out_when_its_timeout_has_passed(client: StartClient) -> None:
+def test_a_job_is_timed_out_when_its_timeout_has_passed(
+    client: StartClient, notifier: Notifier
+) -> None:
     """Each of several jobs without a result is timed out, none before its own timeout has passed."""
     driver = client()
 
-    for timeout_ms in (150, 400, 50, 1200):
+    for timeout_ms in (150, 400, 50, 0.5, 1200):
         called_s = time.monotonic()
-        outcome = driver.outcome(driver.submit("echo", timeout_ms, timeout_ms=timeout_ms))
+        seq = driver.submit("echo", timeout_ms, timeout_ms=timeout_ms)
+        notifier.happens(lambda each=seq: driver.outcomes(each), notifier.deadline_s)  # type: ignore[misc]
         elapsed_ms = (time.monotonic() - called_s) * 1000
 
         require(
-            outcome.kind == "timeout",
+            [outcome.kind for outcome in driver.outcomes(seq)] == ["timeout"],
             "client.timeout.settles",
-            expected="a timeout",
-            got=outcome,
+            expected=f"a timeout after {timeout_ms} ms",
+            got=driver.outcomes(seq),
         )
         require(
             elapsed_ms >= timeout_ms - ROUNDING_MS,
@@ -147,4 +152,77 @@ def test_each_timeout_is_its_jobs_own(client: StartClient, peer: Peer, notifier:
         "client.timeout.local",
         expected="the others settled by their results",
         got=f"{early}, {got}",
+    )
+
+
+@pytest.mark.requirement("client.timeout.local", "client.timeout.settles", "client.lost.waits")
+@pytest.mark.parametrize("timeout_ms", HUGE_MS)
+def test_a_timeout_of_weeks_is_a_timeout(
+    client: StartClient, peer: Peer, proxy: Proxy, timeout_ms: int
+) -> None:
+    """A timeout beyond what timers take neither passes at once, nor means none, nor stops a later one."""
+    driver = client()
+    seq = driver.submit("echo", "weeks", timeout_ms=timeout_ms)
+    job = proxy.notifier.wait(pushed_or_settled(driver, peer, seq), "a push")
+    proxy.notifier.happens(lambda: driver.outcomes(seq), AT_ONCE_S)
+    if not isinstance(job, Job) or driver.outcomes(seq):
+        fail("client.timeout.local", expected="a job that waits", got=driver.outcomes(seq))
+
+    times = sum(map(matches.subscribed, proxy.events))
+    proxy.drop()
+    proxy.notifier.happens(
+        lambda: sum(map(matches.subscribed, proxy.events)) > times or driver.outcomes(seq),
+        proxy.notifier.deadline_s,
+    )
+    peer.answer(job, result="after a loss")
+    outcome = driver.outcome(seq)
+    require(
+        outcome.value == "after a loss",
+        "client.lost.waits",
+        expected="the result that was published after the client had subscribed again",
+        got=outcome,
+    )
+
+    later = driver.submit("echo", "later", timeout_ms=100)
+    proxy.notifier.happens(lambda: driver.outcomes(later), proxy.notifier.deadline_s)
+    require(
+        [each.kind for each in driver.outcomes(later)] == ["timeout"],
+        "client.timeout.settles",
+        expected="a timeout of a later job, after 100 ms",
+        got=driver.outcomes(later),
+    )
+
+
+@pytest.mark.requirement("client.timeout.settles", "client.timeout.local")
+def test_a_loss_neither_restarts_nor_stops_a_timeout(
+    client: StartClient, peer: Peer, proxy: Proxy, pace: Pace
+) -> None:
+    """A job is timed out when its timeout has passed since the call, also where the client was cut off in between."""
+    slowness = pace.deadline_s / Pace().deadline_s
+    timeout_s, cut_off_s = 2.5 * slowness, 2.0 * slowness
+    driver = client()
+    run_after_a_loss(driver, peer, proxy.notifier, "before")
+    called_s = time.monotonic()
+    seq = driver.submit("echo", "cut off", timeout_ms=int(timeout_s * 1000))
+    job = peer.claim()
+    proxy.notifier.wait(lambda: not proxy.under_way(job.id), "the reply to the push")
+
+    proxy.refuse()
+    proxy.drop()
+    proxy.notifier.happens(lambda: driver.outcomes(seq), cut_off_s)
+    proxy.accept_again()
+    outcome = driver.outcome(seq)
+    after_s = time.monotonic() - called_s
+
+    require(
+        after_s >= timeout_s - ROUNDING_MS / 1000,
+        "client.timeout.local",
+        expected=f"nothing before {timeout_s:g} s have passed",
+        got=f"{outcome} after {after_s:.1f} s",
+    )
+    require(
+        outcome.kind == "timeout" and after_s < timeout_s + cut_off_s * 0.75,
+        "client.timeout.settles",
+        expected=f"a timeout {timeout_s:g} s after the call",
+        got=f"{outcome} after {after_s:.1f} s",
     )
