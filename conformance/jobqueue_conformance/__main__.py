@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from jobqueue_conformance.plugin import NO_ASSERTIONS
+from jobqueue_conformance.spec.assertions import NO_ASSERTIONS
 from jobqueue_conformance.spec.manifest import MANIFEST
 from jobqueue_conformance.spec.paths import IMPLEMENTATIONS, PACKAGE, SUITE
 

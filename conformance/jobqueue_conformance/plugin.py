@@ -9,15 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from jobqueue_conformance.spec.assertions import NO_ASSERTIONS
 from jobqueue_conformance.spec.paths import SUITE
 
 JUNIT = "junit.xml"
 # Tests mostly wait for processes to start, so it pays to run more of them than there are cores.
 DEFAULT_WORKERS = 4
-NO_ASSERTIONS = (
-    "the kit tests by assertions, which Python leaves out here: run it without -O and without"
-    " PYTHONOPTIMIZE"
-)
 TEACH = (
     "the conformance suite tests an implementation: name one by --impl=NAME or --impl=path/to/impl.toml,"
     " or a pair by --server=X --client=Y"

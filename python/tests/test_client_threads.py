@@ -206,10 +206,12 @@ def test_a_client_that_is_dropped_ends(redis_url: str, redis: Redis) -> None:
     threads, connections = threading.active_count(), len(redis.client_list())
     client = Client(redis_url)
     client.run("echo")
-    claim(redis)
+    job = claim(redis)
 
     with pytest.warns(ResourceWarning, match="close"):
         del client
+    assert threading.active_count() > threads, "its last job is under way"
+    answer(redis, job, result=1)
 
     until(lambda: threading.active_count() == threads, "its threads to end")
     until(lambda: len(redis.client_list()) == connections, "its connection to end")

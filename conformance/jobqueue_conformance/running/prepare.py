@@ -72,6 +72,11 @@ def setup(implementation: Implementation) -> str | None:
     return None
 
 
+def collects_all(config: pytest.Config) -> bool:
+    """Tell whether the whole suite is collected: the command line names no file of it."""
+    return NESTED not in os.environ and not _files(config)
+
+
 def smoke(config: pytest.Config) -> bool:
     """Whether the smoke test passes, so that the rest is worth running; true where it isn't run.
 

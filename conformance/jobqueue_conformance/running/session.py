@@ -154,10 +154,11 @@ class Run:
                 "redis": self.redis,
             }
             return
+        whole = prepare.collects_all(session.config)
         stale_ones = [
             each
             for known in self.subjects.known_failures
-            for each in stale(known, self.collected, self.records)
+            for each in stale(known, self.collected, self.records, whole=whole)
         ]
         gone = {each.test for each in stale_ones}
         self.records = [each for each in self.records if each.test not in gone] + stale_ones

@@ -119,6 +119,7 @@ class Session:
         others = self._tasks - {asyncio.current_task()}
         if others:
             await asyncio.wait(others, timeout=max(0.0, until - time.monotonic()))
+        await asyncio.sleep(0)  # in which the loop closes what redis-py has just let go
 
     async def wait_for_room(self, deadline: float | None) -> bool:
         """Wait while too much waits to be pushed; False where the deadline has passed before."""
@@ -253,6 +254,10 @@ class Session:
         except Exception as error:
             log.exception("channel=%s connecting has failed", self.channel)
             outcome = ConnectionLost(f"connecting has failed: {error!r}")
+        if self.ended:  # meanwhile, and nobody takes what has been made
+            for stream in outcome if isinstance(outcome, list) else []:
+                await stream.close()
+            return
         self._turn(partial(self._take_streams, attempt, outcome))
 
     def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

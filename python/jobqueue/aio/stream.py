@@ -90,6 +90,8 @@ async def open_streams(pools: list[ConnectionPool]) -> list[Stream]:
     except BaseException as error:
         for stream in streams:
             await stream.close()
+        if isinstance(error.__context__, GeneratorExit):
+            raise GeneratorExit from None  # the loop is closed: redis-py can't tidy up in it
         if isinstance(error, Exception):  # not only redis-py's: a host name can be no name at all
             raise not_connected(error) from error
         raise

@@ -267,12 +267,15 @@ def test_a_job_without_a_connection_is_settled(
     driver = client()
     if before:
         run_after_a_loss(driver, peer, proxy.notifier, "before the loss")
+    # A proxy that accepts and hangs up could take a push before it does.
+    proxy.refuse(driver.name)
     redis_server.kill()
     try:
         proxy.wait_all_closed(driver.name)
         outcome = driver.outcome(driver.submit("echo", "no Redis"), LONGEST_S + SLACK_S)
     finally:
         redis_server.start()
+        proxy.accept_again(driver.name)
         redis.connection_pool.disconnect()
         peer.listen_again()
 
