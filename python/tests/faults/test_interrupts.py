@@ -18,6 +18,12 @@ from jobqueue import Client, ConnectionLost, Job, NotQueued, aio
 URL = sys.argv[1]
 OURS = jobqueue.__path__[0]
 
+def unraisable(hook):
+    if hook.exc_type is not KeyboardInterrupt:  # which Python drops where a finalizer is struck
+        sys.__unraisablehook__(hook)
+
+sys.unraisablehook = unraisable
+
 def struck(number, call, strike, *, ours=False):
     "Do a call, and strike at a step of it; False where it has no such step."
     left = number
