@@ -42,17 +42,18 @@ def interrupted_at(step: int, call: Callable[[], object]) -> bool:
         if event in {"line", "return"}:
             left[0] -= 1
             if left[0] == 0:
-                sys.settrace(None)
+                sys.settrace(before)
                 raise Interrupt
         return trace
 
+    before = sys.gettrace()  # of whoever measures coverage
     sys.settrace(trace)
     try:
         call()
     except (Interrupt, RuntimeError):  # a `with` block of the standard library may make it of it
         return True
     finally:
-        sys.settrace(None)
+        sys.settrace(before)
     return left[0] <= 0
 
 
