@@ -353,3 +353,10 @@ def test_an_answer_names_its_job(make: Callable[[Run, object], Answer]) -> None:
     answer = make(RUN, 1)
 
     assert (answer.message, answer.channel, answer.id) == (b"the message", b"c", "1")
+
+
+def test_a_name_that_json_writes_as_text_is_one() -> None:
+    """client.job.form: only two names that become equal are refused, not one that becomes a text."""
+    job = json.loads(messages.encode_job("echo", {1: "a", "2": "b"}, "channel", "1"))
+
+    assert job["parameters"] == {"1": "a", "2": "b"}
