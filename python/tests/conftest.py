@@ -61,6 +61,17 @@ def _free_port() -> int:
         return port
 
 
+@pytest.fixture(scope="session", autouse=True)
+def ordinary_signals() -> None:
+    """What `nohup` or a shell's background ignores isn't ignored by the programs that tests start."""
+    for number, ordinary in (
+        (signal.SIGHUP, signal.SIG_DFL),
+        (signal.SIGINT, signal.default_int_handler),
+    ):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, ordinary)
+
+
 @pytest.fixture(scope="session")
 def redis_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisProcess]:
     """The Redis of this session."""

@@ -1,9 +1,14 @@
 """What redis-py does behind one's back, on a real Redis and on one that says what it is told."""
 
 import asyncio
+import contextlib
+import gc
+import os
 import shlex
 import socket
+import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from inspect import iscoroutine
 from pathlib import Path
@@ -12,6 +17,7 @@ from typing import Any
 import pytest
 from jobqueue import Client, Server
 from jobqueue.aio.link import Link as AioLink
+from jobqueue.aio.stream import open_streams
 from jobqueue.core.steps import Unreachable
 from jobqueue.errors import ConnectionLost
 from jobqueue.protocol.commands import ErrorReply
@@ -245,3 +251,53 @@ def test_the_least_acl_suffices(redis: Redis, redis_url: str, protocol: int) -> 
     running.stop()
 
     assert redis.lrange("job-queue:dead", 0, -1) == [b"junk"]
+
+
+def test_a_connection_whose_descriptor_is_closed_can_be_aborted(redis_url: str) -> None:
+    """A handler may close all descriptors, and what the session does about it must not fail."""
+    before = _sockets()
+    link = Link(pools.pool_of(redis_url))
+    for name in _sockets().keys() - before.keys():
+        os.close(_sockets()[name])
+
+    with pytest.raises(ConnectionLost):
+        link.receive(1)
+    link.abort()
+
+
+def test_a_loop_that_ends_while_a_client_connects(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python discards the coroutine at its step, whichever it is, and nothing is left to tell of."""
+    ignored: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", ignored.append)
+    for steps in range(1, 40):
+        loop = asyncio.new_event_loop()
+        loop.set_exception_handler(lambda *_: None)  # of the task that is destroyed, as meant here
+        connecting = loop.create_task(open_streams(pools.aio_client_pools(redis_url)))
+        for _ in range(steps):
+            loop.call_soon(loop.stop)
+            loop.run_forever()
+        connected = connecting.done()
+        if connected:
+            for stream in connecting.result():
+                loop.run_until_complete(stream.close())
+        loop.close()
+        with warnings.catch_warnings(action="ignore"):  # of what is left open
+            del connecting
+            gc.collect()
+        assert [hook.exc_value for hook in ignored] == [], f"after {steps} steps"
+        if connected:
+            return
+    pytest.fail("the client doesn't connect")
+
+
+def _sockets() -> dict[str, int]:
+    """The open sockets of this process: what the system calls each, and its descriptor."""
+    sockets: dict[str, int] = {}
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # the one that lists them
+            name = str(descriptor.readlink())
+            if name.startswith("socket:"):
+                sockets[name] = int(descriptor.name)
+    return sockets

@@ -90,12 +90,20 @@ async def open_streams(pools: list[ConnectionPool]) -> list[Stream]:
     except BaseException as error:
         for stream in streams:
             await stream.close()
-        if isinstance(error.__context__, GeneratorExit):
+        if _while_discarded(error):
             raise GeneratorExit from None  # the loop is closed: redis-py can't tidy up in it
         if isinstance(error, Exception):  # not only redis-py's: a host name can be no name at all
             raise not_connected(error) from error
         raise
     return streams
+
+
+def _while_discarded(error: BaseException) -> bool:
+    """Tell whether an error came up while Python discarded this coroutine with its loop."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, GeneratorExit):
+        cause = cause.__context__
+    return cause is not None
 
 
 async def _connect(pools: list[ConnectionPool]) -> tuple[ConnectionPool, Any]:

@@ -10,6 +10,7 @@ loss has left behind.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -84,7 +85,8 @@ class Link:
     def abort(self) -> None:
         """Disconnect a connection of no use so that Redis notices, as `close` otherwise."""
         if (sock := socket_of(self._redis)) is not None:
-            sock.close()  # redis-py's own way would say good-bye first
+            with suppress(OSError):  # a handler has closed all descriptors
+                sock.close()  # redis-py's own way would send a FIN first
         self._disconnect()
 
     def _disconnect(self) -> None:

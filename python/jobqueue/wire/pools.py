@@ -8,6 +8,10 @@ made without all this, and a client that has it is refused in one sentence.
 
 from __future__ import annotations
 
+import encodings.idna  # noqa: F401 - connecting imports it; a fork meanwhile would leave it locked
+import os
+import threading
+import weakref
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +60,7 @@ def pool_of(
     else:
         raise TypeError(f"Redis is given as a URL or a redis.Redis, not {type(source).__name__}")
     _require_usable(pool, block_seconds, connections)
+    _pools.add(pool)
     return pool
 
 
@@ -86,7 +91,9 @@ def client_pools(source: str | Redis) -> list[ConnectionPool]:
     with hide_url_in_errors():
         settings = _options(source, Retry(NoBackoff(), 0), protocol=3)
         settings["socket_timeout"] = REPLY_SECONDS
-        return [ConnectionPool.from_url(source, **settings), fallback]
+        pool: ConnectionPool = ConnectionPool.from_url(source, **settings)
+    _pools.add(pool)
+    return [pool, fallback]
 
 
 def aio_client_pools(source: str | aio.Redis) -> list[aio.ConnectionPool]:
@@ -184,3 +191,20 @@ def identity(pool: Any) -> str:
         or f"{settings.get('host', 'localhost')}:{settings.get('port', 6379)}"
     )
     return f"{place}/{settings.get('db') or 0}"
+
+
+_pools: weakref.WeakSet[ConnectionPool] = weakref.WeakSet()
+
+
+def _unlock() -> None:
+    """Replace the locks of pools in the child after a fork: threads that it lacks may hold them.
+
+    redis-py makes a pool anew in the child, but takes the lock of the old one first.
+    """
+    for pool in list(_pools):
+        pool._lock = type(pool._lock)()  # noqa: SLF001 - redis-py has no public way
+        pool._fork_lock = threading.Lock()  # noqa: SLF001
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_unlock)

@@ -139,6 +139,62 @@ def test_a_fork_while_another_thread_cancels(redis_url: str, worker: Worker) -> 
     assert worker.claimed
 
 
+@pytest.mark.parametrize(
+    "source",
+    [
+        "sys.argv[1]",
+        "Redis.from_url(sys.argv[1], retry=None, socket_timeout=5)",
+        "Redis(connection_pool=BlockingConnectionPool.from_url(sys.argv[1], retry=None, socket_timeout=5))",
+    ],
+    ids=["url", "redis", "blocking"],
+)
+def test_a_fork_while_another_thread_connects(redis_url: str, worker: Worker, source: str) -> None:
+    """redis-py holds its pool's lock then, and the child inherits it locked."""
+    program = f"""
+    from redis import BlockingConnectionPool, ConnectionPool, Redis
+
+    parent, entered, leave = os.getpid(), threading.Event(), threading.Event()
+
+    def held_up(make):
+        def make_connection(pool):
+            if os.getpid() == parent:
+                entered.set()
+                leave.wait()
+            return make(pool)
+        return make_connection
+
+    for pool in ConnectionPool, BlockingConnectionPool:
+        pool.make_connection = held_up(pool.make_connection)
+    client = Client({source})
+    parents = client.run("echo", 1)
+    entered.wait()
+
+    def child():
+        assert client.run("echo", 2).result(5) == 2
+        client.close()
+
+    fork(child)
+    leave.set()
+    assert parents.result(5) == 1
+    client.close()
+    """
+    fork_program(program, redis_url)
+    assert len(worker.claimed) == 2
+
+
+def test_connecting_imports_nothing(redis_url: str, worker: Worker) -> None:
+    """A child inherits the lock of a module that another thread of its parent was importing."""
+    program = """
+    client = Client(sys.argv[1])
+    before = set(sys.modules)
+    assert client.run("echo", 1).result(5) == 1
+    client.close()
+    assert set(sys.modules) == before
+    """
+    fork_program(program, redis_url)
+    assert worker.claimed
+
+
 def test_forks_while_threads_push(redis_url: str, worker: Worker) -> None:
     """Whatever the parent's threads are doing at the moment of the fork, the child isn't held up."""
     program = """
