@@ -202,8 +202,8 @@ def _unlock() -> None:
     redis-py makes a pool anew in the child, but takes the lock of the old one first.
     """
     for pool in list(_pools):
-        pool._lock = type(pool._lock)()  # noqa: SLF001 - redis-py has no public way
-        pool._fork_lock = threading.Lock()  # noqa: SLF001
+        pool._lock = threading.RLock()  # noqa: SLF001 - redis-py has no public way
+        pool._fork_lock = threading.RLock()  # noqa: SLF001
 
 
 if hasattr(os, "register_at_fork"):
