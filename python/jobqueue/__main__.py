@@ -1,4 +1,4 @@
-"""The command `jobqueue`, which needs the extra `cli`; the library itself does without it."""
+"""The command `jobqueue`. It needs the extra `cli`; the library doesn't."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 def main() -> None:
     """Run the command line and exit with its status."""
     try:
-        from jobqueue import cli  # noqa: PLC0415 - what is missing is to be said in a sentence
+        from jobqueue import cli  # noqa: PLC0415 - a missing package is reported in a sentence
     except ModuleNotFoundError as missing:
         if missing.name not in {"rich", "typer"}:
             raise

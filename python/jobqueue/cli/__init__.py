@@ -1,7 +1,7 @@
-"""The command `jobqueue`: options and environment in, a call of the library each, a status out.
+"""The command `jobqueue`: reads options and the environment, calls the library, exits with a status.
 
-Each module beside this one holds commands or what they share. Every fault ends as one sentence on
-stderr and a status of `terminal.Status`; every command's help shows lines to type.
+Each other module of this package holds commands or what they share. Every failure ends as one
+sentence on stderr and a status of `terminal.Status`. Every command's help has examples.
 """
 
 import importlib.metadata
@@ -10,28 +10,56 @@ import logging
 import re
 import sys
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+import typer.core
 
 from jobqueue.cli import dead, lists, run, serve
 from jobqueue.cli.terminal import Fault, Status, complain, flush, prepare_streams, say
 
-# Help is plain text, for people and for grep alike.
+
+def _show_help(context: Any, _: object, asked: bool) -> None:  # noqa: FBT001 - as typer calls it
+    if asked:
+        say(context.get_help().rstrip())
+        context.exit()
+
+
+class _WithHelp:
+    """A command whose help is written like all other output, so that lost output is reported."""
+
+    def get_help_option(self, context: Any) -> Any:
+        """Return typer's own option with another callback."""
+        option = super().get_help_option(context)  # type: ignore[misc]
+        if option is not None:
+            option.callback = _show_help
+        return option
+
+
+class _Command(_WithHelp, typer.core.TyperCommand):
+    pass
+
+
+class _Group(_WithHelp, typer.core.TyperGroup):
+    pass
+
+
+# Help is plain text, for people and for grep.
 app = typer.Typer(
+    cls=_Group,
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-dead_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+dead_app = typer.Typer(cls=_Group, no_args_is_help=True, rich_markup_mode=None)
 
 
 def main() -> None:
     """Run the command of `sys.argv`, and exit with its status."""
     prepare_streams()
-    # Faults are told once, in a sentence; the log is for `serve`, which sets it up.
+    # A failure is reported once, in a sentence. Only `serve` configures logging.
     logging.getLogger("jobqueue").addHandler(logging.NullHandler())
     status = _status_of(lambda: app(prog_name="jobqueue"))
     lost = _status_of(flush)
@@ -55,7 +83,7 @@ def _show_version(asked: bool) -> None:  # noqa: FBT001 - as typer calls it
     try:
         version = importlib.metadata.version("jobqueue")
     except importlib.metadata.PackageNotFoundError:
-        version = "of a source tree that isn't installed"
+        version = "(not installed: run from a source tree)"
     say(f"jobqueue {version}")
     raise typer.Exit
 
@@ -67,27 +95,36 @@ def _jobqueue(
         typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
-    """Run jobs by way of Redis, serve them, and look after their queue.
+    """Run jobs over Redis, serve them, and manage their queue.
 
       jobqueue serve app:server                  serve jobs until SIGTERM or Ctrl-C
       jobqueue run echo '{"request": "hello"}'   run one job and print its result
       jobqueue status                            count the messages on each list
+      jobqueue dead list                         show the messages that can't be answered
 
-    An option's value is that of the flag, else of the environment variable, else the default.
+    The value of an option is the flag's, else the environment variable's, else the default.
 
       Exit status:
-        0    done
-        1    the job was answered with an error, or the command was refused
-        2    the command line, its JSON, its URL or its module is wrong
-        3    the job's timeout passed without a result: it may run yet
-        4    Redis can't be reached or refuses: nothing was queued
-        5    a connection was lost: the job may have run
+        0    success
+        1    the job failed, the command was refused, or output was lost
+        2    the command line, its JSON, its URL or its module is not valid
+        3    the job's timeout passed: the job may have run, or may run later
+        4    Redis can't be reached or refuses: no job was queued
+        5    the connection was lost: the job may have run, or may run later
         130  Ctrl-C
     """
 
 
 def _dead() -> None:
-    """Look at, requeue or drop what no server could answer."""
+    """List, requeue or delete dead messages.
+
+      jobqueue dead list
+      jobqueue dead requeue 3f9a1c20be77
+      jobqueue dead drop --all
+
+    A dead message is one that no server can answer: it isn't a valid job, or its channel may not be
+    published on. `jobqueue dead list` shows the reason.
+    """
 
 
 def _laid_out(command: Callable[..., None]) -> str:
@@ -97,7 +134,7 @@ def _laid_out(command: Callable[..., None]) -> str:
 
 def _add(to: typer.Typer, commands: dict[str, Callable[..., None]]) -> None:
     for name, command in commands.items():
-        to.command(name, help=_laid_out(command))(command)
+        to.command(name, cls=_Command, help=_laid_out(command))(command)
 
 
 app.callback(help=_laid_out(_jobqueue))(_jobqueue)

@@ -1,4 +1,4 @@
-"""`jobqueue dead`: what no server could answer, to be looked at, requeued or dropped."""
+"""`jobqueue dead`: list, requeue or delete the messages that no server can answer."""
 
 import base64
 from typing import Annotated
@@ -13,9 +13,9 @@ from jobqueue.wire.pools import DEFAULT_URL
 
 Names = Annotated[
     list[str] | None,
-    typer.Argument(metavar="NAME", help="Messages, by the names that `dead list` shows."),
+    typer.Argument(metavar="NAME", help="Names of messages, as `dead list` shows them."),
 ]
-All = Annotated[bool, typer.Option("--all", help="All of them, in place of names.")]
+All = Annotated[bool, typer.Option("--all", help="All dead messages, instead of names.")]
 
 
 def list_dead(
@@ -26,10 +26,12 @@ def list_dead(
       jobqueue dead list
       jobqueue dead list --json | jq -r 'select(.size_bytes > 1000) | .name'
 
-    A message's name is a digest of its bytes: it stays the same whatever else comes and goes, and
-    equal messages share it. In a pipe each line is a message, with tabs between name, size in
-    bytes, reason and text. With --json each line is an object that holds the exact bytes: as
-    `text`, or as `base64` where they aren't UTF-8.
+    A message's name is a digest of its bytes. It doesn't change when the list changes, and equal
+    messages have the same name.
+
+    A terminal gets a table. A pipe gets one line per message, with tabs between name, size in
+    bytes, reason and text. With --json each line is an object with the exact bytes, as `text`, or
+    as `base64` if they aren't UTF-8.
     """
     with talking_to(connect(redis)) as client:
         messages = admin.dead_messages(client, queue)
@@ -56,7 +58,8 @@ def requeue_dead(
       jobqueue dead requeue 3f9a1c20be77
       jobqueue dead requeue --all
 
-    The very bytes go behind the jobs that wait. What dies again comes back under its name.
+    The same bytes are queued behind the waiting jobs. A message that no server can answer this
+    time either returns to the dead list under the same name.
     """
     chosen = _chosen(names, everything=everything)
     with talking_to(connect(redis)) as client:
@@ -71,12 +74,12 @@ def drop_dead(
     redis: Url = DEFAULT_URL,
     queue: Queue = keys.QUEUE,
 ) -> None:
-    """Delete dead messages for good.
+    """Delete dead messages permanently.
 
       jobqueue dead drop 3f9a1c20be77
       jobqueue dead drop --all
 
-    Nothing brings them back.
+    This can't be undone.
     """
     chosen = _chosen(names, everything=everything)
     with talking_to(connect(redis)) as client:
@@ -94,11 +97,11 @@ def _described(dead: admin.DeadMessage) -> dict[str, object]:
 
 def _chosen(names: list[str] | None, *, everything: bool) -> list[str] | None:
     if bool(names) == everything:
-        raise Fault("name the dead messages, or say --all", Status.USAGE)
+        raise Fault("give the names of dead messages, or --all", Status.USAGE)
     return names or None
 
 
 def _found(count: int, names: list[str] | None) -> int:
     if names and not count:
-        raise Fault(f"no dead message is named {' or '.join(names)}", Status.FAILED)
+        raise Fault(f"there is no dead message with the name {' or '.join(names)}", Status.FAILED)
     return count

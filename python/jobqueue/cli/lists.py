@@ -1,4 +1,4 @@
-"""`jobqueue status` and `jobqueue requeue`: what lies on a queue's lists, and the way back."""
+"""`jobqueue status` and `jobqueue requeue`: count the messages on a queue's lists; requeue a list."""
 
 import dataclasses
 from typing import Annotated
@@ -20,7 +20,11 @@ def status(*, as_json: Json = False, redis: Url = DEFAULT_URL, queue: Queue = ke
       jobqueue status
       jobqueue status --json | jq .waiting
 
-    In a pipe each line is a list: its kind, its key and its length, with tabs between.
+    A terminal gets a table. A pipe gets one line per list, with tabs between its kind, its key and
+    its length. With --json the output is one object.
+
+    The counts are read one after the other: a job that moves meanwhile can be counted twice or not
+    at all.
     """
     with talking_to(connect(redis)) as client:
         counts = admin.status(client, queue)
@@ -37,11 +41,13 @@ def status(*, as_json: Json = False, redis: Url = DEFAULT_URL, queue: Queue = ke
 
 def requeue(
     processor: Annotated[
-        str | None, typer.Argument(metavar="PROCESSOR", help="Whose in-process list it is.")
+        str | None,
+        typer.Argument(metavar="PROCESSOR", help="The processor whose in-process list it is."),
     ] = None,
     *,
     in_process: Annotated[
-        str | None, typer.Option(metavar="KEY", help="The list's whole key, in place of PROCESSOR.")
+        str | None,
+        typer.Option(metavar="KEY", help="The whole key of the list, instead of PROCESSOR."),
     ] = None,
     redis: Url = DEFAULT_URL,
     queue: Queue = keys.QUEUE,
@@ -51,10 +57,11 @@ def requeue(
       jobqueue requeue web-7
       jobqueue requeue --in-process job-queue:in-process
 
-    All of its jobs wait in front of the others then, the oldest first out. A server that comes back
-    under its name recovers its list by itself: this is for those that don't. While a server runs,
-    its jobs would run twice. Where it runs on this host, its list is refused; whether it runs on
-    another one is for you to know.
+    Use this for a server that won't start again under its name. One that does start again recovers
+    its list by itself. The jobs go to the front of the queue, the oldest first.
+
+    If the server is still running, its jobs run twice. The command refuses the list of a server on
+    this host. It can't detect a server on another host: check that first.
     """
     if processor is not None and in_process is None:
         in_process = keys.in_process(queue, processor)

@@ -1,4 +1,4 @@
-"""The options that several commands have in common."""
+"""Options that several commands share."""
 
 from typing import Annotated
 
@@ -10,11 +10,11 @@ Url = Annotated[
         "--redis",
         metavar="URL",
         envvar="REDIS_URL",
-        help="Where Redis is. Others on this machine can read flags: a password belongs in the "
-        "variable.",
+        help="The URL of Redis. Other users of this machine can read flags: put a password into the "
+        "environment variable.",
     ),
 ]
 Queue = Annotated[
     str, typer.Option("--queue", metavar="KEY", envvar="JOBQUEUE_QUEUE", help="The queue's key.")
 ]
-Json = Annotated[bool, typer.Option("--json", help="Write JSON.")]
+Json = Annotated[bool, typer.Option("--json", help="Write JSON, for programs.")]

@@ -1,11 +1,11 @@
 """Several server processes under one parent: started, restarted when they die, stopped together.
 
-The parent runs no jobs and never talks to Redis, so nothing that a handler does can bring it down.
-What a server had claimed when it died stays on its in-process list; the next one of the same name
-recovers it. SIGTERM, SIGHUP or SIGINT lets every server drain; a SIGINT after that kills them all.
+The parent runs no jobs and has no connection to Redis, so no handler can crash it. What a server had
+claimed when it died stays on its in-process list; the next server of the same name recovers it.
+SIGTERM, SIGHUP or SIGINT stops every server gracefully; a SIGINT after that kills them all.
 
-Each server's stdin is a pipe whose other end only the parent holds: however the parent dies, each
-server reads the end of it and stops by itself.
+Each server's stdin is a pipe whose other end only the parent holds: when the parent dies, each
+server reads the end of file and stops by itself.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ _log = logging.getLogger("jobqueue.cli")
 
 _FIRST_PAUSE_S = 0.25
 _LONGEST_PAUSE_S = 15.0
-_HEALTHY_S = 30.0  # a server that lived so long didn't die of the way it was started
+_HEALTHY_S = 30.0  # a server that ran this long didn't die because of how it was started
 
 
 class Processes:
     """The servers of one `jobqueue serve --processes`.
 
     Args:
-        command: What starts a server.
+        command: The command line that starts a server.
         environments: The whole environment of each server, by the key of its in-process list.
     """
 
@@ -50,10 +50,10 @@ class Processes:
         self._killed = False
 
     async def run(self) -> int:
-        """Keep all servers running until a signal stops them, or one turns out to be hopeless.
+        """Keep all servers running until a signal stops them, or until one can't be started.
 
         Returns:
-            0 when all have drained, 130 when a SIGINT killed them, else the highest of theirs.
+            0 if all stopped gracefully, 130 if a SIGINT killed them, else their highest status.
         """
         loop = asyncio.get_running_loop()
         handlers = {signal.SIGTERM: self._stop, signal.SIGINT: self._interrupt}
@@ -61,7 +61,7 @@ class Processes:
             handlers[signal.SIGHUP] = self._stop
         for number, handler in handlers.items():
             loop.add_signal_handler(number, handler)
-        # Whoever started this may have blocked them; the servers inherit that, too.
+        # The parent of this process may have blocked them, and the servers would inherit that.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, handlers)
         statuses = await asyncio.gather(*map(self._keep, self._environments))
         return Status.INTERRUPTED if self._killed else max(statuses)
@@ -69,23 +69,23 @@ class Processes:
     async def _keep(self, key: str) -> int:
         loop = asyncio.get_running_loop()
         pause_s = _FIRST_PAUSE_S
-        hopeless = {Status.USAGE, Status.NO_REDIS}
+        final = {Status.USAGE, Status.NO_REDIS}
         while not self._stopping.is_set():
             started_s = loop.time()
             status = await self._start(key)
             if self._stopping.is_set():
                 if status >= 0:
                     return status
-                # One that had no handler for SIGTERM yet hadn't claimed anything either.
+                # A server without a handler for SIGTERM hasn't claimed anything yet.
                 return Status.DONE if status == -signal.SIGTERM else Status.FAILED
-            if status in hopeless:
+            if status in final:
                 self._stop()
                 return status
-            hopeless = {Status.USAGE}  # a Redis that was there once comes back
+            final = {Status.USAGE}  # Redis was reachable before, so waiting for it makes sense
             if loop.time() - started_s >= _HEALTHY_S:
                 pause_s = _FIRST_PAUSE_S
             _log.warning(
-                "the server of %s %s and starts again in %.2f s", key, _ending(status), pause_s
+                "the server of %s %s; restarting it in %.2f s", key, _ending(status), pause_s
             )
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), pause_s)
@@ -93,7 +93,7 @@ class Processes:
         return Status.DONE
 
     async def _start(self, key: str) -> int:
-        """Start a server, and return the status with which it ends."""
+        """Start a server, and return its exit status."""
         try:
             process = await asyncio.create_subprocess_exec(
                 *self._command,
@@ -102,11 +102,11 @@ class Processes:
                 start_new_session=True,  # a terminal's Ctrl-C reaches the parent alone
             )
         except OSError as error:  # the machine is out of memory or processes
-            _log.error("the server of %s can't be started: %s", key, error)
+            _log.error("can't start the server of %s: %s", key, error)
             return Status.FAILED
-        _log.info("the server of %s is process %d", key, process.pid)
+        _log.info("started the server of %s as process %d", key, process.pid)
         self._running.add(process)
-        if self._stopping.is_set():  # by a signal that came during the start
+        if self._stopping.is_set():  # by a signal that arrived during the start
             self._signal()
         status = await process.wait()
         self._running.discard(process)
@@ -122,18 +122,22 @@ class Processes:
         self._signal()
 
     def _signal(self) -> None:
+        number = signal.SIGKILL if self._killed else signal.SIGTERM
         for process in self._running:
-            with suppress(ProcessLookupError):
-                process.send_signal(signal.SIGKILL if self._killed else signal.SIGTERM)
+            # Process.send_signal may reap a child that has just ended; asyncio then reports 255 in
+            # place of its status.
+            if process.returncode is None:
+                with suppress(ProcessLookupError):
+                    os.kill(process.pid, number)
 
 
 def hangup_ends() -> bool:
-    """Tell whether SIGHUP would end this process: nohup and the application may have other plans."""
+    """Tell whether SIGHUP would end this process; nohup or the application may have changed that."""
     return signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
 
 
 def stop_with_parent() -> None:
-    """Send this process SIGTERM once its stdin ends, which is when its parent has died."""
+    """Send SIGTERM to this process when its stdin ends, which means that its parent has died."""
 
     def wait() -> None:
         while os.read(0, 1):
@@ -147,6 +151,7 @@ def _ending(status: int) -> str:
     if status < 0:
         names = {number.value: number.name for number in signal.Signals}
         return (
-            f"was killed by {names.get(-status, f'signal {-status}')}"  # real-time ones have none
+            # Real-time signals have no names.
+            f"was killed by {names.get(-status, f'signal {-status}')}"
         )
-    return f"ended with status {status}"
+    return f"exited with status {status}"

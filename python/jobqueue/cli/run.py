@@ -16,17 +16,18 @@ from jobqueue.wire.pools import DEFAULT_URL
 
 
 def run(
-    method: Annotated[str, typer.Argument(metavar="METHOD", help="Which handler runs it.")],
+    method: Annotated[str, typer.Argument(metavar="METHOD", help="The method of the job.")],
     parameters: Annotated[
         str,
         typer.Argument(
-            metavar="JSON|@FILE|-", help="What the handler gets: JSON, a file of it, or stdin."
+            metavar="JSON|@FILE|-",
+            help="The parameters of the job: JSON, a file that holds JSON, or - for stdin.",
         ),
     ] = "null",
     *,
     timeout_s: Annotated[
         float | None,
-        typer.Option("--timeout", metavar="S", min=0, help="Wait at most so many seconds."),
+        typer.Option("--timeout", metavar="S", min=0, help="Wait at most S seconds."),
     ] = None,
     redis: Url = DEFAULT_URL,
     queue: Queue = QUEUE,
@@ -38,11 +39,11 @@ def run(
       date | jq -R . | jobqueue run echo -
       jobqueue run sleep -- -1
 
-    The result is JSON in one line. An error in place of one goes to stderr, with exit status 1.
-    Without --timeout the command waits for ever.
+    The result is one line of JSON on stdout. An error is one line on stderr, with exit status 1.
+    Without --timeout the command waits until the job is answered or the connection is lost.
     """
     value = _read_json(parameters)
-    connect(redis).close()  # a wrong URL is told in the same sentence everywhere
+    connect(redis).close()  # all commands report an invalid URL in the same sentence
     try:
         with Client(redis, queue=queue) as jobs:
             result = jobs.run(method, value, timeout=timeout_s).result()
@@ -50,12 +51,12 @@ def run(
         data = "" if error.data is None else f"; data: {to_json(error.data)}"
         raise Fault(f"{error}{data}", Status.FAILED) from None
     except JobTimeout:
-        sentence = f"no result came within {timeout_s:g} s; the job may run yet"
+        sentence = f"no result within {timeout_s:g} s; the job may have run, or may run later"
         raise Fault(sentence, Status.TIMEOUT) from None
     except NotQueued as error:
         raise Fault(f"the job was not queued: {error}", Status.NO_REDIS) from None
     except ConnectionLost as error:
-        raise Fault(f"the job may have run: {error}", Status.LOST) from None
+        raise Fault(f"no result came: {error}", Status.LOST) from None
     except UnicodeEncodeError:
         sentence = "the method, the parameters and the name of the queue must be valid UTF-8"
         raise Fault(sentence, Status.USAGE) from None
@@ -66,7 +67,7 @@ def run(
 
 def _read_json(source: str) -> Any:
     try:
-        if source == "-" and sys.stdin is None:  # as Python makes it where it is closed
+        if source == "-" and sys.stdin is None:  # Python sets it to None if it is closed
             raise Fault("the parameters can't be read: standard input is closed", Status.USAGE)
         if source == "-":
             return json.loads(sys.stdin.buffer.read().decode("utf-8-sig"))

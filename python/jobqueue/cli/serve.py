@@ -1,4 +1,4 @@
-"""`jobqueue serve`: an application's server in this process, or in several of its own."""
+"""`jobqueue serve`: run an application's server in this process, or in several child processes."""
 
 import asyncio
 import logging
@@ -23,7 +23,7 @@ _log = logging.getLogger("jobqueue.cli")
 
 
 class LogLevel(StrEnum):
-    """How much a server tells on stderr."""
+    """The least severe level that is logged."""
 
     DEBUG = "debug"
     INFO = "info"
@@ -34,7 +34,7 @@ class LogLevel(StrEnum):
 def serve(
     target: Annotated[
         str,
-        typer.Argument(metavar="MODULE:SERVER", help="Where the server is."),
+        typer.Argument(metavar="MODULE:SERVER", help="A module, and the name of a server in it."),
     ],
     *,
     processes: Annotated[
@@ -43,7 +43,8 @@ def serve(
             metavar="N",
             min=1,
             envvar="JOBQUEUE_PROCESSES",
-            help="Run N servers, named PROCESSOR-1 to PROCESSOR-N, and restart those that die.",
+            help="Run N server processes, named PROCESSOR-1 to PROCESSOR-N, and restart those that "
+            "die.",
         ),
     ] = None,
     concurrency: Annotated[
@@ -52,7 +53,7 @@ def serve(
             metavar="N",
             min=1,
             envvar="JOBQUEUE_CONCURRENCY",
-            help="How many handlers a server runs at once.",
+            help="The number of handlers that a server runs at the same time.",
         ),
     ] = None,
     processor: Annotated[
@@ -60,7 +61,7 @@ def serve(
         typer.Option(
             metavar="NAME",
             envvar="JOBQUEUE_PROCESSOR",
-            help="The server's name: unique, and the same after a restart.",
+            help="The name of the server: unique, and the same after a restart.",
         ),
     ] = None,
     in_process: Annotated[
@@ -68,11 +69,18 @@ def serve(
         typer.Option(
             metavar="KEY",
             envvar="JOBQUEUE_IN_PROCESS",
-            help="The whole key of the in-process list, in place of what --processor gives.",
+            help="The whole key of the in-process list, instead of one that follows from the "
+            "processor.",
         ),
     ] = None,
     redis: Annotated[
-        str | None, typer.Option(metavar="URL", envvar="REDIS_URL", help="Where Redis is.")
+        str | None,
+        typer.Option(
+            metavar="URL",
+            envvar="REDIS_URL",
+            help="The URL of Redis. Other users of this machine can read flags: put a password into "
+            "the environment variable.",
+        ),
     ] = None,
     queue: Annotated[
         str | None, typer.Option(metavar="KEY", envvar="JOBQUEUE_QUEUE", help="The queue's key.")
@@ -81,7 +89,8 @@ def serve(
         LogLevel | None,
         typer.Option(
             envvar="JOBQUEUE_LOG_LEVEL",
-            help="How much to log; info, where the application doesn't configure logging.",
+            help="The least severe level to log. The default is info, unless MODULE configures "
+            "logging.",
         ),
     ] = None,
     child: Annotated[bool, typer.Option("--child", hidden=True)] = False,
@@ -92,13 +101,14 @@ def serve(
       jobqueue serve app:server --processor web-1 --concurrency 8
       jobqueue serve app:server --processes 4
 
-    MODULE is looked for in the current directory first; SERVER is a jobqueue.Server or a
-    jobqueue.aio.Server in it. What has neither a flag nor a variable is as the module made it.
+    MODULE is imported, from the current directory first. SERVER is a jobqueue.Server or a
+    jobqueue.aio.Server in it. A setting without a flag or a variable keeps the module's value.
 
-    To stop, it finishes what it has claimed. A second Ctrl-C stops at once; what was claimed then
-    runs when a server of that name starts again.
+    The first signal stops the server gracefully: it claims no more jobs, and finishes those that it
+    has claimed. A second Ctrl-C stops it at once: claimed jobs run when a server of the same name
+    starts again.
 
-    The log goes to stderr, or wherever MODULE's own configuration of logging sends it.
+    The log goes to stderr, unless MODULE configures logging itself.
     """
     server = override(
         _loaded(target, log_level),
@@ -121,7 +131,7 @@ def serve(
         stop_with_parent()
     if hangup_ends():
         signal.signal(signal.SIGHUP, lambda *_: server.stop())
-        # What a handler forks is not a server.
+        # A child that a handler forks is not a server.
         os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL))
     try:
         if isinstance(server, aio.Server):
@@ -143,7 +153,7 @@ def _loaded(target: str, level: LogLevel | None) -> Server | aio.Server:
         raise Fault(str(error), Status.FAILED) from None
     except Fault as fault:
         _configure_logging(level)
-        _log.debug("no server could be loaded from %s", target, exc_info=fault.__cause__)
+        _log.debug("can't load the server %s", target, exc_info=fault.__cause__)
         raise
     _configure_logging(level)
     return server
@@ -164,14 +174,14 @@ def _configure_logging(level: LogLevel | None) -> None:
         logging.basicConfig(
             level=(level or LogLevel.INFO).upper(),
             format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-            force=True,  # else a handler that does nothing would stand in its way
+            force=True,  # basicConfig does nothing if there is a handler, even a NullHandler
         )
     elif level is not None:
         ours[0].setLevel(level.upper())
 
 
 def _serve_in_processes(target: str, lists: list[str], settings: Mapping[str, object]) -> int:
-    # By variables, for anybody on the machine can read a flag.
+    # In variables: every user of the machine can read flags.
     variables = os.environ | {name: str(of) for name, of in settings.items() if of is not None}
     variables.pop("JOBQUEUE_PROCESSES", None)
     servers = Processes(

@@ -1,7 +1,7 @@
 """From `module:server` on the command line to the application's server, with the options applied.
 
-The module is looked for in the current directory first, as `python -m` does. Whatever is wrong with
-it, the application's own exceptions included, ends in one sentence that says where.
+The current directory is searched first, as by `python -m`. Every failure to import, the
+application's own exceptions included, is reported in one sentence that names the place.
 """
 
 from __future__ import annotations
@@ -25,15 +25,13 @@ def load(target: str) -> Server | aio.Server:
     """
     name, _, attribute = target.partition(":")
     if not name or not attribute:
-        raise Fault(
-            f"{target} does not name a server; write MODULE:SERVER, as in app:server", Status.USAGE
-        )
+        raise Fault(f"{target} is not MODULE:SERVER, as in app:server", Status.USAGE)
     sys.path.insert(0, str(Path.cwd()))
     try:
         module = importlib.import_module(name)
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}."):
-            sentence = f"there is no module {name} in {Path.cwd()} or where Python looks"
+            sentence = f"can't find the module {name} in {Path.cwd()} or on Python's path"
         else:
             sentence = f"importing {name} failed{_where(error)}: {type(error).__name__}: {error}"
         raise Fault(sentence, Status.USAGE) from error
@@ -56,13 +54,13 @@ def override(
     in_process: str | None,
     concurrency: int | None,
 ) -> Server | aio.Server:
-    """Let what the command line says win over what the application passed to the constructor.
+    """Replace settings that the application made by those of the command line.
 
     Raises:
-        Fault: The Redis URL is invalid, or doesn't go with the rest.
+        Fault: The Redis URL or another setting is not valid.
     """
     if redis is not None:
-        connect(redis).close()  # a wrong URL is told in the same sentence everywhere
+        connect(redis).close()  # all commands report an invalid URL in the same sentence
     try:
         return server.with_settings(
             source=redis,

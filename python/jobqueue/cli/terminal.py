@@ -1,7 +1,7 @@
-"""What the commands say: results on stdout, a fault in one sentence on stderr, and an exit status.
+"""How commands write: results to stdout, a failure as one sentence to stderr, and an exit status.
 
-Nothing from Redis reaches a terminal as it is: what a terminal would obey, or not show, is escaped.
-No sentence holds a Redis URL or a part of one, for a URL holds a password.
+Control characters are escaped before anything from Redis reaches a terminal. No sentence contains a
+Redis URL or a part of one, since a URL may contain a password.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from typing import TextIO
 
-_WIDEST = 500  # characters of a cell, which is more than a terminal shows
+_CELL_LIMIT = 500  # characters, more than a terminal shows
 
 
 class Status(IntEnum):
     """The exit statuses of `jobqueue`."""
 
     DONE = 0
-    FAILED = 1  # the job's answer is an error, or the command was refused
-    USAGE = 2  # the command line, its JSON, its URL or its module is wrong
-    TIMEOUT = 3  # no result in time; the job may run yet
-    NO_REDIS = 4  # Redis can't be reached or refuses; the job never runs
-    LOST = 5  # a connection was lost; the job may have run
+    FAILED = 1  # the job failed, the command was refused, or output was lost
+    USAGE = 2  # the command line, its JSON, its URL or its module is not valid
+    TIMEOUT = 3  # no result in time; the job may have run, or may run later
+    NO_REDIS = 4  # Redis can't be reached or refuses; no job was queued
+    LOST = 5  # the connection was lost; the job may have run, or may run later
     INTERRUPTED = 130
 
 
-class Fault(Exception):  # noqa: N818 - whose fault it is, its status says
-    """What ends a command: one sentence for stderr, and an exit status."""
+class Fault(Exception):  # noqa: N818 - the status says whether it is an error of the caller
+    """Ends a command with one sentence for stderr and an exit status."""
 
     def __init__(self, sentence: str, status: Status) -> None:
         super().__init__(sentence)
@@ -50,11 +50,11 @@ class Fault(Exception):  # noqa: N818 - whose fault it is, its status says
 
 
 def prepare_streams() -> None:
-    """Write UTF-8 to stdout and stderr, whatever the locale: JSON is nothing else."""
+    """Write UTF-8 to stdout and stderr in every locale, as JSON requires."""
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)
-        except OSError:  # closed; else the connection to Redis would get this number
+        except OSError:  # it is closed, and the connection to Redis would get its number
             os.open(os.devnull, os.O_RDWR)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -67,7 +67,7 @@ def say(line: str) -> None:
     Raises:
         Fault: It can't be written.
     """
-    if sys.stdout is None:  # as Python makes it where it is closed
+    if sys.stdout is None:  # Python sets it to None if it is closed
         raise Fault("standard output is closed, so the output is lost", Status.FAILED)
     try:
         sys.stdout.write(f"{line}\n")
@@ -76,7 +76,7 @@ def say(line: str) -> None:
 
 
 def flush() -> None:
-    """Hand everything that was said to the system.
+    """Flush stdout.
 
     Raises:
         Fault: It can't be written.
@@ -90,18 +90,18 @@ def flush() -> None:
 
 def _lost(error: OSError) -> Fault:
     _discard(sys.stdout)
-    if isinstance(error, BrokenPipeError):  # whoever read has gone, and needs no sentence
+    if isinstance(error, BrokenPipeError):  # the reader has ended: a message would be noise
         return Fault("", Status.FAILED)
-    return Fault(f"standard output can't be written: {error.strerror}", Status.FAILED)
+    return Fault(f"can't write to standard output: {error.strerror}", Status.FAILED)
 
 
 def _discard(stream: TextIO) -> None:
-    """Let what a stream still holds go nowhere: Python would complain of it at its own end."""
+    """Discard what a stream has buffered: Python would report at exit that it can't write it."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def complain(sentence: str) -> None:
-    """Write a sentence to stderr, if there is one and anybody can be told."""
+    """Write a sentence to stderr, unless it is empty or stderr is closed."""
     if not sentence or sys.stderr is None:
         return
     try:
@@ -111,12 +111,11 @@ def complain(sentence: str) -> None:
 
 
 def plain(text: str) -> str:
-    r"""Escape what isn't printable, line breaks included, in the way of JSON.
+    r"""Escape what isn't printable, line breaks included, as JSON does.
 
     Bytes that aren't UTF-8, which are lone surrogates in a name, become `\xff`, as in Python.
     """
-    bytes_told = re.sub("[\udc80-\udcff]", lambda byte: f"\\x{ord(byte[0]) - 0xDC00:02x}", text)
-    return _escaped(bytes_told)
+    return _escaped(re.sub("[\udc80-\udcff]", lambda c: f"\\x{ord(c[0]) - 0xDC00:02x}", text))
 
 
 def to_json(value: object) -> str:
@@ -129,9 +128,9 @@ def _escaped(text: str) -> str:
 
 
 def say_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write a table: for people on a terminal; elsewhere a line for each row, with tabs between.
+    """Write a table to a terminal; to a pipe or a file, one line per row, with tabs between cells.
 
-    Where a terminal is too narrow, its last column is cut.
+    On a narrow terminal the last column is truncated.
     """
     if sys.stdout is None or not sys.stdout.isatty():
         for row in rows:
@@ -142,12 +141,16 @@ def say_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         table.add_column(title, max_width=40, overflow="fold")
     table.add_column(header[-1], ratio=1, no_wrap=True, overflow="ellipsis")
     for row in rows:
-        table.add_row(*(Text(plain(str(cell)[:_WIDEST])) for cell in row))
+        table.add_row(*(Text(plain(str(cell)[:_CELL_LIMIT])) for cell in row))
     Console().print(table)
 
 
 def connect(url: str) -> redis.Redis:
-    """Make a client for one command; it connects when it is used."""
+    """Return a client of redis-py for one command; it connects when it is first used.
+
+    Raises:
+        Fault: The URL is not valid.
+    """
     try:
         return redis.Redis.from_pool(pool_of(url))
     except (ValueError, redis.RedisError) as error:
@@ -156,16 +159,16 @@ def connect(url: str) -> redis.Redis:
 
 @contextmanager
 def talking_to(client: redis.Redis) -> Iterator[redis.Redis]:
-    """Close the client at the end, and turn what Redis or the network does wrong into a Fault."""
+    """Close the client at the end, and turn errors of Redis or the network into a Fault."""
     try:
         with client:
             yield client
     except redis.AuthenticationError as error:
-        sentence = f"{_place(client)} refuses the credentials: {error}"
+        sentence = f"{_place(client)} refused the credentials: {error}"
     except (redis.ConnectionError, redis.TimeoutError) as error:
-        sentence = f"can't reach {_place(client)}: {error}"
+        sentence = f"can't connect to {_place(client)}: {error}"
     except redis.RedisError as error:
-        sentence = f"{_place(client)} refuses the command: {error}"
+        sentence = f"{_place(client)} refused the command: {error}"
     else:
         return
     raise Fault(sentence, Status.NO_REDIS)

@@ -56,7 +56,7 @@ def test_a_refusal_of_redis_is_one_sentence(jobqueue: Command, redis: Redis, lin
 
     assert (ended.status, ended.stdout) == (4, "")
     assert_one_sentence(ended.stderr)
-    assert "refuses the command: " in ended.stderr
+    assert "refused the command: " in ended.stderr
     assert "WRONGTYPE" in ended.stderr
     assert redis.llen("job-queue:in-process:web-1") == 1
 
@@ -96,8 +96,8 @@ def test_an_invalid_url_is_one_sentence(jobqueue: Command, line: str, url: str) 
         ("run echo " + "[" * 100_000, "the parameters are nested too deeply"),
         ("requeue", "requeue needs either PROCESSOR or --in-process KEY"),
         ("requeue web-1 --in-process key", "requeue needs either PROCESSOR or --in-process KEY"),
-        ("dead drop", "name the dead messages, or say --all"),
-        ("dead requeue 0123456789ab --all", "name the dead messages, or say --all"),
+        ("dead drop", "give the names of dead messages, or --all"),
+        ("dead requeue 0123456789ab --all", "give the names of dead messages, or --all"),
     ],
 )
 def test_a_wrong_command_line_is_one_sentence(jobqueue: Command, line: str, sentence: str) -> None:
@@ -131,7 +131,8 @@ def test_a_flag_wins_over_the_environment(
 
 
 @pytest.mark.parametrize(
-    "line", ["", "serve", "run", "status", "requeue", "dead list", "dead drop"]
+    "line",
+    ["", "serve", "run", "status", "requeue", "dead", "dead list", "dead requeue", "dead drop"],
 )
 def test_help_teaches_by_examples(jobqueue: Command, line: str) -> None:
     """The help of each command shows a line to type, and never the value of the URL's variable."""

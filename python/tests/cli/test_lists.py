@@ -137,7 +137,7 @@ class TestDead:
         """A name that no message has ends with status 1, and changes nothing."""
         ended = jobqueue(f"dead {command} 0123456789ab")
 
-        assert ended == (1, "", "jobqueue: no dead message is named 0123456789ab\n")
+        assert ended == (1, "", "jobqueue: there is no dead message with the name 0123456789ab\n")
         assert redis.llen("job-queue:dead") == 3
 
 

@@ -5,17 +5,20 @@ The handlers tell what they do through lists in the same Redis: every wait is on
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 from typing import TYPE_CHECKING, Any, Protocol
 from unittest.mock import patch
 
 import pytest
+from jobqueue.cli.processes import Processes
 from jobqueue.cli.target import load
-from jobqueue.cli.terminal import Fault
+from jobqueue.cli.terminal import Fault, Status
 
 from tests.cli.conftest import PACKAGES
 
@@ -125,9 +128,9 @@ def test_serves_until_a_signal(
 @pytest.mark.parametrize(
     "target,sentence",
     [
-        ("app", "app does not name a server; write MODULE:SERVER, as in app:server"),
-        (":server", ":server does not name a server; write MODULE:SERVER, as in app:server"),
-        ("app.missing:server", "there is no module app.missing in "),
+        ("app", "app is not MODULE:SERVER, as in app:server"),
+        (":server", ":server is not MODULE:SERVER, as in app:server"),
+        ("app.missing:server", "can't find the module app.missing in "),
         ("app:missing", "module app has no missing"),
         ("app:number", "app:number is of type int, not a jobqueue Server"),
         (
@@ -165,7 +168,7 @@ def test_a_missing_module_is_one_sentence(serve: Start) -> None:
     status, stderr = ended(serve("missing:server"))
 
     assert (status, stderr.count("\n")) == (2, 1), stderr
-    assert stderr.startswith("jobqueue: there is no module missing in ")
+    assert stderr.startswith("jobqueue: can't find the module missing in ")
 
 
 def test_an_unreachable_redis_is_one_sentence(serve: Start) -> None:
@@ -298,7 +301,7 @@ def test_several_processes_without_redis_end(serve: Start) -> None:
 
     assert status == 4
     assert "jobqueue: cannot connect to Redis: " in stderr
-    assert ("starts again" in stderr, "secret" in stderr) == (False, False)
+    assert ("restarting it" in stderr, "secret" in stderr) == (False, False)
 
 
 def test_what_no_further_start_would_change_stops_all(serve: Start, tmp_path: Path) -> None:
@@ -311,4 +314,21 @@ def test_what_no_further_start_would_change_stops_all(serve: Start, tmp_path: Pa
 
     assert status == 2
     assert "importing once failed at " in stderr
-    assert "starts again" not in stderr
+    assert "restarting it" not in stderr
+
+
+def test_a_stop_takes_no_status_from_asyncio(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child that has ended, and that asyncio hasn't looked at, keeps its status at a stop."""
+    servers = Processes(["/bin/sh", "-c", f"exit {Status.USAGE}"], {"a": {}})
+    waitpid = os.waitpid
+
+    def after_the_stop(pid: int, options: int) -> tuple[int, int]:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        while not servers._running and threading.current_thread() is not threading.main_thread():
+            os.sched_yield()  # Python 3.11 calls this in a thread of its own
+        servers._stop()
+        return waitpid(pid, options)
+
+    monkeypatch.setattr(os, "waitpid", after_the_stop)
+
+    assert asyncio.run(servers.run()) == Status.USAGE

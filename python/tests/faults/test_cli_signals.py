@@ -152,5 +152,5 @@ def test_a_server_that_any_signal_has_killed_is_replaced(
     running.process.send_signal(signal.SIGTERM)
     assert running.status() == 0
     assert "Traceback" not in running.stderr
-    assert "starts again" in running.stderr
+    assert "restarting it" in running.stderr
     until(lambda: not running.members(), "no process that is left")

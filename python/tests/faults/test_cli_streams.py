@@ -48,13 +48,17 @@ def shell(
 
 
 @pytest.mark.parametrize(
-    "line", ["status", "status --json", "dead list", "run echo 1", "requeue web-1", "--version"]
+    "line",
+    [
+        *("status", "status --json", "dead list", "run echo 1", "requeue web-1"),
+        *("--version", "--help", "-h", "serve --help", "dead --help", "dead drop --help"),
+    ],
 )
 @pytest.mark.parametrize(
     "stdout,sentence",
     [
         (">&-", "jobqueue: standard output is closed, so the output is lost\n"),
-        (">/dev/full", "jobqueue: standard output can't be written: No space left on device\n"),
+        (">/dev/full", "jobqueue: can't write to standard output: No space left on device\n"),
     ],
 )
 def test_output_that_is_lost_is_told(
@@ -105,7 +109,7 @@ def test_what_a_handler_says_in_vain_is_told_at_the_end(
     assert running.status() == 1
     assert "Traceback" not in running.stderr
     assert running.stderr.splitlines()[-1] == (
-        "jobqueue: standard output can't be written: No space left on device"
+        "jobqueue: can't write to standard output: No space left on device"
     )
 
 
