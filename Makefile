@@ -46,7 +46,7 @@ test-kit: $(READY)
 	@temporary=$$(mktemp -d); trap "rm -rf $$temporary" EXIT; \
 	set -x; PYTEST_DEBUG_TEMPROOT=$$temporary $(BIN)/pytest --durations=8 conformance/kit_tests conformance/proof conformance/mutation .ci
 
-lint: $(READY) ## ruff, mypy, shellcheck, and what is generated from the spec is fresh
+lint: $(READY) ## ruff, mypy, shellcheck, and what is generated is fresh
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
@@ -54,6 +54,7 @@ lint: $(READY) ## ruff, mypy, shellcheck, and what is generated from the spec is
 	$(BIN)/shellcheck --external-sources --source-path=SCRIPTDIR .ci/run .ci/redis-image \
 	  conformance/jobqueue_conformance/implementations/bash/*.sh
 	$(BIN)/python spec/extract.py --check
+	$(BIN)/python conformance/prove.py --only pages
 
 conformance: $(READY) ## the conformance suite against IMPL on REDIS
 	$(BIN)/pytest conformance --impl=$(IMPL) --redis=$(REDIS)

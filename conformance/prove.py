@@ -1,12 +1,12 @@
 """Proves the kit: gates, kill matrix, panels, model. Run it from anywhere; it takes minutes.
 
     python conformance/prove.py                        everything, as CI does
-    python conformance/prove.py --only matrix          one part of it: gates, matrix, panels, model
+    python conformance/prove.py --only matrix          one part of it: gates, pages, matrix, panels, model
     python conformance/prove.py --only server-id-as-number    one mutant or panel member, by its label
     python conformance/prove.py --discover             find out which tests kill mutants that name none
     python conformance/prove.py --weaken               remove one assertion at a time: does anything fail then?
     python conformance/prove.py --acknowledge          the tests fit the requirements as they are worded now
-    python conformance/prove.py --write                write KILLS.md again
+    python conformance/prove.py --only pages --write   write KILLS.md and DIMENSIONS.md again
 
 Each program gets its manifest under build/proof/, beside the log of its last run, so that any of
 them can be put under test by hand: `pytest conformance --impl=build/proof/server-id-as-number`.
@@ -28,7 +28,7 @@ sys.path[:0] = [str(CONFORMANCE), str(CONFORMANCE.parent / "python")]
 
 from jobqueue_conformance.redis_servers import choice
 from jobqueue_conformance.spec import data
-from proof import gates, matrix, pace, page, panel, repository, session, weaken
+from proof import dimensions, gates, matrix, pace, page, panel, repository, session, weaken
 from proof.progress import Proof
 from proof.session import ROOT, Order, Session, SuiteTest
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from proof.matrix import Mutant
 
 KILLS = CONFORMANCE / "KILLS.md"
-PARTS = ("gates", "matrix", "panels", "model")
+DIMENSIONS = CONFORMANCE / "DIMENSIONS.md"
 
 
 def main() -> int:
@@ -52,6 +52,8 @@ def main() -> int:
         return proof.conclude()
     if options.discover:
         return _discover(proof, tests)
+    if proof.wants("pages"):
+        _prove_pages(proof, tests)
     base = _prove_programs(proof, tests)
     if proof.wants("gates"):
         _prove_gates(proof, tests, base)
@@ -70,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--jobs", type=int, default=8, help="runs at a time (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="the outcome as JSON on stdout")
     parser.add_argument(
-        "--write", action="store_true", help="write KILLS.md instead of comparing it"
+        "--write", action="store_true", help="write the pages instead of comparing them"
     )
     parser.add_argument("--discover", action="store_true", help="find the tests that kill a mutant")
     parser.add_argument(
@@ -143,7 +145,6 @@ def _matrix_orders(proof: Proof, tests: list[SuiteTest], mutants: dict[str, Muta
     whole = proof.wants("matrix") or proof.wants("gates")
     if proof.wants("matrix"):
         proof.report("matrix", "mutants.toml", matrix.complaints(chosen, data.requirements()))
-        proof.report("matrix", "KILLS.md", page.refresh(KILLS, chosen, write=proof.options.write))
     named = {test for each in chosen for test in each.tests}
     orders = [
         proof.order(each.label, matrix.manifest(each.program, each.name), each.tests, limit_s=90.0)
@@ -167,6 +168,14 @@ def _panel_orders(
     ]
 
 
+def _prove_pages(proof: Proof, tests: list[SuiteTest]) -> None:
+    """The pages are what the tables and the marks of the tests say."""
+    walk = dimensions.render(dimensions.read(), data.requirements(), tests)
+    for path, fresh in ((KILLS, page.render(matrix.read())), (DIMENSIONS, walk)):
+        stale = page.refresh(path, fresh, write=proof.options.write)
+        proof.report("pages", path.name, stale)
+
+
 def _prove_gates(proof: Proof, tests: list[SuiteTest], base: dict[str, Session]) -> None:
     requirements = data.requirements()
     read = {each for said in base.values() for each in said.fixtures_read}
@@ -174,6 +183,7 @@ def _prove_gates(proof: Proof, tests: list[SuiteTest], base: dict[str, Session])
     for name, complaints in {
         "requirement without test": gates.requirements_without_test(requirements, tests),
         "test without requirement": gates.tests_without_requirement(requirements, tests),
+        "dimension": dimensions.complaints(dimensions.read(), requirements, tests),
         "docstring": gates.docstrings(tests),
         "acknowledgement": gates.unacknowledged(
             repository.hashes(), repository.acknowledged(), tests

@@ -66,10 +66,14 @@ def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) 
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the suite's marker and, where an implementation is under test, the rest of the kit."""
+    """Register the suite's markers and, where an implementation is under test, the rest of the kit."""
     config.addinivalue_line(
         "markers",
         "requirement(*ids): the requirements of spec/protocol.md that this test proves",
+    )
+    config.addinivalue_line(
+        "markers",
+        "dimensions(**values): where this test goes beyond the usual, as conformance/dimensions.toml has it",
     )
     if _under_test(config.option):
         if os.name != "posix":

@@ -60,13 +60,17 @@ class Ended:
 
 @dataclass(frozen=True)
 class SuiteTest:
-    """What is known of a test: its requirements, its docstring, its file, and the programs that it starts."""
+    """What is known of a test: its requirements, its docstring, its file, and the programs that it starts.
+
+    `dimensions` are the pairs of a dimension and a value that it is marked with.
+    """
 
     id: str
     requirements: tuple[str, ...]
     docstring: str
     file: str
     programs: tuple[str, ...]
+    dimensions: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass
@@ -125,6 +129,7 @@ class Recorder:
                 programs=tuple(
                     each for each in PROGRAMS if each in getattr(item, "fixturenames", ())
                 ),
+                dimensions=_dimensions_of(item),
             )
             for item in items
         ]
@@ -148,6 +153,15 @@ class Recorder:
             self.session.ended.pop()  # a teardown that fails after the call is the test's end
             ended = earlier if earlier.how != "passed" else ended
         self.session.ended.append(ended)
+
+
+def _dimensions_of(item: pytest.Item) -> tuple[tuple[str, str], ...]:
+    return tuple(
+        (dimension, value)
+        for marker in item.iter_markers("dimensions")
+        for dimension, given in marker.kwargs.items()
+        for value in ((given,) if isinstance(given, str) else given)
+    )
 
 
 def _how(error: BaseException | None) -> str:
@@ -277,6 +291,7 @@ def _child(order: Order) -> None:
         session.problem = traceback.format_exc()
     session.took_s = time.monotonic() - started
     written = asdict(session) | {"fixtures_read": sorted(READ)}
+    del written["tests"]  # whoever makes runs knows them already
     order.outcome.write_text(json.dumps(written), encoding="utf-8")
     os._exit(0)
 
@@ -289,10 +304,6 @@ def _result(order: Order, *, late: bool) -> Session:
     except FileNotFoundError:
         return Session(problem="the process that ran it died")
     return Session(
-        tests=[
-            SuiteTest(**each | {name: tuple(each[name]) for name in ("requirements", "programs")})
-            for each in written["tests"]
-        ],
         ended=[Ended(**{**each, "blamed": tuple(each["blamed"])}) for each in written["ended"]],
         fixtures_read=set(written["fixtures_read"]),
         problem=written["problem"],

@@ -16,6 +16,7 @@ VALUES = {vector["id"]: vector["value"] for vector in vectors("values")}
 
 
 @pytest.mark.requirement("client.settle.value", "server.result.value")
+@pytest.mark.dimensions(occasion="again")
 def test_values_go_there_and_back(server: StartServer, client: StartClient) -> None:
     """Every value of the fixtures comes back from echo to the client that sent it."""
     server()
@@ -33,6 +34,7 @@ def test_values_go_there_and_back(server: StartServer, client: StartClient) -> N
 
 
 @pytest.mark.requirement("client.settle.error", "server.run.handler-error")
+@pytest.mark.dimensions(occasion="again", answer="error", handler="exception")
 def test_errors_reach_the_caller(server: StartServer, client: StartClient) -> None:
     """Errors of a handler and for an unknown method come to the client with their codes, and then a value."""
     server()
@@ -52,6 +54,7 @@ def test_errors_reach_the_caller(server: StartServer, client: StartClient) -> No
 
 
 @pytest.mark.requirement("client.concurrent.in-flight", "server.publish.channel")
+@pytest.mark.dimensions(size="100", moment="outstanding")
 def test_many_jobs_in_flight_have_their_own_results(
     server: StartServer, client: StartClient
 ) -> None:
@@ -72,6 +75,7 @@ def test_many_jobs_in_flight_have_their_own_results(
 
 
 @pytest.mark.requirement("server.recovery.first", "client.settle.result")
+@pytest.mark.dimensions(occasion="restart", moment="outstanding", repetition="faults")
 def test_a_killed_server_costs_no_job(
     server: StartServer, client: StartClient, proxy: Proxy
 ) -> None:
@@ -99,6 +103,7 @@ def test_a_killed_server_costs_no_job(
 
 
 @pytest.mark.requirement("client.concurrent.in-flight", "server.recovery.first")
+@pytest.mark.dimensions(size="100", occasion="restart", moment="outstanding")
 def test_two_servers_share_a_clients_load(
     server: StartServer, client: StartClient, peer: Peer
 ) -> None:

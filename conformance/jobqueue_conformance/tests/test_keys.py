@@ -41,6 +41,7 @@ def keys(names: dict[str, Any], implementation: Implementation) -> Keys:
 
 
 @pytest.mark.requirement("server.list.name")
+@pytest.mark.dimensions(settings="names")
 @pytest.mark.parametrize("names", NAMES, indirect=True)
 def test_a_servers_lists_are_named_after_queue_and_processor(
     server: StartServer,
@@ -80,6 +81,7 @@ def test_a_servers_lists_are_named_after_queue_and_processor(
 
 
 @pytest.mark.requirement("client.channel.name")
+@pytest.mark.dimensions(settings="names")
 @pytest.mark.parametrize("names", QUEUES, indirect=True)
 def test_a_clients_channel_is_named_after_its_queue(
     client: StartClient, peer: Peer, names: dict[str, Any]

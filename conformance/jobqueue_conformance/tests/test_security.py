@@ -20,6 +20,9 @@ LOOK_S = 3.0  # how long a program that can't log in is watched
 
 
 @pytest.mark.requirement("server.security.least-acl")
+@pytest.mark.dimensions(
+    occasion=("reconnect", "recovery"), connection=("all", "cut"), settings="rights"
+)
 def test_a_server_works_under_the_least_rights(
     server: StartServer,
     peer: Peer,
@@ -46,6 +49,7 @@ def test_a_server_works_under_the_least_rights(
 
 
 @pytest.mark.requirement("client.security.least-acl")
+@pytest.mark.dimensions(settings="rights")
 def test_a_client_works_under_the_least_rights(
     client: StartClient,
     peer: Peer,
@@ -83,6 +87,9 @@ def test_a_client_works_under_the_least_rights(
 
 
 @pytest.mark.requirement("server.security.password")
+@pytest.mark.dimensions(
+    occasion="reconnect", connection=("all", "cut"), answer="error", handler="exception"
+)
 @pytest.mark.parametrize("known", [True, False], ids=["right", "wrong"])
 def test_a_server_writes_no_password(
     server: StartServer, peer: Peer, redis_server: RedisServer, proxy: Proxy, known: bool
@@ -105,6 +112,12 @@ def test_a_server_writes_no_password(
 
 
 @pytest.mark.requirement("client.security.password")
+@pytest.mark.dimensions(
+    occasion="reconnect",
+    connection=("all", "cut"),
+    answer="error",
+    caller=("timeout", "no timeout"),
+)
 @pytest.mark.parametrize("known", [True, False], ids=["right", "wrong"])
 def test_a_client_writes_no_password(
     client: StartClient, peer: Peer, redis_server: RedisServer, proxy: Proxy, known: bool
@@ -128,6 +141,9 @@ def test_a_client_writes_no_password(
 
 
 @pytest.mark.requirement("client.security.password")
+@pytest.mark.dimensions(
+    occasion=("unconnected", "reconnect"), connection=("all", "refused"), caller="timeout"
+)
 def test_a_refused_client_writes_no_password(
     client: StartClient, peer: Peer, redis_server: RedisServer, keys: Keys, proxy: Proxy
 ) -> None:

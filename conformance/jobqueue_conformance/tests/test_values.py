@@ -50,6 +50,7 @@ portable = st.recursive(
 
 
 @pytest.mark.requirement("server.result.value", "server.result.form", "server.run.parameters")
+@pytest.mark.dimensions(size="1 MiB", occasion="again")
 def test_values_come_back_from_a_server(server: StartServer, peer: Peer) -> None:
     """Every value of the fixtures, and one of almost 1 MiB, comes back from echo as it went in."""
     server()
@@ -68,6 +69,7 @@ def test_values_come_back_from_a_server(server: StartServer, peer: Peer) -> None
 
 
 @pytest.mark.requirement("server.result.id")
+@pytest.mark.dimensions(occasion="again")
 def test_ids_come_back_from_a_server(server: StartServer, peer: Peer) -> None:
     """Every id of the fixtures comes back as the same string."""
     server()
@@ -88,6 +90,7 @@ def test_ids_come_back_from_a_server(server: StartServer, peer: Peer) -> None:
 
 
 @pytest.mark.requirement("server.result.value", "server.run.parameters")
+@pytest.mark.dimensions(occasion="again")
 def test_whatever_is_portable_comes_back_from_a_server(
     server: StartServer, peer: Peer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -112,6 +115,7 @@ def test_whatever_is_portable_comes_back_from_a_server(
 
 
 @pytest.mark.requirement("client.job.parameters", "client.settle.value")
+@pytest.mark.dimensions(size="1 MiB", occasion="again")
 def test_values_pass_through_a_client(client: StartClient, peer: Peer) -> None:
     """Every value of the fixtures, and one of almost 1 MiB, is put into the job and taken from the result."""
     driver = client()
@@ -120,6 +124,7 @@ def test_values_pass_through_a_client(client: StartClient, peer: Peer) -> None:
 
 
 @pytest.mark.requirement("client.job.parameters", "client.settle.value")
+@pytest.mark.dimensions(occasion="again")
 def test_whatever_is_portable_passes_through_a_client(
     client: StartClient, peer: Peer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -112,9 +112,11 @@ def test_discovery_takes_the_quickest_tests() -> None:
 def test_a_stale_page_is_noticed(tmp_path: Path) -> None:
     """KILLS.md that isn't what the table says is a complaint, until it is written anew."""
     path = tmp_path / "KILLS.md"
-    assert page.refresh(path, [MUTANT], write=False)
-    assert page.refresh(path, [MUTANT], write=True) == []
-    assert page.refresh(path, [MUTANT], write=False) == []
+    fresh = page.render([MUTANT])
+    assert page.refresh(path, fresh, write=False)
+    assert page.refresh(path, fresh, write=True) == []
+    assert page.refresh(path, fresh, write=False) == []
+    assert page.refresh(path, fresh + "\n", write=False)
     assert "`remove-never` | `server.remove.finished`" in path.read_text(encoding="utf-8")
 
 

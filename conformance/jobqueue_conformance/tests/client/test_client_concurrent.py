@@ -15,6 +15,7 @@ IN_FLIGHT = 32
 
 
 @pytest.mark.requirement("client.concurrent.in-flight")
+@pytest.mark.dimensions(size="8", moment="outstanding")
 def test_jobs_in_flight_are_settled_by_their_own_results(client: StartClient, peer: Peer) -> None:
     """Jobs that are all pushed before the first is answered are each settled by their own result, in any order."""
     driver = client()
@@ -36,6 +37,9 @@ def test_jobs_in_flight_are_settled_by_their_own_results(client: StartClient, pe
 
 
 @pytest.mark.requirement("client.concurrent.in-flight")
+@pytest.mark.dimensions(
+    size="8", moment="outstanding", answer="error", caller=("timeout", "no timeout")
+)
 def test_one_jobs_fate_leaves_the_others_alone(
     client: StartClient, peer: Peer, notifier: Notifier
 ) -> None:

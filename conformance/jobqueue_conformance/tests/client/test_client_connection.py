@@ -27,6 +27,7 @@ LOSSES = 6
 
 
 @pytest.mark.requirement("client.lost.settles")
+@pytest.mark.dimensions(moment="outstanding", connection=("all", "cut"), caller="no timeout")
 def test_a_job_without_a_timeout_is_settled_as_lost(
     client: StartClient, peer: Peer, proxy: Proxy
 ) -> None:
@@ -48,6 +49,7 @@ def test_a_job_without_a_timeout_is_settled_as_lost(
 
 
 @pytest.mark.requirement("client.lost.settles")
+@pytest.mark.dimensions(connection=("pushes", "held", "cut"), caller="no timeout")
 def test_a_lost_push_without_a_timeout_is_settled(
     client: StartClient, keys: Keys, proxy: Proxy
 ) -> None:
@@ -69,6 +71,9 @@ def test_a_lost_push_without_a_timeout_is_settled(
 
 
 @pytest.mark.requirement("client.lost.waits")
+@pytest.mark.dimensions(
+    occasion="reconnect", moment="outstanding", connection=("all", "cut"), caller="timeout"
+)
 def test_a_job_with_a_timeout_goes_on_waiting(
     client: StartClient, peer: Peer, redis: Redis, proxy: Proxy
 ) -> None:
@@ -95,6 +100,9 @@ def test_a_job_with_a_timeout_goes_on_waiting(
 
 
 @pytest.mark.requirement("client.lost.waits")
+@pytest.mark.dimensions(
+    occasion="reconnect", connection=("pushes", "held", "cut"), caller="timeout"
+)
 def test_a_job_with_a_timeout_outlives_a_lost_push(
     client: StartClient, peer: Peer, redis: Redis, keys: Keys, proxy: Proxy
 ) -> None:
@@ -125,6 +133,9 @@ def test_a_job_with_a_timeout_outlives_a_lost_push(
 
 
 @pytest.mark.requirement("client.timeout.settles", "client.timeout.local")
+@pytest.mark.dimensions(
+    occasion=("reconnect", "again"), connection=("all", "cut"), caller="timeout"
+)
 def test_a_job_whose_result_was_missed_is_timed_out(
     client: StartClient, peer: Peer, proxy: Proxy
 ) -> None:
@@ -150,6 +161,7 @@ def test_a_job_whose_result_was_missed_is_timed_out(
 
 
 @pytest.mark.requirement("client.lost.resubscribes")
+@pytest.mark.dimensions(occasion="reconnect", connection=("all", "cut"), repetition="faults")
 def test_new_jobs_run_after_a_loss(client: StartClient, peer: Peer, proxy: Proxy) -> None:
     """A client whose connections end, three times over, runs new jobs in the same process."""
     driver = client()
@@ -166,6 +178,11 @@ def test_new_jobs_run_after_a_loss(client: StartClient, peer: Peer, proxy: Proxy
 
 
 @pytest.mark.requirement("client.push.once")
+@pytest.mark.dimensions(
+    occasion=("again", "reconnect"),
+    connection=("pushes", "held", "cut"),
+    caller=("timeout", "no timeout"),
+)
 @pytest.mark.parametrize("timeout_ms", [None, 400])
 def test_a_push_whose_reply_is_lost_is_not_repeated(
     client: StartClient, peer: Peer, keys: Keys, proxy: Proxy, timeout_ms: int | None
@@ -192,6 +209,7 @@ def test_a_push_whose_reply_is_lost_is_not_repeated(
 
 
 @pytest.mark.requirement("client.subscribe.before-push")
+@pytest.mark.dimensions(occasion="again", connection=("subscription", "held", "cut"))
 def test_nothing_is_pushed_before_the_next_subscription_stands(
     client: StartClient, peer: Peer, redis: Redis, keys: Keys, proxy: Proxy
 ) -> None:
@@ -226,6 +244,12 @@ def test_nothing_is_pushed_before_the_next_subscription_stands(
 
 
 @pytest.mark.requirement("client.push.settled")
+@pytest.mark.dimensions(
+    occasion=("unconnected", "reconnect"),
+    connection=("all", "cut"),
+    caller="timeout",
+    repetition="faults",
+)
 @pytest.mark.parametrize("before", [False, True], ids=["never-connected", "after-a-loss"])
 def test_a_job_that_was_settled_is_not_pushed(
     client: StartClient, peer: Peer, proxy: Proxy, *, before: bool
@@ -253,6 +277,9 @@ def test_a_job_that_was_settled_is_not_pushed(
 
 
 @pytest.mark.requirement("client.settle.unconnected")
+@pytest.mark.dimensions(
+    occasion=("unconnected", "reconnect"), connection=("all", "refused"), caller="no timeout"
+)
 @pytest.mark.parametrize("before", [False, True], ids=["at-the-start", "after-a-loss"])
 def test_a_job_without_a_connection_is_settled(
     client: StartClient,
@@ -288,6 +315,7 @@ def test_a_job_without_a_connection_is_settled(
 
 
 @pytest.mark.requirement("client.connection.silent")
+@pytest.mark.dimensions(moment="outstanding", connection=("all", "silent"), caller="no timeout")
 def test_a_silent_connection_is_lost(client: StartClient, peer: Peer, proxy: Proxy) -> None:
     """A job without a timeout is settled as connection-lost when the connections fall silent, and stay open."""
     driver = client()
@@ -307,6 +335,9 @@ def test_a_silent_connection_is_lost(client: StartClient, peer: Peer, proxy: Pro
 
 
 @pytest.mark.requirement("client.connection.closes")
+@pytest.mark.dimensions(
+    occasion="reconnect", connection=("pushes", "subscription", "half-open"), repetition="faults"
+)
 @pytest.mark.parametrize("kind", [COMMAND, MESSAGE], ids=["pushes", "subscription"])
 def test_a_replaced_connection_is_closed(
     client: StartClient, peer: Peer, proxy: Proxy, kind: str
@@ -339,6 +370,7 @@ def test_a_replaced_connection_is_closed(
 
 
 @pytest.mark.requirement("client.connection.database")
+@pytest.mark.dimensions(settings="database")
 @pytest.mark.parametrize("path", ["/3", "/10", ""])
 def test_the_urls_database_is_used(
     client: StartClient, redis_server: RedisServer, keys: Keys, proxy: Proxy, path: str

@@ -29,6 +29,9 @@ PLACES = {
 @pytest.mark.requirement(
     "client.job.parameters", "client.settle.value", "client.settle.error", "client.timeout.settles"
 )
+@pytest.mark.dimensions(
+    answer="error", environment=("locale", "time zone", "empty", "few descriptors")
+)
 def test_a_client_is_the_same_everywhere(
     client: StartClient, peer: Peer, notifier: Notifier, through: tuple[str, ...]
 ) -> None:

@@ -24,6 +24,7 @@ BOTH: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.dimensions(occasion="again", answer="another type", repetition="faults")
 @pytest.mark.parametrize(
     "requirement",
     [
@@ -53,6 +54,7 @@ def test_what_settles_nothing_is_ignored(client: StartClient, peer: Peer, requir
 
 
 @pytest.mark.requirement("client.ignore.malformed")
+@pytest.mark.dimensions(occasion="again", answer="another type", repetition="faults")
 def test_a_message_with_result_and_error_is_no_result(client: StartClient, peer: Peer) -> None:
     """A message that has both members settles nothing, even where one of them is null."""
     driver = client()
@@ -73,6 +75,7 @@ def test_a_message_with_result_and_error_is_no_result(client: StartClient, peer:
 
 
 @pytest.mark.requirement("client.ignore.malformed")
+@pytest.mark.dimensions(occasion="again", answer="another type", repetition="faults")
 def test_an_odd_message_for_nobody_is_survived(client: StartClient, peer: Peer) -> None:
     """A message outside the portable set that is for no job of the client's leaves it as it was."""
     driver = client()
@@ -93,6 +96,7 @@ def test_an_odd_message_for_nobody_is_survived(client: StartClient, peer: Peer) 
 
 
 @pytest.mark.requirement("client.settle.once")
+@pytest.mark.dimensions(occasion="again", answer="another type")
 def test_an_odd_result_settles_once_at_most(client: StartClient, peer: Peer) -> None:
     """A result outside the portable set, such as one with a member twice, settles its job or is ignored."""
     driver = client()
@@ -118,6 +122,7 @@ def test_an_odd_result_settles_once_at_most(client: StartClient, peer: Peer) -> 
 
 
 @pytest.mark.requirement("client.ignore.unknown")
+@pytest.mark.dimensions(answer="another type")
 def test_an_id_is_matched_character_for_character(client: StartClient, peer: Peer) -> None:
     """A result whose id differs from the job's in case or blanks alone isn't the job's."""
     driver = client()
@@ -140,6 +145,7 @@ def test_an_id_is_matched_character_for_character(client: StartClient, peer: Pee
 
 
 @pytest.mark.requirement("client.ignore.malformed")
+@pytest.mark.dimensions(answer="another type")
 def test_an_id_that_is_no_string_is_none(client: StartClient, peer: Peer) -> None:
     """A message whose id is a number, an array or an object with the job's id in it settles nothing."""
     driver = client()

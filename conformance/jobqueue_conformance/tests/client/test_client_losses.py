@@ -35,6 +35,9 @@ def pushed_on(proxy: Proxy, job: Job) -> int:
 
 
 @pytest.mark.requirement("client.lost.settles")
+@pytest.mark.dimensions(
+    moment="outstanding", connection=("subscription", "cut", "half-open"), caller="no timeout"
+)
 @pytest.mark.parametrize("how", ["fin", "rst", "half-open"])
 def test_a_lost_subscription_is_noticed_by_itself(
     client: StartClient, peer: Peer, proxy: Proxy, how: str
@@ -60,6 +63,12 @@ def test_a_lost_subscription_is_noticed_by_itself(
 
 
 @pytest.mark.requirement("client.lost.waits")
+@pytest.mark.dimensions(
+    occasion="reconnect",
+    moment="outstanding",
+    connection=("subscription", "cut", "half-open"),
+    caller="timeout",
+)
 @pytest.mark.parametrize("how", ["fin", "rst", "half-open"])
 def test_a_lost_subscription_is_renewed_by_itself(
     client: StartClient, peer: Peer, proxy: Proxy, how: str
@@ -89,6 +98,12 @@ def test_a_lost_subscription_is_renewed_by_itself(
 
 
 @pytest.mark.requirement("client.lost.settles")
+@pytest.mark.dimensions(
+    moment="outstanding",
+    connection=("pushes", "subscription", "cut"),
+    caller="no timeout",
+    repetition="faults",
+)
 @pytest.mark.parametrize("first", ["pushes", "subscription"])
 def test_two_losses_in_a_row_are_two(
     client: StartClient, peer: Peer, proxy: Proxy, first: str
@@ -114,6 +129,9 @@ def test_two_losses_in_a_row_are_two(
 
 
 @pytest.mark.requirement("client.subscribe.before-push")
+@pytest.mark.dimensions(
+    occasion="reconnect", connection=("all", "cut"), caller="timeout", repetition="faults"
+)
 def test_nothing_is_pushed_after_a_loss_before_the_subscription_stands(
     client: StartClient, peer: Peer, redis: Redis, keys: Keys, proxy: Proxy
 ) -> None:

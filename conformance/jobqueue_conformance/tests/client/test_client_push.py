@@ -37,6 +37,7 @@ AT_ONCE, PUSHED_S = 5, 0.5  # a client that has one job in flight pushes one
 
 
 @pytest.mark.requirement("client.job.form")
+@pytest.mark.dimensions(size="100", occasion="again")
 def test_a_job_names_the_callers_method(client: StartClient, peer: Peer) -> None:
     """Whatever a method is called, the pushed job is a strict JSON object that names it, a channel and an id."""
     driver = client()
@@ -56,6 +57,7 @@ def test_a_job_names_the_callers_method(client: StartClient, peer: Peer) -> None
 
 
 @pytest.mark.requirement("client.job.id")
+@pytest.mark.dimensions(size="100", occasion=("again", "restart"), repetition="messages")
 def test_ids_are_never_used_again(client: StartClient, peer: Peer) -> None:
     """Over hundreds of jobs of few contents, in two lives of the client, no id is used twice on one channel."""
     used: Counter[tuple[str, str]] = Counter()
@@ -82,6 +84,7 @@ def test_ids_are_never_used_again(client: StartClient, peer: Peer) -> None:
 
 
 @pytest.mark.requirement("client.job.id")
+@pytest.mark.dimensions(moment="outstanding")
 def test_two_clients_are_told_apart(client: StartClient, peer: Peer) -> None:
     """Jobs of two clients that live at the same time differ in their channel or their id."""
     drivers = [client(), client()]
@@ -105,6 +108,7 @@ def test_two_clients_are_told_apart(client: StartClient, peer: Peer) -> None:
 
 
 @pytest.mark.requirement("client.channel.name")
+@pytest.mark.dimensions(occasion="restart")
 def test_the_channel_is_fresh_at_every_start(client: StartClient, peer: Peer, keys: Keys) -> None:
     """The channel is `<queue>:results:` and a UUID, and another one in the next life."""
     channels = []
@@ -128,6 +132,7 @@ def test_the_channel_is_fresh_at_every_start(client: StartClient, peer: Peer, ke
 
 
 @pytest.mark.requirement("client.push.left")
+@pytest.mark.dimensions(caller=("timeout", "no timeout"))
 @pytest.mark.parametrize("timeout_ms", [None, GUARD_MS])
 def test_a_job_goes_to_the_left_end(
     client: StartClient, peer: Peer, redis: Redis, keys: Keys, proxy: Proxy, timeout_ms: int | None
@@ -148,6 +153,12 @@ def test_a_job_goes_to_the_left_end(
 
 
 @pytest.mark.requirement("client.push.left")
+@pytest.mark.dimensions(
+    occasion="unconnected",
+    moment="outstanding",
+    connection=("subscription", "held"),
+    caller="timeout",
+)
 def test_jobs_of_one_moment_go_to_the_left_end(
     client: StartClient, peer: Peer, redis: Redis, keys: Keys, proxy: Proxy
 ) -> None:
@@ -173,6 +184,7 @@ def test_jobs_of_one_moment_go_to_the_left_end(
 
 
 @pytest.mark.requirement("client.push.once")
+@pytest.mark.dimensions(occasion="again", caller=("timeout", "no timeout"))
 def test_a_job_is_pushed_once(
     client: StartClient, peer: Peer, redis: Redis, keys: Keys, notifier: Notifier
 ) -> None:

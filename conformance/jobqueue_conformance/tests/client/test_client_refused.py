@@ -19,6 +19,13 @@ TRY_MS = 1500
 
 
 @pytest.mark.requirement("client.lost.waits", "client.lost.resubscribes")
+@pytest.mark.dimensions(
+    occasion="reconnect",
+    moment="outstanding",
+    connection=("all", "refused"),
+    caller="timeout",
+    repetition="faults",
+)
 def test_refused_connects_are_survived(client: StartClient, peer: Peer, proxy: Proxy) -> None:
     """A client that nobody listens to, twice over, keeps a job with a timeout waiting, and runs new ones later."""
     driver = client()
@@ -63,6 +70,14 @@ def test_refused_connects_are_survived(client: StartClient, peer: Peer, proxy: P
 
 
 @pytest.mark.requirement("client.subscribe.before-push", "client.lost.resubscribes")
+@pytest.mark.dimensions(
+    occasion="reconnect",
+    connection="subscription",
+    answer="error",
+    settings="rights",
+    caller="timeout",
+    repetition="faults",
+)
 def test_a_refused_subscription_is_none(
     client: StartClient,
     peer: Peer,

@@ -54,6 +54,7 @@ def cases(*listed: Vector) -> list[Any]:
     return [pytest.param(each, marks=pytest.mark.requirement(*each), id=each[0]) for each in named]
 
 
+@pytest.mark.dimensions(occasion="again", answer=("error", "another type"), handler="chosen error")
 @pytest.mark.parametrize("requirements", cases(*SETTLING))
 def test_a_job_is_settled_as_its_vector_tells(
     client: StartClient, peer: Peer, requirements: tuple[str, ...]
@@ -83,6 +84,7 @@ def test_a_job_is_settled_as_its_vector_tells(
 
 
 @pytest.mark.requirement("client.settle.error", "client.settle.result")
+@pytest.mark.dimensions(occasion="again", answer=("error", "another error"), handler="exception")
 def test_every_registered_code_settles(client: StartClient, peer: Peer) -> None:
     """An error with a code of the registry settles its job, as the first result does."""
     driver = client()
@@ -109,6 +111,7 @@ def test_every_registered_code_settles(client: StartClient, peer: Peer) -> None:
 
 
 @pytest.mark.requirement("client.settle.result", "client.settle.once")
+@pytest.mark.dimensions(occasion="again", answer=("error", "another error"), repetition="ids")
 def test_the_first_of_several_results_settles(client: StartClient, peer: Peer) -> None:
     """Of several results with the job's id, the first one settles it, and the job isn't settled again."""
     driver = client()
@@ -138,6 +141,9 @@ def test_the_first_of_several_results_settles(client: StartClient, peer: Peer) -
 
 
 @pytest.mark.requirement("client.settle.once")
+@pytest.mark.dimensions(
+    occasion="again", answer="error", handler="late", caller="timeout", repetition="faults"
+)
 def test_late_results_settle_nothing_again(
     client: StartClient, peer: Peer, notifier: Notifier
 ) -> None:
@@ -164,6 +170,13 @@ def test_late_results_settle_nothing_again(
 
 
 @pytest.mark.requirement("client.settle.not-queued", "client.push.once")
+@pytest.mark.dimensions(
+    occasion="again",
+    answer=("error", "another error"),
+    settings="rights",
+    caller=("timeout", "no timeout"),
+    repetition="faults",
+)
 @pytest.mark.parametrize("refusal", REFUSALS)
 def test_a_refused_push_is_not_queued(
     client: StartClient,

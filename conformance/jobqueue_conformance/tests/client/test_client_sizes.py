@@ -28,6 +28,7 @@ def of_size(size: int) -> str:
 
 
 @pytest.mark.requirement("client.job.parameters", "client.settle.value", "client.settle.result")
+@pytest.mark.dimensions(size=("8", "100", "1,024", "65,536 bytes", "1 MiB"))
 def test_parameters_and_results_of_any_size(client: StartClient, peer: Peer) -> None:
     """Parameters of these sizes are pushed, and messages of exactly these sizes settle."""
     driver = client()
@@ -60,6 +61,7 @@ def test_parameters_and_results_of_any_size(client: StartClient, peer: Peer) -> 
 
 
 @pytest.mark.requirement("client.job.parameters", "client.settle.value")
+@pytest.mark.dimensions(size=("1,024", "10,000"))
 @pytest.mark.parametrize("value", MANY, ids=["elements", "members", "arrays"])
 def test_many_elements_are_kept(client: StartClient, peer: Peer, value: object) -> None:
     """Arrays and objects of more elements than a round number are put into the job and taken from the result."""
@@ -77,6 +79,7 @@ def test_many_elements_are_kept(client: StartClient, peer: Peer, value: object) 
 
 
 @pytest.mark.requirement("client.settle.error")
+@pytest.mark.dimensions(size=("100", "1,024", "65,536 bytes"))
 def test_errors_of_any_size_are_kept(client: StartClient, peer: Peer) -> None:
     """Codes and messages of errors arrive whole, however long they are."""
     driver = client()
@@ -95,6 +98,7 @@ def test_errors_of_any_size_are_kept(client: StartClient, peer: Peer) -> None:
 
 
 @pytest.mark.requirement("client.job.id", "client.concurrent.in-flight")
+@pytest.mark.dimensions(size=("1,024", "10,000"), moment="outstanding")
 def test_ten_thousand_jobs_have_their_own_ids_and_results(
     client: StartClient, peer: Peer, notifier: Notifier
 ) -> None:

@@ -158,6 +158,13 @@ class ClientStory(RuleBasedStateMachine):
 
 
 @pytest.mark.requirement("client.settle.once", "client.lost.waits", "client.lost.settles")
+@pytest.mark.dimensions(
+    occasion=("again", "reconnect"),
+    moment="outstanding",
+    connection=("all", "cut"),
+    caller=("timeout", "no timeout"),
+    repetition=("faults", "ids"),
+)
 def test_every_story_of_a_client_ends_well(
     client: StartClient,
     peer: Peer,

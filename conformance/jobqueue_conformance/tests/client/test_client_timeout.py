@@ -23,6 +23,7 @@ AT_ONCE_S = 0.3
 
 
 @pytest.mark.requirement("client.timeout.local", "client.timeout.settles")
+@pytest.mark.dimensions(size="below 1", occasion="again", caller="timeout")
 def test_a_job_is_timed_out_when_its_timeout_has_passed(
     client: StartClient, notifier: Notifier
 ) -> None:
@@ -50,6 +51,7 @@ def test_a_job_is_timed_out_when_its_timeout_has_passed(
 
 
 @pytest.mark.requirement("client.timeout.local")
+@pytest.mark.dimensions(occasion="again", caller="timeout")
 def test_a_result_in_time_settles(client: StartClient, peer: Peer, notifier: Notifier) -> None:
     """A job that follows one that was timed out is settled by its result, within a timeout of its own."""
     driver = client()
@@ -68,6 +70,7 @@ def test_a_result_in_time_settles(client: StartClient, peer: Peer, notifier: Not
 
 
 @pytest.mark.requirement("client.settle.result")
+@pytest.mark.dimensions(caller="no timeout")
 def test_a_job_without_a_timeout_waits(client: StartClient, peer: Peer, notifier: Notifier) -> None:
     """A job without a timeout is settled by a result that takes its time."""
     driver = client()
@@ -87,6 +90,7 @@ def test_a_job_without_a_timeout_waits(client: StartClient, peer: Peer, notifier
 
 
 @pytest.mark.requirement("client.timeout.settles")
+@pytest.mark.dimensions(connection=("pushes", "held"), caller="timeout")
 def test_a_timeout_is_counted_from_the_call(
     client: StartClient, keys: Keys, proxy: Proxy, pace: Pace
 ) -> None:
@@ -113,6 +117,7 @@ def test_a_timeout_is_counted_from_the_call(
 
 
 @pytest.mark.requirement("client.timeout.settles")
+@pytest.mark.dimensions(occasion="again", answer="another type", caller="timeout")
 def test_noise_on_the_channel_puts_off_no_timeout(
     client: StartClient, peer: Peer, notifier: Notifier
 ) -> None:
@@ -135,6 +140,7 @@ def test_noise_on_the_channel_puts_off_no_timeout(
 
 
 @pytest.mark.requirement("client.timeout.local", "client.concurrent.in-flight")
+@pytest.mark.dimensions(moment="outstanding", caller=("timeout", "no timeout"))
 def test_each_timeout_is_its_jobs_own(client: StartClient, peer: Peer, notifier: Notifier) -> None:
     """When a quick job in flight is timed out, a slow one and one without a timeout wait on."""
     driver = client()
@@ -156,6 +162,9 @@ def test_each_timeout_is_its_jobs_own(client: StartClient, peer: Peer, notifier:
 
 
 @pytest.mark.requirement("client.timeout.local", "client.timeout.settles", "client.lost.waits")
+@pytest.mark.dimensions(
+    size="2³¹", occasion="reconnect", connection=("all", "cut"), caller="timeout"
+)
 @pytest.mark.parametrize("timeout_ms", HUGE_MS)
 def test_a_timeout_of_weeks_is_a_timeout(
     client: StartClient, peer: Peer, proxy: Proxy, timeout_ms: int
@@ -194,6 +203,12 @@ def test_a_timeout_of_weeks_is_a_timeout(
 
 
 @pytest.mark.requirement("client.timeout.settles", "client.timeout.local")
+@pytest.mark.dimensions(
+    occasion="reconnect",
+    moment="outstanding",
+    connection=("all", "cut", "refused"),
+    caller="timeout",
+)
 def test_a_loss_neither_restarts_nor_stops_a_timeout(
     client: StartClient, peer: Peer, proxy: Proxy, pace: Pace
 ) -> None:

@@ -17,6 +17,12 @@ from jobqueue_conformance.sweep.client import AMPLE_MS, SHORT_MS, ClientSweep
     "client.push.once",
     "client.settle.once",
 )
+@pytest.mark.dimensions(
+    occasion="reconnect",
+    connection=("pushes", "subscription", "cut"),
+    caller=("timeout", "no timeout"),
+    repetition="faults",
+)
 def test_a_lost_connection_is_survived(client_sweep: ClientSweep, how: How, *, timed: bool) -> None:
     """The client settles a call once and pushes it once, whichever boundary a connection is lost at."""
     client_sweep.start()
@@ -34,6 +40,9 @@ def test_a_lost_connection_is_survived(client_sweep: ClientSweep, how: How, *, t
 @pytest.mark.requirement(
     "client.lost.waits", "client.lost.resubscribes", "client.push.once", "client.settle.once"
 )
+@pytest.mark.dimensions(
+    occasion="reconnect", connection=("all", "cut"), caller="timeout", repetition="faults"
+)
 def test_a_restart_of_redis_is_survived(client_sweep: ClientSweep) -> None:
     """The client settles a call once and pushes it once, whichever boundary Redis dies at."""
     client_sweep.keep_data()
@@ -50,6 +59,9 @@ def test_a_restart_of_redis_is_survived(client_sweep: ClientSweep) -> None:
 
 
 @pytest.mark.requirement("client.timeout.local", "client.settle.result", "client.push.once")
+@pytest.mark.dimensions(
+    occasion="again", connection=("pushes", "subscription", "held"), caller="timeout"
+)
 def test_a_stall_shorter_than_the_timeout_costs_nothing(client_sweep: ClientSweep) -> None:
     """The client has the result of a call that is stalled at any boundary for less than its timeout."""
     client_sweep.start()
@@ -65,6 +77,9 @@ def test_a_stall_shorter_than_the_timeout_costs_nothing(client_sweep: ClientSwee
 
 @pytest.mark.parametrize("kind", ["command", "reply"])
 @pytest.mark.requirement("client.subscribe.before-push")
+@pytest.mark.dimensions(
+    occasion="unconnected", connection=("subscription", "held"), caller="timeout"
+)
 def test_nothing_is_pushed_before_the_subscription(client_sweep: ClientSweep, kind: str) -> None:
     """The client pushes no job while it doesn't hold the reply to its SUBSCRIBE."""
     hold = client_sweep.proxy.hold(lambda each: each.kind == kind and _subscribes(each), "client")
@@ -89,6 +104,9 @@ def test_nothing_is_pushed_before_the_subscription(client_sweep: ClientSweep, ki
 
 @pytest.mark.parametrize("timed", [True, False], ids=["timed", "untimed"])
 @pytest.mark.requirement("client.register.before-push", "client.settle.once")
+@pytest.mark.dimensions(
+    moment="outstanding", connection=("pushes", "held"), caller=("timeout", "no timeout")
+)
 def test_a_result_overtakes_the_reply_to_the_push(
     client_sweep: ClientSweep, *, timed: bool
 ) -> None:
@@ -106,6 +124,7 @@ def test_a_result_overtakes_the_reply_to_the_push(
 
 
 @pytest.mark.requirement("client.settle.result", "client.settle.once")
+@pytest.mark.dimensions(connection=("subscription", "held"), caller="timeout")
 def test_a_result_follows_the_reply_to_the_push(client_sweep: ClientSweep) -> None:
     """The client settles a call by a result that arrives after the reply to the push."""
     client_sweep.start()

@@ -13,6 +13,7 @@ from jobqueue_conformance.spec.verdicts import require
 
 
 @pytest.mark.requirement("server.claim.order")
+@pytest.mark.dimensions(occasion="again")
 def test_the_oldest_job_leaves_the_queue_first(
     server: StartServer, peer: Peer, redis: Redis, keys: Keys, proxy: Proxy
 ) -> None:
@@ -39,6 +40,7 @@ def test_the_oldest_job_leaves_the_queue_first(
 
 
 @pytest.mark.requirement("server.claim.atomic")
+@pytest.mark.dimensions(occasion="again", moment="outstanding")
 def test_a_claim_moves_the_job_to_the_left_end(
     server: StartServer, peer: Peer, redis: Redis, keys: Keys, proxy: Proxy
 ) -> None:
@@ -66,6 +68,7 @@ def test_a_claim_moves_the_job_to_the_left_end(
 
 
 @pytest.mark.requirement("server.claim.atomic")
+@pytest.mark.dimensions(moment="outstanding", connection=("claims", "held"))
 @pytest.mark.parametrize("waits", [True, False], ids=["waiting", "coming"])
 def test_a_claimed_job_is_on_a_list_before_the_server_knows_it(
     server: StartServer, peer: Peer, redis: Redis, keys: Keys, proxy: Proxy, *, waits: bool
@@ -92,6 +95,7 @@ def test_a_claimed_job_is_on_a_list_before_the_server_knows_it(
 
 
 @pytest.mark.requirement("server.list.own")
+@pytest.mark.dimensions(settings="names")
 def test_other_lists_are_left_alone(
     server: StartServer, peer: Peer, redis: Redis, keys: Keys
 ) -> None:
@@ -118,6 +122,7 @@ def test_other_lists_are_left_alone(
 
 
 @pytest.mark.requirement("server.list.own")
+@pytest.mark.dimensions(moment="outstanding", connection=("publishing", "held"))
 def test_a_job_that_another_server_runs_is_left_alone(
     server: StartServer, peer: Peer, redis: Redis, proxy: Proxy
 ) -> None:
@@ -143,6 +148,7 @@ def test_a_job_that_another_server_runs_is_left_alone(
 
 
 @pytest.mark.requirement("server.list.stable")
+@pytest.mark.dimensions(occasion="restart", repetition="faults")
 def test_the_list_is_the_same_after_a_restart(
     server: StartServer, peer: Peer, redis: Redis, keys: Keys, proxy: Proxy
 ) -> None:
@@ -171,6 +177,7 @@ def test_the_list_is_the_same_after_a_restart(
 
 
 @pytest.mark.requirement("server.list.lasting")
+@pytest.mark.dimensions(occasion="again", moment="outstanding")
 def test_no_list_is_given_a_time_to_live(
     server: StartServer, peer: Peer, redis: Redis, keys: Keys, proxy: Proxy
 ) -> None:

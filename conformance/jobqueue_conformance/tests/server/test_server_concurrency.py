@@ -18,6 +18,7 @@ ROUNDING_MS = 20  # timers fire early by a tick
 
 
 @pytest.mark.requirement("server.concurrency.parallel")
+@pytest.mark.dimensions(moment="outstanding", settings="several handlers")
 @pytest.mark.parametrize("concurrency", [2, 3])
 def test_as_many_handlers_run_as_configured(
     server: StartServer, peer: Peer, concurrency: int
@@ -44,6 +45,7 @@ def test_as_many_handlers_run_as_configured(
 
 
 @pytest.mark.requirement("server.concurrency.limit")
+@pytest.mark.dimensions(moment="outstanding", settings="several handlers")
 @pytest.mark.parametrize("concurrency", [1, 3])
 def test_no_handler_starts_beyond_the_limit(
     server: StartServer, peer: Peer, concurrency: int
@@ -66,6 +68,7 @@ def test_no_handler_starts_beyond_the_limit(
 
 
 @pytest.mark.requirement("server.concurrency.limit", "server.recovery.first")
+@pytest.mark.dimensions(occasion="recovery")
 def test_recovered_jobs_count_towards_the_limit(server: StartServer, peer: Peer) -> None:
     """Where one handler may run, a quick entry of the list is answered after the slow one that is older."""
     slow, quick = peer.job("wait", {"ms": SHORT_MS}), peer.job("echo", "quick")

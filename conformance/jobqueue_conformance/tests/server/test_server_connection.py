@@ -41,6 +41,9 @@ REFUSALS: dict[str, tuple[Callable[[Redis], object], Callable[[Redis], object]]]
 
 
 @pytest.mark.requirement("server.connection.survives")
+@pytest.mark.dimensions(
+    occasion="reconnect", moment="within T", connection=("all", "cut"), repetition="faults"
+)
 def test_a_lost_connection_is_made_again(server: StartServer, peer: Peer, proxy: Proxy) -> None:
     """A server whose connections end, three times over, answers the next job in the same process."""
     server()
@@ -52,6 +55,7 @@ def test_a_lost_connection_is_made_again(server: StartServer, peer: Peer, proxy:
 
 
 @pytest.mark.requirement("server.connection.survives")
+@pytest.mark.dimensions(occasion="reconnect", connection=("all", "cut"))
 def test_a_restart_of_redis_is_survived(
     server: StartServer, peer: Peer, redis: Redis, redis_server: RedisServer, proxy: Proxy
 ) -> None:
@@ -70,6 +74,7 @@ def test_a_restart_of_redis_is_survived(
 
 
 @pytest.mark.requirement("server.connection.start")
+@pytest.mark.dimensions(occasion="unconnected", connection=("all", "cut"))
 def test_a_start_without_redis_is_made_good(
     server: StartServer, peer: Peer, redis: Redis, redis_server: RedisServer, proxy: Proxy
 ) -> None:
@@ -91,6 +96,7 @@ def test_a_start_without_redis_is_made_good(
 
 
 @pytest.mark.requirement("server.connection.refused")
+@pytest.mark.dimensions(occasion="again", connection="claims", answer=("error", "another error"))
 @pytest.mark.parametrize("refusal", REFUSALS)
 def test_a_refused_claim_is_no_end(
     server: StartServer,
@@ -121,6 +127,7 @@ def test_a_refused_claim_is_no_end(
 
 
 @pytest.mark.requirement("server.connection.silent")
+@pytest.mark.dimensions(occasion="again", connection=("all", "silent"))
 def test_a_silent_connection_is_lost(server: StartServer, peer: Peer, proxy: Proxy) -> None:
     """A server whose connections fall silent, and stay open, answers the next job on others."""
     started = server()
@@ -140,6 +147,9 @@ def test_a_silent_connection_is_lost(server: StartServer, peer: Peer, proxy: Pro
 
 
 @pytest.mark.requirement("server.connection.closes")
+@pytest.mark.dimensions(
+    occasion="reconnect", connection=("claims", "publishing", "half-open"), repetition="faults"
+)
 @pytest.mark.parametrize("held", [matches.reply, matches.command], ids=["claims", "answers"])
 def test_a_replaced_connection_is_closed(
     server: StartServer, peer: Peer, proxy: Proxy, held: Callable[[Job], Callable[[Event], bool]]
@@ -172,6 +182,7 @@ def test_a_replaced_connection_is_closed(
 
 
 @pytest.mark.requirement("server.connection.database")
+@pytest.mark.dimensions(settings="database")
 @pytest.mark.parametrize("path", ["/3", "/10", ""])
 def test_the_urls_database_is_used(
     server: StartServer, peer: Peer, redis_server: RedisServer, keys: Keys, path: str

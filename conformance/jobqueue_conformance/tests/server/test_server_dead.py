@@ -19,6 +19,7 @@ ODD = {vector["id"]: message(vector) for vector in vectors("jobs", "either")}
 
 
 @pytest.mark.requirement("server.dead.silent")
+@pytest.mark.dimensions(occasion="again", repetition="faults")
 def test_dead_messages_are_not_answered(server: StartServer, peer: Peer) -> None:
     """Nothing is published for messages without a usable channel or id, on any channel."""
     server()
@@ -38,6 +39,7 @@ def test_dead_messages_are_not_answered(server: StartServer, peer: Peer) -> None
 
 
 @pytest.mark.requirement("server.dead.removed")
+@pytest.mark.dimensions(occasion="again", repetition="faults")
 def test_dead_messages_leave_the_list(server: StartServer, peer: Peer, redis: Redis) -> None:
     """Dead messages are off the queue and the in-process list, whatever was wrong with them."""
     started = server()
@@ -56,6 +58,7 @@ def test_dead_messages_leave_the_list(server: StartServer, peer: Peer, redis: Re
 
 
 @pytest.mark.requirement("server.dead.odd-bytes", "server.result.form")
+@pytest.mark.dimensions(size="65,536 bytes", occasion="again")
 def test_an_odd_message_leaves_the_list_in_one_of_three_ways(
     server: StartServer, peer: Peer, redis: Redis, keys: Keys, implementation: Implementation
 ) -> None:
@@ -87,6 +90,7 @@ def test_an_odd_message_leaves_the_list_in_one_of_three_ways(
 
 
 @pytest.mark.requirement("server.dead-list.keeps")
+@pytest.mark.dimensions(occasion="again")
 def test_the_dead_list_keeps_the_exact_bytes(
     server: StartServer, peer: Peer, redis: Redis, keys: Keys
 ) -> None:
@@ -111,6 +115,7 @@ def test_the_dead_list_keeps_the_exact_bytes(
 
 
 @pytest.mark.requirement("server.dead-list.keeps")
+@pytest.mark.dimensions(moment="outstanding")
 def test_a_dead_message_is_kept_before_it_is_removed(
     server: StartServer, peer: Peer, redis: Redis, keys: Keys, proxy: Proxy
 ) -> None:
@@ -141,6 +146,7 @@ def test_a_dead_message_is_kept_before_it_is_removed(
 
 
 @pytest.mark.requirement("server.channel-prefix.confined")
+@pytest.mark.dimensions(occasion="again", settings="names")
 def test_a_job_on_a_foreign_channel_is_dead(
     server: StartServer, peer: Peer, redis: Redis, keys: Keys, implementation: Implementation
 ) -> None:

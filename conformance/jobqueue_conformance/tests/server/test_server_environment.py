@@ -13,6 +13,7 @@ LOSSES = 3
 
 
 @pytest.mark.requirement("server.result.value", "server.result.id", "server.publish.channel")
+@pytest.mark.dimensions(environment=("locale", "time zone"))
 def test_text_comes_back_whatever_the_locale(server: StartServer, peer: Peer) -> None:
     """Where the locale knows ASCII alone, values, ids and channels beyond it come back as they went in."""
     server(environment=FAR_AWAY)
@@ -29,6 +30,12 @@ def test_text_comes_back_whatever_the_locale(server: StartServer, peer: Peer) ->
 
 
 @pytest.mark.requirement("server.connection.survives", "server.publish.once")
+@pytest.mark.dimensions(
+    occasion="reconnect",
+    connection=("all", "cut"),
+    environment=("few descriptors", "no input"),
+    repetition="faults",
+)
 def test_few_descriptors_and_no_input_are_enough(
     server: StartServer, peer: Peer, proxy: Proxy
 ) -> None:

@@ -14,6 +14,9 @@ SOME = 6
 
 
 @pytest.mark.requirement("server.claim.order")
+@pytest.mark.dimensions(
+    occasion=("again", "reconnect"), moment="outstanding", connection=("all", "cut")
+)
 @pytest.mark.parametrize("how", ["in-one-command", "one-by-one", "apart"])
 @pytest.mark.parametrize("occasion", ["first", "second", "after-a-loss"])
 def test_jobs_that_wait_are_answered_in_order(
@@ -46,6 +49,7 @@ def test_jobs_that_wait_are_answered_in_order(
 
 
 @pytest.mark.requirement("server.claim.order", "server.recovery.first")
+@pytest.mark.dimensions(occasion="recovery")
 def test_jobs_behind_recovered_ones_are_answered_in_order(server: StartServer, peer: Peer) -> None:
     """A server that finds an entry on its list answers that one, and then the queue in the order of the pushes."""
     listed = [peer.job("echo", "listed")]

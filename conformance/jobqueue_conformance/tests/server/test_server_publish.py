@@ -26,6 +26,7 @@ USER, PASSWORD = "confined", "pass-for-tests"
 
 
 @pytest.mark.requirement("server.publish.channel")
+@pytest.mark.dimensions(occasion="again", settings="names")
 def test_each_result_goes_to_its_own_jobs_channel(
     server: StartServer, peer: Peer, keys: Keys
 ) -> None:
@@ -49,6 +50,7 @@ def test_each_result_goes_to_its_own_jobs_channel(
 
 
 @pytest.mark.requirement("server.publish.channel", "server.publish.once")
+@pytest.mark.dimensions(repetition="ids")
 def test_two_clients_may_use_the_same_id(server: StartServer, peer: Peer, keys: Keys) -> None:
     """Jobs of two clients that share an id are two jobs, and each channel gets the result of its own."""
     channels = [keys.channel(), keys.channel()]
@@ -70,6 +72,7 @@ def test_two_clients_may_use_the_same_id(server: StartServer, peer: Peer, keys: 
 
 
 @pytest.mark.requirement("server.publish.in-order")
+@pytest.mark.dimensions(moment="outstanding", handler="late")
 def test_one_at_a_time_keeps_the_order(
     server: StartServer, peer: Peer, implementation: Implementation
 ) -> None:
@@ -91,6 +94,7 @@ def test_one_at_a_time_keeps_the_order(
 
 
 @pytest.mark.requirement("server.publish.once")
+@pytest.mark.dimensions(occasion="again", handler="exception")
 def test_a_run_has_one_result(
     server: StartServer, peer: Peer, implementation: Implementation
 ) -> None:
@@ -115,6 +119,7 @@ def test_a_run_has_one_result(
 
 
 @pytest.mark.requirement("server.publish.once")
+@pytest.mark.dimensions(occasion="again", caller="gone")
 def test_a_result_that_nobody_hears_is_published_once(
     server: StartServer, peer: Peer, observer: Observer, redis: Redis, redis_server: RedisServer
 ) -> None:
@@ -139,6 +144,7 @@ def test_a_result_that_nobody_hears_is_published_once(
 
 
 @pytest.mark.requirement("server.publish.before-remove")
+@pytest.mark.dimensions(occasion="again", moment="outstanding", handler="exception")
 def test_an_unanswered_job_stays_on_its_list(
     server: StartServer, peer: Peer, redis: Redis, proxy: Proxy
 ) -> None:
@@ -162,6 +168,7 @@ def test_an_unanswered_job_stays_on_its_list(
 
 
 @pytest.mark.requirement("server.publish.again")
+@pytest.mark.dimensions(occasion="reconnect", connection=("publishing", "cut"))
 def test_a_result_that_never_reached_redis_is_published_again(
     server: StartServer, peer: Peer, proxy: Proxy
 ) -> None:
@@ -180,6 +187,7 @@ def test_a_result_that_never_reached_redis_is_published_again(
 
 
 @pytest.mark.requirement("server.publish.again")
+@pytest.mark.dimensions(occasion="reconnect", connection=("publishing", "held", "cut"))
 def test_a_job_whose_publish_was_never_confirmed_leaves_its_list(
     server: StartServer, peer: Peer, proxy: Proxy
 ) -> None:
@@ -198,6 +206,9 @@ def test_a_job_whose_publish_was_never_confirmed_leaves_its_list(
 
 
 @pytest.mark.requirement("server.remove.again", "server.publish.again")
+@pytest.mark.dimensions(
+    occasion="again", moment=("after T", "after the second look"), connection=("publishing", "cut")
+)
 def test_a_removal_that_never_reached_redis_is_made_good(
     server: StartServer, peer: Peer, proxy: Proxy
 ) -> None:
@@ -222,6 +233,7 @@ def test_a_removal_that_never_reached_redis_is_made_good(
 
 
 @pytest.mark.requirement("server.publish.refused")
+@pytest.mark.dimensions(connection=("publishing", "held", "cut"), answer="error", settings="rights")
 def test_a_refused_publish_leaves_the_job_where_it_is(
     server: StartServer, peer: Peer, redis: Redis, redis_server: RedisServer, proxy: Proxy
 ) -> None:
@@ -248,6 +260,7 @@ def test_a_refused_publish_leaves_the_job_where_it_is(
 
 
 @pytest.mark.requirement("server.publish.noperm", "server.dead-list.keeps")
+@pytest.mark.dimensions(answer="error", settings="rights")
 def test_a_job_on_a_forbidden_channel_is_kept(
     server: StartServer, peer: Peer, redis: Redis, redis_server: RedisServer, keys: Keys
 ) -> None:
@@ -268,6 +281,7 @@ def test_a_job_on_a_forbidden_channel_is_kept(
 
 
 @pytest.mark.requirement("server.publish.noperm")
+@pytest.mark.dimensions(answer="error", settings="rights", repetition="faults")
 def test_a_job_on_a_forbidden_channel_is_dead(
     server: StartServer, peer: Peer, redis_server: RedisServer
 ) -> None:
@@ -283,6 +297,7 @@ def test_a_job_on_a_forbidden_channel_is_dead(
 
 
 @pytest.mark.requirement("server.publish.forbidden-command")
+@pytest.mark.dimensions(occasion="again", answer="error", settings="rights")
 def test_a_job_is_not_dead_because_publish_is_forbidden(
     server: StartServer,
     peer: Peer,

@@ -23,6 +23,9 @@ NOTICED_S = 0.2  # in which a server has noticed the reply to its removal
 
 
 @pytest.mark.requirement("server.recovery.reconnect", "server.recovery.running")
+@pytest.mark.dimensions(
+    occasion="reconnect", moment="within T", connection=("claims", "held", "cut")
+)
 def test_a_job_whose_claim_was_lost_is_recovered(
     server: StartServer, peer: Peer, proxy: Proxy
 ) -> None:
@@ -49,6 +52,7 @@ def test_a_job_whose_claim_was_lost_is_recovered(
 
 
 @pytest.mark.requirement("server.recovery.second-look")
+@pytest.mark.dimensions(occasion="reconnect", moment="outstanding", connection=("all", "half-open"))
 def test_a_claim_that_outlives_its_connection_strands_nothing(
     server: StartServer, peer: Peer, proxy: Proxy
 ) -> None:
@@ -69,6 +73,7 @@ def test_a_claim_that_outlives_its_connection_strands_nothing(
 
 
 @pytest.mark.requirement("server.recovery.stray")
+@pytest.mark.dimensions(moment="after the second look", repetition="faults")
 def test_a_job_that_lands_on_the_list_late_is_found(server: StartServer, peer: Peer) -> None:
     """Jobs that appear on the list of an idle server, one after another, are each found by a later look."""
     started = server()
@@ -83,6 +88,7 @@ def test_a_job_that_lands_on_the_list_late_is_found(server: StartServer, peer: P
 
 
 @pytest.mark.requirement("server.recovery.reconnect")
+@pytest.mark.dimensions(occasion="reconnect", connection=("all", "cut"), repetition="faults")
 def test_the_list_is_looked_at_before_the_next_claim(
     server: StartServer, peer: Peer, proxy: Proxy
 ) -> None:
@@ -113,6 +119,13 @@ def test_the_list_is_looked_at_before_the_next_claim(
 
 
 @pytest.mark.requirement("server.recovery.reconnect", "server.concurrency.parallel")
+@pytest.mark.dimensions(
+    occasion="reconnect",
+    moment="outstanding",
+    connection=("all", "cut"),
+    settings="several handlers",
+    repetition="messages",
+)
 @pytest.mark.parametrize("same", [False, True], ids=["another", "identical"])
 def test_a_job_is_recovered_while_another_runs(
     server: StartServer, peer: Peer, redis: Redis, keys: Keys, proxy: Proxy, *, same: bool
@@ -145,6 +158,12 @@ def test_a_job_is_recovered_while_another_runs(
 
 
 @pytest.mark.requirement("server.recovery.running")
+@pytest.mark.dimensions(
+    occasion="reconnect",
+    moment="outstanding",
+    connection=("all", "cut"),
+    settings="several handlers",
+)
 @pytest.mark.parametrize("concurrency", [1, 2])
 def test_a_running_job_is_not_started_again(
     server: StartServer, peer: Peer, redis: Redis, keys: Keys, proxy: Proxy, concurrency: int
@@ -166,6 +185,12 @@ def test_a_running_job_is_not_started_again(
 
 
 @pytest.mark.requirement("server.recovery.running")
+@pytest.mark.dimensions(
+    occasion="reconnect",
+    moment="outstanding",
+    connection=("all", "held", "cut"),
+    settings="several handlers",
+)
 def test_a_job_that_ends_while_the_list_is_looked_at_is_not_started_again(
     server: StartServer, peer: Peer, redis: Redis, keys: Keys, proxy: Proxy
 ) -> None:
@@ -189,6 +214,12 @@ def test_a_job_that_ends_while_the_list_is_looked_at_is_not_started_again(
 
 
 @pytest.mark.requirement("server.recovery.running", "server.remove.again")
+@pytest.mark.dimensions(
+    occasion="reconnect",
+    moment="outstanding",
+    connection=("publishing", "held", "cut"),
+    settings="several handlers",
+)
 def test_a_job_whose_removal_is_not_confirmed_is_not_started_again(
     server: StartServer, peer: Peer, proxy: Proxy
 ) -> None:
@@ -217,6 +248,9 @@ def test_a_job_whose_removal_is_not_confirmed_is_not_started_again(
 
 
 @pytest.mark.requirement("server.recovery.quiet")
+@pytest.mark.dimensions(
+    occasion="reconnect", moment=("after T", "after the second look"), connection=("claims", "held")
+)
 @pytest.mark.parametrize("lost", [False, True], ids=["", "after-a-loss"])
 def test_an_entry_whose_reply_is_under_way_is_not_lost(
     server: StartServer, peer: Peer, proxy: Proxy, *, lost: bool
@@ -239,6 +273,7 @@ def test_an_entry_whose_reply_is_under_way_is_not_lost(
 
 
 @pytest.mark.requirement("server.recovery.block")
+@pytest.mark.dimensions(occasion="again")
 def test_a_claim_blocks_for_a_finite_time(
     server: StartServer, peer: Peer, keys: Keys, proxy: Proxy
 ) -> None:

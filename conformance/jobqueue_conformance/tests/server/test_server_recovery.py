@@ -15,6 +15,7 @@ PATIENCE_S = 1.0  # in which a server that runs several jobs at once sends a sec
 
 
 @pytest.mark.requirement("server.recovery.order", "server.recovery.first")
+@pytest.mark.dimensions(size="8", occasion="restart")
 def test_the_list_is_run_oldest_first_and_before_the_queue(
     server: StartServer, peer: Peer, proxy: Proxy
 ) -> None:
@@ -48,6 +49,7 @@ def test_the_list_is_run_oldest_first_and_before_the_queue(
 
 
 @pytest.mark.requirement("server.recovery.first")
+@pytest.mark.dimensions(occasion="restart")
 def test_nothing_is_claimed_before_the_list_was_looked_at(
     server: StartServer, peer: Peer, proxy: Proxy
 ) -> None:
@@ -74,6 +76,7 @@ def test_nothing_is_claimed_before_the_list_was_looked_at(
 
 
 @pytest.mark.requirement("server.recovery.first")
+@pytest.mark.dimensions(occasion="restart", repetition="messages")
 def test_identical_entries_are_all_recovered(server: StartServer, peer: Peer) -> None:
     """Two entries with the same bytes, dead ones and odd ones leave the list, and the jobs are answered."""
     job = peer.job("echo", "twice")
@@ -89,6 +92,7 @@ def test_identical_entries_are_all_recovered(server: StartServer, peer: Peer) ->
 
 
 @pytest.mark.requirement("server.recovery.first", "server.publish.before-remove")
+@pytest.mark.dimensions(occasion=("restart", "recovery"), repetition="faults")
 def test_a_crash_during_recovery_loses_nothing(
     server: StartServer, peer: Peer, redis: Redis, proxy: Proxy
 ) -> None:
@@ -118,6 +122,7 @@ def test_a_crash_during_recovery_loses_nothing(
 
 
 @pytest.mark.requirement("server.remove.only", "server.recovery.first")
+@pytest.mark.dimensions(occasion="restart", moment="outstanding")
 def test_what_is_found_on_the_list_stays_there_until_it_is_answered(
     server: StartServer, peer: Peer, redis: Redis, proxy: Proxy
 ) -> None:
@@ -142,6 +147,7 @@ def test_what_is_found_on_the_list_stays_there_until_it_is_answered(
 
 
 @pytest.mark.requirement("server.recovery.first")
+@pytest.mark.dimensions(size="100", occasion="restart")
 def test_two_servers_share_a_queue_of_which_one_is_killed(server: StartServer, peer: Peer) -> None:
     """Of 200 jobs that two servers share, each has its result, though one is killed and comes back."""
     jobs = [peer.push("echo", number) for number in range(200)]

@@ -21,6 +21,7 @@ FAST = 200  # connects in a second: no server that waits between them makes so m
 
 
 @pytest.mark.requirement("server.connection.survives", "server.recovery.reconnect")
+@pytest.mark.dimensions(occasion="reconnect", connection=("all", "refused"), repetition="faults")
 @pytest.mark.parametrize("how", ["fin", "rst"])
 def test_refused_connects_are_no_reason_to_give_up(
     server: StartServer, peer: Peer, redis: Redis, proxy: Proxy, how: How
@@ -43,6 +44,7 @@ def test_refused_connects_are_no_reason_to_give_up(
 
 
 @pytest.mark.requirement("server.security.password")
+@pytest.mark.dimensions(occasion=("unconnected", "reconnect"), connection=("all", "refused"))
 def test_no_password_is_written_where_connects_are_refused(
     server: StartServer, peer: Peer, redis_server: RedisServer, proxy: Proxy
 ) -> None:
@@ -71,6 +73,7 @@ def test_no_password_is_written_where_connects_are_refused(
 
 
 @pytest.mark.requirement("server.connection.back-off")
+@pytest.mark.dimensions(occasion="reconnect", connection=("all", "cut"), repetition="faults")
 def test_a_server_waits_between_its_connects(server: StartServer, peer: Peer, proxy: Proxy) -> None:
     """A server whose connections are ended as soon as they are made doesn't make hundreds in a second."""
     server()

@@ -16,6 +16,7 @@ from jobqueue_conformance.spec.verdicts import require
 
 
 @pytest.mark.requirement("server.remove.exact-bytes")
+@pytest.mark.dimensions(occasion="again")
 def test_oddly_spelled_jobs_leave_the_list(server: StartServer, peer: Peer) -> None:
     """However a job is spelled, it is removed when it has been answered."""
     server()
@@ -33,6 +34,7 @@ def test_oddly_spelled_jobs_leave_the_list(server: StartServer, peer: Peer) -> N
 
 
 @pytest.mark.requirement("server.remove.finished")
+@pytest.mark.dimensions(occasion="again", handler="exception")
 def test_answered_jobs_leave_the_list(server: StartServer, peer: Peer, redis: Redis) -> None:
     """Every job is gone once it is answered, whether by a value or by an error."""
     started = server()
@@ -51,6 +53,7 @@ def test_answered_jobs_leave_the_list(server: StartServer, peer: Peer, redis: Re
 
 
 @pytest.mark.requirement("server.remove.finished")
+@pytest.mark.dimensions(occasion="again", caller="gone")
 def test_a_result_needs_no_listener(server: StartServer, peer: Peer, observer: Observer) -> None:
     """A job is removed although nobody is subscribed to its channel."""
     server()
@@ -63,6 +66,7 @@ def test_a_result_needs_no_listener(server: StartServer, peer: Peer, observer: O
 
 
 @pytest.mark.requirement("server.remove.only")
+@pytest.mark.dimensions(moment="outstanding", repetition="ids")
 @pytest.mark.parametrize("end", ["left", "right"])
 def test_neighbours_on_the_list_stay(
     server: StartServer, peer: Peer, redis: Redis, proxy: Proxy, end: str
@@ -105,6 +109,7 @@ def test_neighbours_on_the_list_stay(
 
 
 @pytest.mark.requirement("server.remove.only")
+@pytest.mark.dimensions(occasion="again", repetition="messages")
 def test_identical_jobs_in_the_queue_are_answered_one_by_one(
     server: StartServer, peer: Peer
 ) -> None:
@@ -150,6 +155,7 @@ def test_other_keys_are_left_alone(
 
 
 @pytest.mark.requirement("server.remove.gone")
+@pytest.mark.dimensions(moment="outstanding", answer="nothing")
 def test_an_entry_that_was_removed_by_hand_is_no_fault(
     server: StartServer, peer: Peer, redis: Redis, proxy: Proxy
 ) -> None:

@@ -46,6 +46,7 @@ def as_told(vector: Vector, result: dict[str, Any]) -> bool:
 
 
 @pytest.mark.requirement(*RUN_REQUIREMENTS)
+@pytest.mark.dimensions(occasion="again")
 def test_a_job_is_run_as_its_vector_tells(server: StartServer, peer: Peer) -> None:
     """Each job of the fixtures that names a handler is run, however it is spelled."""
     server()
@@ -53,6 +54,7 @@ def test_a_job_is_run_as_its_vector_tells(server: StartServer, peer: Peer) -> No
 
 
 @pytest.mark.requirement(*REFUSED_REQUIREMENTS)
+@pytest.mark.dimensions(occasion="again")
 def test_a_job_that_cannot_be_run_is_told_so(server: StartServer, peer: Peer) -> None:
     """Each job of the fixtures without a method, or whose method nobody knows, has the error of its vector."""
     server()
@@ -76,6 +78,7 @@ def require_told(peer: Peer, told: tuple[Vector, ...]) -> None:
 
 
 @pytest.mark.requirement("server.run.handler")
+@pytest.mark.dimensions(occasion="again", handler="exception")
 def test_each_method_has_its_own_handler(server: StartServer, peer: Peer) -> None:
     """Jobs of two methods, mixed, each run the handler of their own."""
     server()
@@ -96,6 +99,7 @@ def test_each_method_has_its_own_handler(server: StartServer, peer: Peer) -> Non
 
 
 @pytest.mark.requirement("server.run.handler-error", "server.result.error")
+@pytest.mark.dimensions(size="65,536 bytes", occasion="again", handler="exception")
 def test_a_failing_handler_is_an_error_with_a_message(server: StartServer, peer: Peer) -> None:
     """However a handler fails, its job is answered with handler-error, in the form that errors have."""
     server()
@@ -113,6 +117,7 @@ def test_a_failing_handler_is_an_error_with_a_message(server: StartServer, peer:
 
 
 @pytest.mark.requirement("server.result.code")
+@pytest.mark.dimensions(occasion="again", handler="exception")
 def test_codes_are_registered(server: StartServer, peer: Peer) -> None:
     """Every error that a server makes up itself has a code of the registry."""
     server()
@@ -137,6 +142,7 @@ def test_codes_are_registered(server: StartServer, peer: Peer) -> None:
 
 
 @pytest.mark.requirement("server.run.handler-error", "server.run.goes-on")
+@pytest.mark.dimensions(occasion="again", handler="worst exception", repetition="faults")
 def test_every_way_to_fail_is_answered(server: StartServer, peer: Peer) -> None:
     """A handler that fails by the language's other way, such as a panic, is answered as one that fails as usual."""
     server()
@@ -149,6 +155,7 @@ def test_every_way_to_fail_is_answered(server: StartServer, peer: Peer) -> None:
 
 
 @pytest.mark.requirement("server.run.goes-on")
+@pytest.mark.dimensions(size="65,536 bytes", occasion="again", handler="exception")
 def test_a_good_job_runs_behind_every_hostile_message(server: StartServer, peer: Peer) -> None:
     """Behind each message that is dead or odd, failing or unknown, the next job is run."""
     server()
@@ -166,6 +173,7 @@ def test_a_good_job_runs_behind_every_hostile_message(server: StartServer, peer:
 
 
 @pytest.mark.requirement("server.publish.once", "server.run.goes-on")
+@pytest.mark.dimensions(size="100", occasion="again")
 def test_a_thousand_jobs_have_their_results_among_hostile_neighbours(
     server: StartServer, peer: Peer
 ) -> None:

@@ -24,6 +24,7 @@ LONG_STOP_MS = 13_000  # 10 s are a usual limit, and the spec has none
 
 
 @pytest.mark.requirement("server.recovery.first", "server.recovery.order")
+@pytest.mark.dimensions(size="1,024", occasion="restart", settings="long T")
 def test_a_long_list_is_run_before_the_queue(server: StartServer, peer: Peer, redis: Redis) -> None:
     """All of 1,100 entries are answered, oldest first, before the job that waits in the queue."""
     listed = [peer.job("echo", n) for n in range(ENTRIES)]
@@ -55,6 +56,7 @@ def test_a_long_list_is_run_before_the_queue(server: StartServer, peer: Peer, re
 
 
 @pytest.mark.requirement("server.concurrency.parallel")
+@pytest.mark.dimensions(size="8", moment="outstanding", settings="12 handlers")
 def test_twelve_handlers_run_at_once(server: StartServer, peer: Peer) -> None:
     """Where twelve handlers may run, a quick job overtakes eleven slow ones."""
     server(concurrency=HANDLERS)
@@ -78,6 +80,7 @@ def test_twelve_handlers_run_at_once(server: StartServer, peer: Peer) -> None:
 
 
 @pytest.mark.requirement("server.recovery.block")
+@pytest.mark.dimensions(occasion="again", settings="short T")
 def test_half_a_second_is_a_finite_time(
     server: StartServer, peer: Peer, keys: Keys, proxy: Proxy
 ) -> None:
@@ -93,6 +96,9 @@ def test_half_a_second_is_a_finite_time(
 
 
 @pytest.mark.requirement("server.stop.drains", "server.stop.exit", "server.recovery.running")
+@pytest.mark.dimensions(
+    size="10,000", occasion="stop", moment=("after T", "outstanding"), handler="late"
+)
 def test_a_handler_that_runs_for_long_is_waited_for(
     server: StartServer, peer: Peer, redis: Redis, keys: Keys, proxy: Proxy
 ) -> None:

@@ -24,6 +24,7 @@ SLACK_S = 5.0
 
 
 @pytest.mark.requirement("server.stop.exit")
+@pytest.mark.dimensions(occasion="again")
 def test_an_idle_server_exits(server: StartServer, peer: Peer) -> None:
     """A server that is blocked in a claim exits with the status 0 after SIGTERM."""
     started = server()
@@ -36,6 +37,7 @@ def test_an_idle_server_exits(server: StartServer, peer: Peer) -> None:
 
 
 @pytest.mark.requirement("server.stop.drains", "server.stop.exit")
+@pytest.mark.dimensions(occasion="stop", moment="outstanding", connection=("publishing", "held"))
 @pytest.mark.parametrize("method", ["echo", ""])
 def test_a_running_job_is_finished(
     server: StartServer, peer: Peer, redis: Redis, keys: Keys, proxy: Proxy, method: str
@@ -61,6 +63,7 @@ def test_a_running_job_is_finished(
 
 
 @pytest.mark.requirement("server.stop.no-claim", "server.stop.drains")
+@pytest.mark.dimensions(occasion="stop", moment="outstanding")
 def test_what_waits_is_left_in_the_queue(
     server: StartServer, peer: Peer, redis: Redis, keys: Keys, proxy: Proxy
 ) -> None:
@@ -88,6 +91,7 @@ def test_what_waits_is_left_in_the_queue(
 
 
 @pytest.mark.requirement("server.stop.drains", "server.stop.exit")
+@pytest.mark.dimensions(occasion="stop", moment="outstanding", connection=("claims", "held"))
 def test_what_the_outstanding_claim_returns_is_finished(
     server: StartServer, peer: Peer, redis: Redis, keys: Keys, proxy: Proxy
 ) -> None:
@@ -114,6 +118,7 @@ def test_what_the_outstanding_claim_returns_is_finished(
 
 
 @pytest.mark.requirement("server.stop.drains", "server.stop.exit")
+@pytest.mark.dimensions(occasion="stop", moment="outstanding", connection=("claims", "held"))
 def test_a_job_that_a_claim_under_way_takes_is_finished(
     server: StartServer, peer: Peer, redis: Redis, keys: Keys, proxy: Proxy
 ) -> None:
@@ -132,6 +137,7 @@ def test_a_job_that_a_claim_under_way_takes_is_finished(
 
 
 @pytest.mark.requirement("server.stop.drains", "server.recovery.first")
+@pytest.mark.dimensions(occasion=("stop", "recovery"), moment="outstanding")
 def test_a_stop_during_recovery_loses_nothing(
     server: StartServer, peer: Peer, proxy: Proxy
 ) -> None:
@@ -157,6 +163,7 @@ def test_a_stop_during_recovery_loses_nothing(
 
 
 @pytest.mark.requirement("server.stop.drains", "server.concurrency.parallel")
+@pytest.mark.dimensions(occasion="stop", moment="outstanding", settings="several handlers")
 def test_all_running_jobs_are_finished(
     server: StartServer, peer: Peer, redis: Redis, keys: Keys, proxy: Proxy
 ) -> None:
@@ -177,6 +184,9 @@ def test_all_running_jobs_are_finished(
 
 
 @pytest.mark.requirement("server.stop.drains", "server.publish.again")
+@pytest.mark.dimensions(
+    occasion=("stop", "reconnect"), moment="outstanding", connection=("publishing", "cut")
+)
 def test_a_connection_that_is_lost_while_stopping_loses_nothing(
     server: StartServer, peer: Peer, redis: Redis, proxy: Proxy
 ) -> None:
@@ -195,6 +205,7 @@ def test_a_connection_that_is_lost_while_stopping_loses_nothing(
 
 
 @pytest.mark.requirement("server.stop.unreachable", "server.stop.exit")
+@pytest.mark.dimensions(occasion="stop", moment="outstanding", connection=("all", "cut"))
 @pytest.mark.parametrize("idle", [True, False], ids=["idle", "with-a-job"])
 def test_a_server_exits_though_redis_is_away(
     server: StartServer, peer: Peer, redis_server: RedisServer, proxy: Proxy, *, idle: bool

@@ -17,6 +17,9 @@ TRIES = 3
 
 
 @pytest.mark.requirement("server.stop.drains", "server.stop.exit", "server.recovery.reconnect")
+@pytest.mark.dimensions(
+    occasion=("stop", "reconnect"), moment="outstanding", connection=("claims", "cut")
+)
 @pytest.mark.parametrize("first", ["stop", "loss"])
 def test_a_claim_lost_at_a_stop_is_recovered(
     server: StartServer, peer: Peer, redis: Redis, proxy: Proxy, first: str
@@ -42,6 +45,11 @@ def test_a_claim_lost_at_a_stop_is_recovered(
 
 
 @pytest.mark.requirement("server.stop.drains", "server.stop.exit", "server.recovery.second-look")
+@pytest.mark.dimensions(
+    occasion=("stop", "reconnect"),
+    moment=("after T", "outstanding"),
+    connection=("all", "half-open"),
+)
 @pytest.mark.parametrize("first", ["stop", "loss"])
 def test_a_lost_claim_can_take_no_job_after_the_exit(
     server: StartServer, peer: Peer, redis: Redis, proxy: Proxy, first: str

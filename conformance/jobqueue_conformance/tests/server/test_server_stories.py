@@ -135,6 +135,12 @@ class ServerStory(RuleBasedStateMachine):
 
 
 @pytest.mark.requirement("server.recovery.reconnect", "server.recovery.first")
+@pytest.mark.dimensions(
+    occasion=("again", "reconnect", "restart"),
+    connection=("all", "cut", "half-open"),
+    handler="exception",
+    repetition="faults",
+)
 def test_every_story_of_a_server_ends_well(
     server: StartServer,
     peer: Peer,

@@ -14,6 +14,9 @@ from jobqueue_conformance.sweep.server_faults import Rejection, ServerFaults
     "server.publish.once",
     "server.remove.finished",
 )
+@pytest.mark.dimensions(
+    occasion="again", moment="outstanding", connection=("claims", "publishing", "held")
+)
 def test_a_job_is_somewhere_at_every_boundary(server_sweep: ServerSweep) -> None:
     """The server has each job in the queue, on its list, or answered, at every moment."""
     jobs = [server_sweep.peer.job("echo", number) for number in range(6)]
@@ -33,6 +36,12 @@ def test_a_job_is_somewhere_at_every_boundary(server_sweep: ServerSweep) -> None
 @pytest.mark.requirement(
     "server.connection.survives", "server.publish.again", "server.recovery.reconnect"
 )
+@pytest.mark.dimensions(
+    occasion="reconnect",
+    moment="outstanding",
+    connection=("claims", "publishing", "cut"),
+    repetition="faults",
+)
 def test_a_lost_connection_costs_no_job(server_sweep: ServerSweep, how: How) -> None:
     """The server connects again, whichever boundary its connection is lost at, and answers the job."""
     server_sweep.start()
@@ -47,6 +56,7 @@ def test_a_lost_connection_costs_no_job(server_sweep: ServerSweep, how: How) -> 
 
 
 @pytest.mark.requirement("server.connection.survives")
+@pytest.mark.dimensions(occasion="reconnect", connection=("all", "cut"), repetition="faults")
 def test_a_connection_lost_in_its_handshake_is_made_again(
     server_sweep: ServerSweep, server_faults: ServerFaults
 ) -> None:
@@ -63,6 +73,7 @@ def test_a_connection_lost_in_its_handshake_is_made_again(
 @pytest.mark.requirement(
     "server.recovery.first", "server.list.stable", "server.publish.before-remove"
 )
+@pytest.mark.dimensions(occasion="restart", moment="outstanding", repetition=("faults", "messages"))
 def test_a_crash_costs_no_job(server_sweep: ServerSweep, copies: int) -> None:
     """The server, killed at any boundary and started again, does what the crash table says."""
     for attempt in server_sweep.attempts("server.claim.atomic"):
@@ -78,6 +89,7 @@ def test_a_crash_costs_no_job(server_sweep: ServerSweep, copies: int) -> None:
 
 
 @pytest.mark.requirement("server.recovery.first", "server.dead-list.keeps", "server.dead.removed")
+@pytest.mark.dimensions(occasion="restart", moment="outstanding", repetition="faults")
 def test_a_crash_costs_no_dead_message(server_sweep: ServerSweep) -> None:
     """The server, killed while it buries a message and started again, keeps a copy of it."""
     for attempt in server_sweep.attempts("server.claim.atomic"):
@@ -93,6 +105,9 @@ def test_a_crash_costs_no_dead_message(server_sweep: ServerSweep) -> None:
 
 @pytest.mark.requirement(
     "server.connection.survives", "server.publish.again", "server.recovery.reconnect"
+)
+@pytest.mark.dimensions(
+    occasion="reconnect", moment="outstanding", connection=("all", "cut"), repetition="faults"
 )
 def test_a_restart_of_redis_costs_no_job(
     server_sweep: ServerSweep, server_faults: ServerFaults
@@ -111,6 +126,7 @@ def test_a_restart_of_redis_costs_no_job(
 
 
 @pytest.mark.requirement("server.stop.drains", "server.stop.exit", "server.stop.no-claim")
+@pytest.mark.dimensions(occasion="stop", moment="outstanding")
 def test_a_stop_leaves_nothing_behind(
     server_sweep: ServerSweep, server_faults: ServerFaults
 ) -> None:
@@ -131,6 +147,13 @@ def test_a_stop_leaves_nothing_behind(
     "server.recovery.reconnect",
     "server.connection.survives",
 )
+@pytest.mark.dimensions(
+    occasion="again",
+    moment="outstanding",
+    connection=("claims", "publishing"),
+    answer=("error", "another error"),
+    repetition="faults",
+)
 def test_a_refusal_costs_no_job(
     server_sweep: ServerSweep, server_faults: ServerFaults, rejection: Rejection
 ) -> None:
@@ -148,6 +171,9 @@ def test_a_refusal_costs_no_job(
 
 @pytest.mark.parametrize("late", [False, True], ids=["before-reconnect", "after-rescan"])
 @pytest.mark.requirement("server.recovery.reconnect", "server.recovery.second-look")
+@pytest.mark.dimensions(
+    occasion="reconnect", moment="outstanding", connection=("claims", "half-open")
+)
 def test_a_ghost_pop_costs_no_job(
     server_sweep: ServerSweep, server_faults: ServerFaults, *, late: bool
 ) -> None:
