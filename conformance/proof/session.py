@@ -8,6 +8,7 @@ has one thread only, so forking it is safe.
 from __future__ import annotations
 
 import contextlib
+import gc
 import io
 import json
 import multiprocessing
@@ -253,6 +254,7 @@ def play(session: Session, order: Order, *options: str) -> str | None:
 
 def run(orders: Sequence[Order], processes: int) -> Iterator[tuple[Order, Session]]:
     """Make the runs, this many at a time, and give each as it ends."""
+    gc.freeze()  # what is imported is no garbage: no child has to go through it, and so to copy it
     waiting = list(orders)
     running: dict[int, tuple[Order, ForkProcess, float]] = {}
     while waiting or running:

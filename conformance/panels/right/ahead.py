@@ -1,66 +1,26 @@
 """A server that claims ahead: while a handler runs, the next job is on its list and in its memory already.
 
 A thread claims and looks on one connection, the main thread runs and answers on another one. A life ends when
-either is lost; what a life hasn't removed is found on the list by the next one.
+either is lost; what a life hasn't removed is found on the list by the next one. What a message means, and its answer,
+are those of the server that waits for every reply.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import queue
 import signal
-import sys
 import threading
 import time
 from collections import Counter
 from typing import Any
 
+from blmove import LIST, LOOK_S, QUEUE, T_S, call, fail, forbids_channel, read
 from redis.connection import Connection, parse_url
 from redis.exceptions import NoPermissionError, RedisError
 
-ENV = os.environ
-QUEUE = ENV["JOBQUEUE_QUEUE"]
-LIST = ENV.get("JOBQUEUE_IN_PROCESS") or f"{QUEUE}:in-process:{ENV['JOBQUEUE_PROCESSOR']}"
-T_S = min(int(ENV.get("JOBQUEUE_BLOCK_MS", "2000")), 5000) / 1000
 AHEAD = 1
 stopping = threading.Event()
-
-
-def handle(job: dict[str, Any]) -> dict[str, Any]:
-    method: Any = job.get("method")
-    parameters: Any = job.get("parameters")
-    if not isinstance(method, str) or not method:
-        return {"error": {"code": "invalid-job", "message": "no method"}}
-    try:
-        if method == "wait":
-            time.sleep(parameters["ms"] / 1000)
-        if method in {"echo", "wait"}:
-            return {"result": parameters}
-        if method == "fail":
-            raise ValueError(parameters["message"])
-    except Exception as failure:
-        return {"error": {"code": "handler-error", "message": str(failure)}}
-    return {"error": {"code": "method-not-found", "message": f"no handler for {method}"}}
-
-
-def read(raw: bytes) -> tuple[str, bytes] | None:
-    """The channel and the result of a message, or None for a dead one."""
-    try:
-        job = json.loads(raw.decode())
-        names = [job["channel"], job["id"]]
-        if not all(isinstance(name, str) and name for name in names):
-            return None
-        result = {"id": job["id"], **handle(job)}
-        names[0].encode()
-        return job["channel"], json.dumps(result, allow_nan=False, ensure_ascii=False).encode()
-    except (ValueError, TypeError, KeyError, RecursionError):
-        return None
-
-
-def call(connection: Connection, *command: Any) -> Any:
-    connection.send_command(*command)
-    return connection.read_response()
 
 
 class Life:
@@ -93,7 +53,9 @@ class Life:
             try:
                 if answer is not None:
                     call(self.answers, "PUBLISH", *answer)
-            except NoPermissionError:
+            except NoPermissionError as refusal:
+                if not forbids_channel(refusal):
+                    raise
                 answer = None
             if answer is None:
                 call(self.answers, "LPUSH", f"{QUEUE}:dead", raw)
@@ -109,15 +71,17 @@ class Life:
         self.jobs.put(None)
 
     def claim_until_stopped(self) -> None:
-        looks_at = [0.0, time.monotonic() + T_S]
+        second_look_at = time.monotonic() + T_S
+        look_at, looks = 0.0, 0
         while True:
-            if looks_at and looks_at[0] <= time.monotonic():
-                looks_at.pop(0)
+            if look_at <= time.monotonic():
                 self.look()
+                looks += 1
+                look_at = second_look_at if looks == 1 else time.monotonic() + LOOK_S
             elif stopping.is_set():
-                if not (self.again and looks_at):
+                if not self.again or looks > 1:
                     return
-                time.sleep(max(0.0, looks_at[0] - time.monotonic()))
+                time.sleep(max(0.0, look_at - time.monotonic()))
             else:
                 self.wait_for_room()
                 raw = None if stopping.is_set() else self.claim()
@@ -127,9 +91,10 @@ class Life:
                     self.take(raw)
 
     def wait_for_room(self) -> None:
-        while not self.room.acquire(timeout=0.05):
-            if self.over:
-                raise ConnectionError("the connection for answers is lost")
+        while not self.over:
+            if self.room.acquire(timeout=0.05):
+                return
+        raise ConnectionError("the connection for answers is lost")
 
     def claim(self) -> bytes | None:
         raw: bytes | None = call(self.claims, "BLMOVE", QUEUE, LIST, "RIGHT", "LEFT", T_S)
@@ -163,7 +128,7 @@ class Life:
 
 
 def connect() -> Connection:
-    options: dict[str, Any] = dict(parse_url(ENV["REDIS_URL"]))
+    options: dict[str, Any] = dict(parse_url(os.environ["REDIS_URL"]))
     connection = Connection(**options, protocol=2, socket_timeout=T_S + 10)
     connection.connect()
     return connection
@@ -178,9 +143,9 @@ def main() -> None:
             connected, pause_s = True, 0.01
             return life.serve()
         except (RedisError, OSError) as lost:
-            print(f"lost: {lost}", file=sys.stderr)
             if stopping.is_set() and not connected:
                 return None
+            fail(lost, to_stop=stopping.is_set())
             time.sleep(pause_s)
             pause_s = min(pause_s * 2, 1.0)
 

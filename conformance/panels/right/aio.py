@@ -24,6 +24,8 @@ DEAD = f"{QUEUE}:dead"
 PREFIX = os.environ.get("JOBQUEUE_CHANNEL_PREFIX", "")
 LIMIT = int(os.environ.get("JOBQUEUE_CONCURRENCY", "1"))
 T_S = min(int(os.environ.get("JOBQUEUE_BLOCK_MS", "1000")) / 1000, 5)
+LOOK_S = PATIENCE_S = 5.0
+failures: list[float] = []  # since the last reply
 
 
 class Line:
@@ -49,7 +51,9 @@ class Line:
             assert connection is not None
             try:
                 await connection.send_command(*command)
-                return await connection.read_response()
+                reply = await connection.read_response()
+                failures.clear()
+                return reply
             except (RedisError, OSError) as problem:
                 if not isinstance(problem, NoPermissionError):
                     self.connection = None
@@ -64,7 +68,8 @@ class Server:
         self.running: Counter[bytes] = Counter()
         self.tasks: set[asyncio.Task[None]] = set()
         self.stopping = asyncio.Event()
-        self.looks_at: list[float] = []
+        self.look_at = self.second_look_at = 0.0
+        self.looks = 0
         self.lives = 0
 
     async def main(self) -> None:
@@ -80,20 +85,29 @@ class Server:
                 await self.live()
                 return
             except (RedisError, OSError) as lost:
-                print(lost, file=sys.stderr)
+                self.fail(lost)
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, 1.0)
 
+    def fail(self, lost: Exception) -> None:
+        print(lost, file=sys.stderr)
+        failures.append(self.clock.time())
+        if self.stopping.is_set() and failures[-1] - failures[0] > PATIENCE_S:
+            os._exit(1)
+
     def look_soon(self) -> None:
-        self.looks_at = [self.clock.time(), self.clock.time() + T_S]
+        self.look_at, self.looks = self.clock.time(), 0
+        self.second_look_at = self.look_at + T_S
 
     async def live(self) -> None:
         while True:
-            if self.looks_at and self.looks_at[0] <= self.clock.time():
-                self.looks_at.pop(0)
+            if self.look_at <= self.clock.time():
+                self.looks += 1
+                again_at = self.clock.time() + LOOK_S
+                self.look_at = self.second_look_at if self.looks == 1 else again_at
                 await self.look()
             elif self.stopping.is_set():
-                if self.lives == 1 or not self.looks_at:
+                if self.lives == 1 or self.looks > 1:
                     break
                 await asyncio.sleep(0.01)
             elif await self.slot():
@@ -107,7 +121,7 @@ class Server:
                     self.start(raw)
         while self.tasks:
             await asyncio.wait(self.tasks)
-        if self.looks_at and self.lives > 1:
+        if self.looks < 2 and self.lives > 1:
             await self.live()
 
     async def slot(self) -> bool:
@@ -143,7 +157,7 @@ class Server:
                 await self.finish(raw, answer)
                 break
             except (RedisError, OSError) as lost:
-                print(lost, file=sys.stderr)
+                self.fail(lost)
                 self.lives += 1
                 self.look_soon()
                 await asyncio.sleep(0.05)
@@ -155,8 +169,9 @@ class Server:
             try:
                 await self.answers("PUBLISH", *answer)
                 await self.answers("LREM", LIST, -1, raw)
-            except NoPermissionError:
-                pass
+            except NoPermissionError as refusal:
+                if "channel" not in str(refusal):
+                    raise
             else:
                 return
         await self.answers("LPUSH", DEAD, raw)

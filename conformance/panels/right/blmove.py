@@ -21,7 +21,10 @@ ENV = os.environ
 QUEUE = ENV["JOBQUEUE_QUEUE"]
 LIST = ENV.get("JOBQUEUE_IN_PROCESS") or f"{QUEUE}:in-process:{ENV['JOBQUEUE_PROCESSOR']}"
 T_S = min(int(ENV.get("JOBQUEUE_BLOCK_MS", "2000")), 5000) / 1000
+LOOK_S = 5.0  # how often it looks for a claim that was delivered late
+PATIENCE_S = 5.0  # for which a server that is to stop tries to reach Redis
 stopping: list[int] = []
+failures: list[float] = []  # since the last reply
 
 
 def handle(job: dict[str, Any]) -> dict[str, Any]:
@@ -57,7 +60,21 @@ def read(raw: bytes) -> tuple[str, bytes] | None:
 
 def call(connection: Connection, *command: Any) -> Any:
     connection.send_command(*command)
-    return connection.read_response()
+    reply = connection.read_response()
+    failures.clear()
+    return reply
+
+
+def forbids_channel(refusal: redis.exceptions.NoPermissionError) -> bool:
+    """Whether no server may publish this result; a server that may not PUBLISH at all is a mistake."""
+    return "channel" in str(refusal)
+
+
+def fail(problem: Exception, *, to_stop: bool) -> None:
+    print(f"lost: {problem}", file=sys.stderr)
+    failures.append(time.monotonic())
+    if to_stop and failures[-1] - failures[0] > PATIENCE_S:
+        sys.exit("Redis is away")
 
 
 def process(connection: Connection, raw: bytes) -> None:
@@ -65,7 +82,9 @@ def process(connection: Connection, raw: bytes) -> None:
     try:
         if answer is not None:
             call(connection, "PUBLISH", *answer)
-    except redis.exceptions.NoPermissionError:
+    except redis.exceptions.NoPermissionError as refusal:
+        if not forbids_channel(refusal):
+            raise
         answer = None
     if answer is None:
         call(connection, "LPUSH", f"{QUEUE}:dead", raw)
@@ -75,14 +94,15 @@ def process(connection: Connection, raw: bytes) -> None:
 
 def serve(connection: Connection, *, again: bool) -> None:
     second_look_at = time.monotonic() + T_S
-    looks = 0
+    look_at, looks = 0.0, 0
     while True:
-        if looks == 0 or (looks == 1 and time.monotonic() >= second_look_at):
-            looks += 1
+        if look_at <= time.monotonic():
             for raw in reversed(call(connection, "LRANGE", LIST, 0, -1)):
                 process(connection, raw)
+            looks += 1
+            look_at = second_look_at if looks == 1 else time.monotonic() + LOOK_S
         elif stopping and again and looks == 1:
-            time.sleep(max(0.0, second_look_at - time.monotonic()))
+            time.sleep(max(0.0, look_at - time.monotonic()))
         elif stopping:
             return
         else:
@@ -102,10 +122,10 @@ def main() -> None:
             again, connected, pause_s = connected, True, 0.01
             return serve(connection, again=again)
         except (RedisError, OSError) as lost:
-            print(f"lost: {lost}", file=sys.stderr)
             connection.disconnect()
             if stopping and not connected:
                 return None
+            fail(lost, to_stop=bool(stopping))
             time.sleep(pause_s)
             pause_s = min(pause_s * 2, 1.0)
 

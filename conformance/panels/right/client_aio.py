@@ -23,10 +23,8 @@ def failed(code: str, message: object) -> Outcome:
     return {"error": {"code": code, "message": str(message)}}
 
 
-async def connect() -> Connection:
-    connection = Connection(**parse_url(URL), protocol=2, socket_timeout=SILENCE_S)
-    await connection.connect()
-    return connection
+def new() -> Connection:
+    return Connection(**parse_url(URL), protocol=2, socket_timeout=SILENCE_S)
 
 
 class Client:
@@ -35,12 +33,13 @@ class Client:
         self.lossy: set[str] = set()  # pushed, and without a timeout
         self.subscription: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.turn = asyncio.Lock()
-        self.pushes: Connection | None = None
+        self.pushes = new()
 
     async def listen(self) -> None:
+        connection = new()
         while True:
             try:
-                connection = await connect()
+                await connection.connect()
                 await connection.send_command("SUBSCRIBE", CHANNEL)
                 while True:
                     reply = await connection.read_response(
@@ -56,7 +55,8 @@ class Client:
                         self.subscription.set_result(None)
             except (RedisError, OSError) as lost:
                 self.lose(lost)
-                await asyncio.sleep(0.04)
+            await connection.disconnect(nowait=True)
+            await asyncio.sleep(0.04)
 
     def lose(self, lost: Exception) -> None:
         print(lost, file=sys.stderr)
@@ -109,8 +109,9 @@ class Client:
         message = json.dumps({**members, "channel": CHANNEL, "id": name}, ensure_ascii=False)
         async with self.turn:
             try:
-                if self.pushes is None or await closed(self.pushes):
-                    self.pushes = await connect()
+                if not self.pushes.is_connected or await closed(self.pushes):
+                    await self.pushes.disconnect(nowait=True)
+                    await self.pushes.connect()
             except (RedisError, OSError) as lost:
                 return self.settle(name, failed("not-queued", lost))
             if name not in self.futures:
@@ -125,7 +126,6 @@ class Client:
             except ResponseError as refused:
                 self.settle(name, failed("not-queued", refused))
             except (RedisError, OSError) as lost:
-                self.pushes = None
                 if name in self.lossy:
                     self.settle(name, failed("connection-lost", lost))
         return None

@@ -1,6 +1,8 @@
 """A client driver that does one job at a time, each on a channel and connections of its own."""
 
+import contextlib
 import json
+import math
 import os
 import select
 import socket
@@ -14,12 +16,18 @@ import hiredis
 
 url = urlsplit(os.environ["REDIS_URL"])
 queue = os.environ["JOBQUEUE_QUEUE"]
+silence_s = int(os.environ.get("JOBQUEUE_SILENCE_MS", "10000")) / 1000
+
+
+class Late(Exception):
+    """The job's timeout has passed; a connection's own is an OSError."""
 
 
 class Line:
     def __init__(self) -> None:
-        self.socket = socket.create_connection((url.hostname or "", url.port or 6379))
+        self.socket = socket.create_connection((url.hostname or "", url.port or 6379), silence_s)
         self.reader = hiredis.Reader()
+        self.heard()
         if url.password:
             self.ask("AUTH", *filter(None, [unquote(url.username or "")]), unquote(url.password))
         if url.path[1:] not in {"", "0"}:
@@ -29,10 +37,22 @@ class Line:
         self.socket.sendall(hiredis.pack_command(command))  # type: ignore[arg-type]
 
     def receive(self) -> None:
+        """What has come, or an OSError where the line is lost or has been silent for too long."""
+        self.socket.settimeout(max(0.001, self.silent_at - time.monotonic()))
         data = self.socket.recv(1 << 20)
         if not data:
             raise ConnectionError("closed")
         self.reader.feed(data)
+        self.heard()
+
+    def heard(self) -> None:
+        now = time.monotonic()
+        self.pings_at, self.silent_at = now + silence_s / 2, now + silence_s
+
+    def ping(self) -> None:
+        self.pings_at = math.inf  # once for each silence
+        with contextlib.suppress(OSError):  # a line that is lost can be read
+            self.send("PING")
 
     def ask(self, *command: str | bytes) -> Any:
         self.send(*command)
@@ -47,7 +67,7 @@ class Line:
 
 
 def subscribe(channel: str, until: float | None) -> Line:
-    """A line that holds the reply to SUBSCRIBE; a timeout while it waits is a TimeoutError."""
+    """A line that holds the reply to SUBSCRIBE."""
     line = Line()
     line.send("SUBSCRIBE", channel)
     while (reply := line.reader.gets()) is False:
@@ -59,11 +79,19 @@ def subscribe(channel: str, until: float | None) -> Line:
 
 
 def wait(lines: list[Line], until: float | None) -> list[Line]:
-    left = None if until is None else max(0.0, until - time.monotonic())
-    readable, _, _ = select.select(lines, [], [], left)
-    if not readable:
-        raise TimeoutError
-    return readable
+    """The lines on which something has come, or nothing for too long."""
+    ends_at = math.inf if until is None else until
+    while True:
+        next_at = min(ends_at, *(min(line.pings_at, line.silent_at) for line in lines))
+        readable, _, _ = select.select(lines, [], [], max(0.0, next_at - time.monotonic()))
+        now = time.monotonic()
+        if found := readable or [line for line in lines if line.silent_at <= now]:
+            return found
+        if ends_at <= now:
+            raise Late
+        for line in lines:
+            if line.pings_at <= now:
+                line.ping()
 
 
 def error(code: str, problem: object) -> dict[str, Any]:
@@ -78,14 +106,14 @@ def run(call: dict[str, Any]) -> dict[str, Any]:
     job.pop("timeout_ms", None)
     try:
         results, pushes = subscribe(channel, until), Line()
-    except TimeoutError:
+    except Late:
         return {"timeout": True}
     except OSError as problem:
         return error("not-queued", problem)
     try:
         pushes.send("LPUSH", queue, json.dumps(job).encode())
         return settle(channel, results, pushes, until)
-    except TimeoutError:
+    except Late:
         return {"timeout": True}
     except OSError as problem:
         return error("connection-lost", problem)
@@ -117,11 +145,9 @@ def again(channel: str, until: float) -> Line:
     while True:
         try:
             return subscribe(channel, until)
-        except TimeoutError:
-            raise
         except OSError:
             if time.monotonic() >= until:
-                raise TimeoutError from None
+                raise Late from None
             time.sleep(min(0.05, until - time.monotonic()))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import select
 import socket
@@ -18,6 +19,7 @@ import hiredis
 URL = urlsplit(os.environ["REDIS_URL"])
 QUEUE = os.environ["JOBQUEUE_QUEUE"]
 CHANNEL = f"{QUEUE}:results:{uuid.uuid4()}"
+SILENCE_S = int(os.environ.get("JOBQUEUE_SILENCE_MS", "10000")) / 1000
 IN_FLIGHT = 32  # the least that the protocol asks for
 Job = dict[str, Any]  # seq, id, message, until
 
@@ -28,8 +30,9 @@ class Driver:
         self.ready = False
         self.jobs: dict[str, Job] = {}
         self.unsent: deque[Job] = deque()
-        self.replies: deque[Job] = deque()
+        self.replies: deque[Job | None] = deque()  # None: to a PING
         self.retry_at: float | None = None
+        self.pings_at = self.silent_at = 0.0
         self.count = 0
 
     def main(self) -> None:
@@ -51,6 +54,7 @@ class Driver:
     def pause_s(self) -> float | None:
         times = [job["until"] for job in self.jobs.values() if job["until"]]
         times += [self.retry_at] if self.retry_at else []
+        times += [min(self.pings_at, self.silent_at)] if self.socket and self.jobs else []
         return max(0.0, min(times) - time.monotonic()) if times else None
 
     def tick(self) -> None:
@@ -59,6 +63,21 @@ class Driver:
             self.settle(job, timeout=True)
         if self.retry_at and self.retry_at <= now:
             self.connect()
+        if self.socket and self.jobs:
+            self.notice_silence(now)
+
+    def notice_silence(self, now: float) -> None:
+        if self.silent_at <= now:
+            self.lose(TimeoutError("Redis doesn't answer"))
+        elif self.pings_at <= now:
+            self.pings_at = math.inf
+            if self.ready:  # until then, the handshake is what has to be answered
+                self.replies.append(None)
+                self.push("PING")
+
+    def heard(self) -> None:
+        now = time.monotonic()
+        self.pings_at, self.silent_at = now + SILENCE_S / 2, now + SILENCE_S
 
     def call(self, call: Job) -> None:
         self.count += 1
@@ -68,6 +87,8 @@ class Driver:
         ms = call.get("timeout_ms")
         until = None if ms is None else time.monotonic() + ms / 1000
         entry = {"seq": call["seq"], "id": name, "message": message, "until": until}
+        if not self.jobs:  # until now, nobody has asked whether Redis answers
+            self.heard()
         self.jobs[name] = entry
         self.unsent.append(entry)
         if self.socket is None:
@@ -79,6 +100,7 @@ class Driver:
         try:
             self.socket = socket.create_connection((URL.hostname or "", URL.port or 6379), 5)
             self.reader = hiredis.Reader()
+            self.heard()
             user = [unquote(URL.username or "default"), unquote(URL.password or "")]
             self.send("HELLO", "3", *(["AUTH", *user] if URL.password else []))
             if URL.path.strip("/0"):
@@ -97,6 +119,7 @@ class Driver:
             data = self.socket.recv(1 << 18)
             if not data:
                 raise ConnectionError("end of file")
+            self.heard()
             self.reader.feed(data)
             while (reply := self.reader.gets()) is not False:
                 self.take(reply)
@@ -115,7 +138,7 @@ class Driver:
                 raise ConnectionError(str(reply))
         else:
             job = self.replies.popleft()
-            if isinstance(reply, Exception):
+            if job is not None and isinstance(reply, Exception):
                 self.settle(job, error={"code": "not-queued", "message": str(reply)})
 
     def flush(self) -> None:
@@ -123,10 +146,13 @@ class Driver:
             job = self.unsent.popleft()
             if job["id"] in self.jobs:
                 self.replies.append(job)
-                try:
-                    self.send("LPUSH", QUEUE, job["message"])
-                except OSError as problem:
-                    self.lose(problem)
+                self.push("LPUSH", QUEUE, job["message"])
+
+    def push(self, *command: str | bytes) -> None:
+        try:
+            self.send(*command)
+        except OSError as problem:
+            self.lose(problem)
 
     def lose(self, problem: OSError) -> None:
         print(problem, file=sys.stderr)

@@ -137,7 +137,10 @@ class Pusher(threading.Thread):
             job.fail("not-queued", problem)
             return
         try:
-            connection.send_command("LPUSH", QUEUE, message)
+            with settling:  # it may have been settled while this connection was made
+                if job.settled.is_set():
+                    return
+                connection.send_command("LPUSH", QUEUE, message)
             connection.read_response()
         except ResponseError as refusal:
             job.fail("not-queued", refusal)

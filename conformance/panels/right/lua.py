@@ -23,6 +23,8 @@ LIST = os.environ.get(
 )
 PREFIX = os.environ.get("JOBQUEUE_CHANNEL_PREFIX", "")
 T = min(float(os.environ.get("JOBQUEUE_BLOCK_MS", "1500")), 5000) / 1000
+LOOKS_EVERY_S = 5.0
+GIVES_UP_AFTER_S = 5.0  # once it is to stop
 FINISH = """
 redis.call('PUBLISH', ARGV[1], ARGV[2])
 redis.call('LREM', KEYS[1], -1, ARGV[3])
@@ -57,6 +59,7 @@ class Server:
     stopping = False
     lives = 0
     look_at = 0.0
+    failing_since: float | None = None
 
     def run(self) -> None:
         signal.signal(signal.SIGTERM, self.stop)
@@ -68,6 +71,9 @@ class Server:
                 print(lost, file=sys.stderr)
                 if self.stopping and not self.lives:
                     break
+                self.failing_since = self.failing_since or time.monotonic()
+                if self.stopping and time.monotonic() - self.failing_since > GIVES_UP_AFTER_S:
+                    sys.exit(1)
                 time.sleep(0.05)
 
     def stop(self, *_: object) -> None:
@@ -77,20 +83,24 @@ class Server:
         self.lives += 1
         self.look_at = time.monotonic() + T
         self.recover(redis)
+        looked_again = False
         while not self.stopping:
             if time.monotonic() > self.look_at:
-                self.look_at = float("inf")
+                self.look_at = time.monotonic() + LOOKS_EVERY_S
                 self.recover(redis)
+                looked_again = True
                 continue
             raw = redis("BLMOVE", QUEUE, LIST, "RIGHT", "LEFT", str(T))
             while raw is not None:
                 raw = self.process(redis, raw, claims=True)
-        if self.lives > 1 and self.look_at < float("inf"):
+        if self.lives > 1 and not looked_again:
             time.sleep(max(0, self.look_at - time.monotonic()))
             self.recover(redis)
 
     def recover(self, redis: Redis) -> None:
-        for raw in redis("LRANGE", LIST, 0, -1)[::-1]:
+        entries = redis("LRANGE", LIST, 0, -1)
+        self.failing_since = None
+        for raw in entries[::-1]:
             self.process(redis, raw, claims=False)
 
     def process(self, redis: Redis, raw: bytes, *, claims: bool) -> bytes | None:

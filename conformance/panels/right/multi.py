@@ -23,6 +23,8 @@ in_process = os.environ.get("JOBQUEUE_IN_PROCESS", "") or ":".join(
 )
 block_s = min(int(os.environ.get("JOBQUEUE_BLOCK_MS") or 1000), 5000) / 1000
 signals: set[int] = set()
+failures: list[float] = []  # in a row
+look_every_s = give_up_after_s = 5.0
 
 
 class Refusal(Exception):
@@ -111,13 +113,17 @@ def finish(redis: Redis, raw: bytes, channel: str, text: str) -> None:
             redis.do("LREM", in_process, "-1", raw)
 
 
+def forbids_channel(refusal: Refusal) -> bool:
+    return refusal.args[0].startswith("NOPERM") and "channel" in refusal.args[0]
+
+
 def process(redis: Redis, raw: bytes) -> None:
     answer = understand(raw)
     if answer is not None:
         try:
             finish(redis, raw, *answer)
         except Refusal as refusal:
-            if not refusal.args[0].startswith("NOPERM"):
+            if not forbids_channel(refusal):
                 raise
         else:
             return
@@ -126,12 +132,17 @@ def process(redis: Redis, raw: bytes) -> None:
 
 
 def serve(redis: Redis, *, first: bool) -> None:
-    looks_at = [time.monotonic(), time.monotonic() + block_s]
-    while not signals or (looks_at and not first):
-        if looks_at and (looks_at[0] <= time.monotonic() or signals):
-            time.sleep(max(0.0, looks_at.pop(0) - time.monotonic()))
-            for raw in redis.do("LRANGE", in_process, "0", "-1")[::-1]:
+    second_look_at = time.monotonic() + block_s
+    look_at, looks = 0.0, 0
+    while not signals or (looks < 2 and not first):
+        if look_at <= time.monotonic() or signals:
+            time.sleep(max(0.0, look_at - time.monotonic()))
+            entries = redis.do("LRANGE", in_process, "0", "-1")
+            failures.clear()
+            for raw in entries[::-1]:
                 process(redis, raw)
+            looks += 1
+            look_at = second_look_at if looks == 1 else time.monotonic() + look_every_s
         else:
             raw = redis.do("BLMOVE", queue, in_process, "RIGHT", "LEFT", str(block_s))
             if raw is not None:
@@ -155,4 +166,7 @@ if __name__ == "__main__":
             except (OSError, Refusal) as problem:
                 print(problem, file=sys.stderr)
             first = False
+        failures.append(time.monotonic())
+        if signals and failures[-1] - failures[0] > give_up_after_s:
+            sys.exit(1)
         time.sleep(0.05)

@@ -23,18 +23,26 @@ LIST = os.environ.get("JOBQUEUE_IN_PROCESS")
 if not LIST:
     LIST = QUEUE + ":in-process:" + os.environ["JOBQUEUE_PROCESSOR"]
 BLOCK_S = min(int(os.environ.get("JOBQUEUE_BLOCK_MS", "1000")), 4000) / 1000
+LOOK_S = 5.0
+PATIENCE_S = 5.0
 LMOVE = ["LMOVE", QUEUE, LIST, "RIGHT", "LEFT"]
 BLMOVE = ["BLMOVE", QUEUE, LIST, "RIGHT", "LEFT", str(BLOCK_S)]
 
 
 class Stopping:
     requested = False
+    failing_since: float | None = None
 
     def __init__(self) -> None:
         signal.signal(signal.SIGTERM, self.request)
 
     def request(self, *_: object) -> None:
         self.requested = True
+
+    def fail(self) -> None:
+        self.failing_since = self.failing_since or time.monotonic()
+        if self.requested and time.monotonic() - self.failing_since > PATIENCE_S:
+            sys.exit(1)
 
 
 class Pipe:
@@ -117,7 +125,8 @@ def finish(pipe: Pipe, raw: bytes, *, claim: bool) -> bytes | None:
     """Answers or buries a message, and returns the next job where one was to be claimed."""
     publish, bury, remove = answer(raw), ["LPUSH", DEAD, raw], ["LREM", LIST, -1, raw]
     replies = pipe.send(["MULTI"], publish or bury, remove, ["EXEC"], *([LMOVE] if claim else []))
-    if publish and "NOPERM" in str(replies[1]):
+    refusal = str(replies[1])
+    if publish and "NOPERM" in refusal and "channel" in refusal:
         for reply in pipe.send(["MULTI"], bury, remove, ["EXEC"]):
             check(reply)
     else:
@@ -129,22 +138,31 @@ def finish(pipe: Pipe, raw: bytes, *, claim: bool) -> bytes | None:
 def live(stopping: Stopping, number: int) -> None:
     pipe = Pipe()
     born = time.monotonic()
-    for look in (born, born + BLOCK_S):
-        while time.monotonic() < look and not stopping.requested:
-            raw = check(pipe.send(BLMOVE)[0])
-            while raw is not None:
-                # A signal sets it meanwhile, which mypy can't know.
-                claims = time.monotonic() < look and not stopping.requested
-                raw = finish(pipe, raw, claim=claims)
-        if stopping.requested and look > born and number == 0:
+    for moment in (born, born + BLOCK_S):
+        claim_until(pipe, stopping, moment)
+        if stopping.requested and moment > born and number == 0:
             return
-        time.sleep(max(0.0, look - time.monotonic()))
-        for entry in reversed(check(pipe.send(["LRANGE", LIST, 0, -1])[0])):
-            finish(pipe, entry, claim=False)
+        time.sleep(max(0.0, moment - time.monotonic()))
+        look(pipe, stopping)
     while not stopping.requested:
+        claim_until(pipe, stopping, time.monotonic() + LOOK_S)
+        look(pipe, stopping)
+
+
+def claim_until(pipe: Pipe, stopping: Stopping, moment: float) -> None:
+    while time.monotonic() < moment and not stopping.requested:
         raw = check(pipe.send(BLMOVE)[0])
         while raw is not None:
-            raw = finish(pipe, raw, claim=not stopping.requested)
+            # A signal sets it meanwhile, which mypy can't know.
+            claims = time.monotonic() < moment and not stopping.requested
+            raw = finish(pipe, raw, claim=claims)
+
+
+def look(pipe: Pipe, stopping: Stopping) -> None:
+    entries = check(pipe.send(["LRANGE", LIST, 0, -1])[0])
+    stopping.failing_since = None
+    for entry in reversed(entries):
+        finish(pipe, entry, claim=False)
 
 
 def main() -> None:
@@ -157,6 +175,7 @@ def main() -> None:
             number += not isinstance(lost, ConnectionRefusedError)
             if stopping.requested and number == 0:
                 return None
+            stopping.fail()
             time.sleep(0.05)
 
 

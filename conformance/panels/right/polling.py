@@ -12,6 +12,7 @@ import json
 import os
 import re
 import signal
+import sys
 import time
 from threading import Event
 from typing import Any
@@ -25,6 +26,7 @@ if ARGV[1] == '' then redis.call('LPUSH', KEYS[2], ARGV[3])
 else redis.call('PUBLISH', ARGV[1], ARGV[2]) end
 return redis.call('LREM', KEYS[1], 0, ARGV[3])
 """
+SECOND_LOOK_S, LOOK_S, PATIENCE_S = 1.0, 5.0, 5.0
 FORBIDDEN = re.compile("NOPERM|No permissions|can't publish")  # as worded to a script, by version
 DIGEST = hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
 
@@ -42,6 +44,7 @@ class Polling:
             self.list = f"{self.queue}:in-process:{environment['JOBQUEUE_PROCESSOR']}"
         self.stop = Event()
         self.was_connected = False
+        self.failing_since: float | None = None
 
     def run(self) -> None:
         while not (self.stop.is_set() and not self.was_connected):
@@ -52,19 +55,23 @@ class Polling:
             except (RedisError, OSError) as lost:
                 print("lost", lost)
                 self.redis.disconnect()
+                self.failing_since = self.failing_since or time.monotonic()
+                if self.stop.is_set() and time.monotonic() - self.failing_since > PATIENCE_S:
+                    sys.exit(1)
                 time.sleep(0.05)
             else:
                 break
 
     def serve(self, *, reconnected: bool) -> None:
         self.was_connected = True
-        since = time.monotonic()
+        look_at = time.monotonic() + SECOND_LOOK_S
         self.look()
         looked_again = False
         while not self.stop.is_set() or (reconnected and not looked_again):
-            if not looked_again and time.monotonic() > since + 1:
-                looked_again = True
+            if time.monotonic() > look_at:
                 self.look()
+                looked_again = True
+                look_at = time.monotonic() + LOOK_S
             if self.stop.is_set():
                 time.sleep(0.02)
             elif (raw := self.ask("LMOVE", self.queue, self.list, "RIGHT", "LEFT")) is not None:
@@ -74,7 +81,9 @@ class Polling:
 
     def ask(self, *command: Any) -> Any:
         self.redis.send_command(*command)
-        return self.redis.read_response()
+        reply = self.redis.read_response()
+        self.failing_since = None
+        return reply
 
     def look(self) -> None:
         while entries := self.ask("LRANGE", self.list, -1, -1):

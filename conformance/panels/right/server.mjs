@@ -10,6 +10,9 @@ const list = env.JOBQUEUE_IN_PROCESS || `${queue}:in-process:${env.JOBQUEUE_PROC
 const prefix = env.JOBQUEUE_CHANNEL_PREFIX ?? ''
 const limit = Number(env.JOBQUEUE_CONCURRENCY ?? 1)
 const blockMs = Math.min(Number(env.JOBQUEUE_BLOCK_MS ?? 1000), 5000)
+const silenceMs = blockMs + 8000 // no reply to any command takes longer
+const lookMs = 5000
+const patienceMs = 5000 // for which a server that is to stop tries to reach Redis
 const later = ms => new Promise(resolve => setTimeout(resolve, ms))
 
 class Refusal extends Error {}
@@ -59,6 +62,7 @@ class Redis {
   }
 
   waiting = []
+  silence = null
   unread = Buffer.alloc(0)
   lost = null
 
@@ -70,10 +74,17 @@ class Redis {
       parts.push(Buffer.from(`$${bytes.length}\r\n`), bytes, Buffer.from('\r\n'))
     }
     this.socket.write(Buffer.concat(parts))
+    this.silence ??= this.watch()
     return new Promise((resolve, reject) => this.waiting.push({ resolve, reject }))
   }
 
+  // While replies are missing, something has to come.
+  watch() {
+    return setTimeout(() => this.end(new Error('Redis is silent')), silenceMs)
+  }
+
   read(data) {
+    clearTimeout(this.silence)
     this.unread = Buffer.concat([this.unread, data])
     for (let found; (found = parse(this.unread, 0)) !== undefined;) {
       this.unread = this.unread.subarray(found[1])
@@ -81,10 +92,12 @@ class Redis {
       if (found[0] instanceof Refusal) reject(found[0])
       else resolve(found[0])
     }
+    this.silence = this.waiting.length ? this.watch() : null
   }
 
   end(error) {
     this.lost ??= error
+    clearTimeout(this.silence)
     this.socket.destroy()
     for (const { reject } of this.waiting.splice(0)) reject(error)
   }
@@ -132,10 +145,23 @@ const running = [] // the entries that this process answers for, as Buffers
 let answers = null
 let stopping = false
 let connections = 0
-let looksAt = []
+let failingSince = null
+let lookAt = 0
+let secondLookAt = 0
+let looks = 0
 let wake = () => {}
 
-const lookSoon = () => { looksAt = [Date.now(), Date.now() + blockMs + 1] }
+function lookSoon() {
+  lookAt = Date.now()
+  secondLookAt = lookAt + blockMs + 1
+  looks = 0
+}
+
+function fail(error) {
+  console.error(error.message)
+  failingSince ??= Date.now()
+  if (stopping && Date.now() - failingSince > patienceMs) process.exit(1)
+}
 
 async function finish(raw, reply) {
   answers ??= await Redis.connect()
@@ -144,7 +170,7 @@ async function finish(raw, reply) {
   const first = reply ? ['PUBLISH', reply.channel, reply.result] : bury
   const replies = await Promise.allSettled([['MULTI'], first, remove, ['EXEC']].map(c => answers.do(...c)))
   const refusal = replies.find(({ status }) => status === 'rejected')?.reason
-  if (refusal && reply && refusal.message.startsWith('NOPERM')) return finish(raw, null)
+  if (refusal && reply && /^NOPERM.*channel/.test(refusal.message)) return finish(raw, null)
   if (refusal) throw refusal
 }
 
@@ -156,7 +182,7 @@ async function run(raw) {
       await finish(raw, reply)
       break
     } catch (error) {
-      console.error(`not confirmed: ${error.message}`)
+      fail(error)
       answers?.end(error)
       answers = null
       connections += 1
@@ -176,6 +202,7 @@ const slot = () => new Promise(resolve => {
 async function look(claims) {
   const known = [...running]
   const entries = await claims.do('LRANGE', list, '0', '-1')
+  failingSince = null
   for (const raw of entries.reverse()) {
     const at = known.findIndex(other => other.equals(raw))
     if (at >= 0) {
@@ -189,15 +216,16 @@ async function look(claims) {
 
 async function serve(claims) {
   for (;;) {
-    if (looksAt.length && looksAt[0] <= Date.now()) {
-      looksAt.shift()
+    if (lookAt <= Date.now()) {
+      looks += 1
+      lookAt = looks === 1 ? secondLookAt : Date.now() + lookMs
       await look(claims)
     } else if (!stopping) {
       await slot()
       if (stopping) continue
       const raw = await claims.do('BLMOVE', queue, list, 'RIGHT', 'LEFT', blockMs / 1000)
       if (raw) run(raw)
-    } else if (running.length || (looksAt.length && connections > 1)) {
+    } else if (running.length || (looks < 2 && connections > 1)) {
       await later(5)
     } else {
       return
@@ -216,7 +244,7 @@ while (!(stopping && connections === 0)) {
     await serve(claims)
     break
   } catch (error) {
-    console.error(error.message)
+    fail(error)
     claims?.end(error)
     await later(50)
   }

@@ -28,6 +28,7 @@ QUEUE = ENV["JOBQUEUE_QUEUE"]
 LIST = ENV.get("JOBQUEUE_IN_PROCESS") or f"{QUEUE}:in-process:{ENV['JOBQUEUE_PROCESSOR']}"
 THREADS = int(ENV.get("JOBQUEUE_CONCURRENCY", "1"))
 T_S = min(int(ENV.get("JOBQUEUE_BLOCK_MS", "400")), 400) / 1000
+LOOK_S = PATIENCE_S = 5.0
 SCRIPT = "redis.call('PUBLISH', ARGV[1], ARGV[2]) return redis.call('LREM', KEYS[1], -1, ARGV[3])"
 
 
@@ -92,7 +93,8 @@ class Server:
         self.lock = threading.Lock()
         self.mine: Counter[bytes] = Counter()
         self.found: list[bytes] = []
-        self.looks_at = [0.0, time.monotonic() + T_S]
+        self.look_soon()
+        self.failures: list[float] = []  # of all threads, since the last look
         self.stopping = threading.Event()
         self.lost = threading.Event()
         self.connected = threading.Event()
@@ -108,11 +110,18 @@ class Server:
                 print(problem, file=sys.stderr)
                 if self.stopping.is_set() and not self.connected.is_set():
                     return
+                self.failures.append(time.monotonic())
+                if self.stopping.is_set() and self.failures[-1] - self.failures[0] > PATIENCE_S:
+                    os._exit(1)
                 with self.lock:
-                    now = time.monotonic()
-                    self.looks_at = [now, now + T_S]
+                    self.look_soon()
                 self.lost.set()
                 time.sleep(0.05)
+
+    def look_soon(self) -> None:
+        """Twice, and then now and then."""
+        self.look_at, self.looks = time.monotonic(), 0
+        self.second_look_at = self.look_at + T_S
 
     def serve(self, redis: Redis) -> None:
         while True:
@@ -132,14 +141,14 @@ class Server:
                             self.mine[raw] += 1
                 if raw is not None:
                     self.process(redis, raw)
-            elif self.lost.is_set() and self.looks_at:
+            elif self.lost.is_set() and self.looks < 2:
                 time.sleep(0.01)
             else:
                 return
 
     def look_is_due(self) -> bool:
         with self.lock:
-            return bool(self.looks_at) and self.looks_at[0] <= time.monotonic()
+            return self.look_at <= time.monotonic()
 
     def look(self, redis: Redis) -> None:
         with self.gate.look():
@@ -148,8 +157,10 @@ class Server:
             with self.lock:
                 mine = self.mine.copy()
             entries = redis.run("LRANGE", LIST, 0, -1)
+            self.failures.clear()
             with self.lock:
-                self.looks_at.pop(0)
+                self.looks += 1
+                self.look_at = self.second_look_at if self.looks == 1 else time.monotonic() + LOOK_S
                 for raw in reversed(entries):
                     mine[raw] -= 1
                     if mine[raw] < 0:

@@ -156,4 +156,10 @@ def test_nothing_is_pushed_after_a_loss_before_the_subscription_stands(
             got=pushed,
         )
         hold.release()
-        run_after_a_loss(driver, peer, proxy.notifier, "behind")
+        outcome, later = run_after_a_loss(driver, peer, proxy.notifier, "behind")
+        require(
+            bool(later),
+            "client.subscribe.before-push",
+            expected="a push once the subscription stands",
+            got=outcome,
+        )

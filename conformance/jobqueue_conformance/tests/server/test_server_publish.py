@@ -312,8 +312,9 @@ def test_a_job_is_not_dead_because_publish_is_forbidden(
     peer.wait_settled(peer.push("echo", "before"))
     set_user(redis_server, USER, PASSWORD, "-publish")
 
-    job = peer.push("echo", "kept")
+    job = peer.job("echo", "kept")
     refused = proxy.hold(lambda event: event.frame[:1] == b"-" and event.carries(job.id))
+    peer.push_job(job)
     proxy.notifier.wait(lambda: refused.event or not started.running, "Redis to refuse PUBLISH")
     refused.release()
     proxy.notifier.happens(lambda: not started.running or redis.exists(keys.dead), PATIENCE_S)
