@@ -34,6 +34,7 @@ class Contender:
         calls: It can hand a result back to the caller.
         node: It runs in Node.js.
         quick: It takes part in `--quick`: the reference, its limits and its fastest peers.
+        library: A folder whose `jobqueue` it imports, where it isn't the installed one.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Contender:
     calls: bool = True
     node: bool = False
     quick: bool = False
+    library: str = ""
 
     @property
     def python(self) -> Path:
@@ -59,6 +61,8 @@ class Contender:
     def command(self, role: str, *options: str) -> list[str]:
         """The command that runs it in a role."""
         program = ["node", str(NODE)] if self.node else [str(self.python), str(PYTHON)]
+        if self.library:
+            program = ["env", f"PYTHONPATH={self.library}", *program]
         return [*program, self.name, role, *options]
 
 
@@ -87,6 +91,7 @@ CONTENDERS = {
             batches=True,
             quick=True,
         ),
+        Contender("jobqueue_asleep", "reference", 10_000, prefetches=True, quick=True),
         Contender("rq", "peer", 300, ("rq==3.0.0", "hiredis"), mute=True, batches=True),
         Contender(
             "arq",

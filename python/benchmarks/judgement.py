@@ -1,6 +1,7 @@
 """What the reference promises, and whether this run shows it.
 
 Every promise is a ratio within one run, or a number that doesn't depend on the machine's speed.
+The median of several runs keeps or breaks it; beside it stands what the runs came to by themselves.
 A promise of which something wasn't measured is neither kept nor broken.
 """
 
@@ -32,6 +33,7 @@ class Verdict(NamedTuple):
 
     promise: Promise
     measured: float | None
+    ends: tuple[float, float] | None
 
     @property
     def kept(self) -> bool | None:
@@ -49,13 +51,23 @@ class Verdict(NamedTuple):
             "target": self.promise.target,
             "at_most": self.promise.at_most,
             "measured": self.measured,
+            "ends": self.ends,
             "kept": self.kept,
         }
 
 
 def judge(results: Results) -> list[Verdict]:
     """Hold the results against every promise."""
-    return [Verdict(promise, promise.measured(results)) for promise in PROMISES]
+    runs = results.runs()
+    return [
+        Verdict(promise, promise.measured(results), _ends([promise.measured(run) for run in runs]))
+        for promise in PROMISES
+    ]
+
+
+def _ends(values: list[float | None]) -> tuple[float, float] | None:
+    found = [value for value in values if value is not None]
+    return (min(found), max(found)) if found else None
 
 
 def ratio(value: float | None, to: float | None) -> float | None:

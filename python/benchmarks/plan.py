@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Asked = tuple[str, Shape]  # a measure and how
 
-TIMES_WAITING = 4  # the reference is measured in each repetition
+TIMES_WAITING = 4  # the reference is measured in each run
 
 PLAIN = Shape()
 TEN_CLAIMED = Shape(prefetch=10)
@@ -56,6 +56,8 @@ TABLES: dict[str, list[Asked]] = {
     ],
     "idle": [("idle", PLAIN), ("endurance", TEN_CLAIMED)],
 }
+# Where it matters whether a server waits awake: one job at a time.
+ASLEEP: list[Asked] = [("drain", PLAIN), ("drain", TEN_CLAIMED), ("round-trip", PLAIN)]
 QUICK: list[Asked] = [
     ("drain", PLAIN),
     ("drain", UNANSWERED),
@@ -69,6 +71,13 @@ QUICK: list[Asked] = [
     ("drain", WAITING[2]),
     ("idle", PLAIN),
 ]
+PROMISED: list[Asked] = [
+    *QUICK,
+    ("drain", WAITING[1]),
+    ("drain", WAITING[3]),
+    ("loss", CALLS),
+    ("endurance", TEN_CLAIMED),
+]
 
 
 class Step(NamedTuple):
@@ -79,26 +88,35 @@ class Step(NamedTuple):
     shape: Shape
 
 
+def asked(tables: Iterable[str], extent: list[Asked] | None) -> list[Asked]:
+    """List what these tables ask for, of an extent or all of it; nothing is there twice."""
+    pairs = list(dict.fromkeys(pair for table in tables for pair in TABLES[table]))
+    return pairs if extent is None else [pair for pair in extent if pair in pairs]
+
+
 def steps(
-    contenders: Iterable[Contender], tables: Iterable[str], *, quick: bool, seconds: float
+    contenders: Iterable[Contender], pairs: Iterable[Asked], *, spare: bool, seconds: float
 ) -> list[Step]:
-    """List the steps of one repetition.
+    """List the steps of one run.
 
     None is there twice, but for the reference with jobs waiting: it is held against itself, and
     its cost in one measurement can be a third more than in the next.
+
+    Args:
+        contenders: Who is measured.
+        pairs: What is asked of them.
+        spare: Leave out what no promise is held against.
+        seconds: How long a measurement aims to take.
     """
     contenders = list(contenders)
-    asked = list(dict.fromkeys(pair for table in tables for pair in TABLES[table]))
-    if quick:
-        asked = [pair for pair in QUICK if pair in asked]
     once = [
-        Step(measure, contender, _sized(contender, measure, shape, seconds))
-        for measure, shape in asked
+        Step(measure, contender, sized(contender, measure, shape, seconds))
+        for measure, shape in pairs
         for contender in contenders
         if _able(contender, measure, shape)
-        and not (quick and _dispensable(contender, measure, shape))
+        and not (spare and _dispensable(contender, measure, shape))
     ]
-    waiting = [step for step in once if step.shape.waiting and step.contender.kind == "reference"]
+    waiting = [step for step in once if step.shape.waiting and step.contender.name == "jobqueue"]
     return once + (TIMES_WAITING - 1) * waiting
 
 
@@ -117,12 +135,13 @@ def _able(contender: Contender, measure: str, shape: Shape) -> bool:
         measure == "enqueue" and contender.name in ("raw_script", "raw_unsafe"),
         measure == "endurance" and contender.kind != "reference",
         measure == "loss" and contender.name != "jobqueue_aio",
+        contender.name == "jobqueue_asleep" and (measure, shape) not in ASLEEP,
     )
     return not any(lacks)
 
 
 def _dispensable(contender: Contender, measure: str, shape: Shape) -> bool:
-    """Tell whether a quick run does without, for no promise is held against it."""
+    """Tell whether no promise is held against this measurement."""
     if contender.kind == "peer":
         return (
             measure in ("enqueue", "idle")
@@ -134,7 +153,7 @@ def _dispensable(contender: Contender, measure: str, shape: Shape) -> bool:
     return spared and contender.name == "jobqueue_aio"
 
 
-def _sized(contender: Contender, measure: str, shape: Shape, seconds: float) -> Shape:
+def sized(contender: Contender, measure: str, shape: Shape, seconds: float) -> Shape:
     """Give the shape as many jobs as take the contender about so many seconds."""
     if measure == "idle":
         return shape._replace(seconds=3 * seconds)

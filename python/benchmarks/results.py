@@ -1,4 +1,4 @@
-"""What was measured: every value of every repetition, and what one asks of them.
+"""What was measured: every value of every run, and what one asks of them.
 
 It is what stands in the JSON; tables, chart and judgement are made of it and of nothing else.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import platform
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
@@ -23,22 +23,49 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Measurement:
-    """One measure of one contender in one shape: the values of each repetition, or why not."""
+    """One measure of one contender in one shape: the values of each run, or why not.
+
+    Attributes:
+        measure: Its name.
+        contender: Whom it measures.
+        shape: What is varied.
+        values: What was measured.
+        runs: In which run each of them was.
+        failure: Why one is missing.
+    """
 
     measure: str
     contender: str
     shape: dict[str, int]
     values: list[Values] = field(default_factory=list)
+    runs: list[int] = field(default_factory=list)
     failure: str | None = None
 
+    def add(self, run: int, values: Values) -> None:
+        """Keep what a run has measured."""
+        self.runs.append(run)
+        self.values.append(values)
+
+    def of_run(self, run: int) -> Measurement:
+        """What one run has measured; what is measured only once is part of each."""
+        pairs = zip(self.values, self.runs, strict=True)
+        values = [values for values, number in pairs if number == run]
+        return replace(self, values=values or self.values)
+
+    def ends(self, name: str) -> tuple[float, float] | None:
+        """The least and the most that a run came to; None where none succeeded."""
+        medians = [self.of_run(run).median(name) for run in sorted(set(self.runs))]
+        found = [value for value in medians if value is not None]
+        return (min(found), max(found)) if found else None
+
     def median(self, name: str) -> float | None:
-        """The median over the repetitions; None where none succeeded."""
+        """The median over the runs; None where none succeeded."""
         found = [values[name] for values in self.values]
         return median(found) if found else None
 
 
 class Results:
-    """The measurements of one run."""
+    """The measurements of some interleaved runs."""
 
     def __init__(self, redis: str, settings: dict[str, Any]) -> None:
         self.redis = redis
@@ -53,6 +80,23 @@ class Results:
         title = shape.title()
         key = (measure, contender, *title.items())
         return self._measurements.setdefault(key, Measurement(measure, contender, title))
+
+    def runs(self) -> list[Results]:
+        """The same for each run by itself."""
+        numbers = {number for found in self._measurements.values() for number in found.runs}
+        return [self._of_run(number) for number in sorted(numbers)]
+
+    def _of_run(self, number: int) -> Results:
+        one = Results(self.redis, self.settings)
+        one._measurements = {key: found.of_run(number) for key, found in self._measurements.items()}
+        return one
+
+    def ends(
+        self, measure: str, contender: str, shape: Shape, name: str
+    ) -> tuple[float, float] | None:
+        """The least and the most of a value over the runs; None where it wasn't measured."""
+        found = self._measurements.get((measure, contender, *shape.title().items()))
+        return found.ends(name) if found else None
 
     def value(self, measure: str, contender: str, shape: Shape, name: str) -> float | None:
         """The median of a value; None where it wasn't measured."""
@@ -79,6 +123,7 @@ class Results:
                     "contender": found.contender,
                     "shape": found.shape,
                     "medians": {name: found.median(name) for name in (found.values or [{}])[0]},
+                    "runs": found.runs,
                     "values": found.values,
                     "failure": found.failure,
                 }

@@ -42,17 +42,24 @@ def tables(results: Results, names: list[str]) -> list[Table]:
 
 def verdicts(judged: list[Verdict]) -> Table:
     """Make the table of the promises."""
-    table = Table(title="Promises, from this run", title_justify="left")
+    table = Table(title="Promises", title_justify="left")
     table.add_column("promise")
     table.add_column("target", justify="right")
-    table.add_column("measured", justify="right")
+    table.add_column("median", justify="right")
+    table.add_column("of runs", justify="right")
     table.add_column("kept")
     for verdict in judged:
         sign = "≤" if verdict.promise.at_most else "≥"
         measured = "—" if verdict.measured is None else f"{verdict.measured:,.2f}"
         kept = {True: "[green]yes", False: "[red]no", None: "not measured"}[verdict.kept]
-        table.add_row(verdict.promise.text, f"{sign} {verdict.promise.target:,g}", measured, kept)
+        target = f"{sign} {verdict.promise.target:,g}"
+        table.add_row(verdict.promise.text, target, measured, spread(verdict.ends), kept)
     return table
+
+
+def spread(ends: tuple[float, float] | None, form: str = ",.2f") -> str:
+    """Write the least and the most."""
+    return "—" if ends is None else " to ".join(format(end, form) for end in ends)
 
 
 def failures(results: Results) -> Table:

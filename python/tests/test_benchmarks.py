@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import signal
@@ -148,6 +149,51 @@ def test_keeps_a_promise_open_that_nobody_measured(document: dict[str, Any]) -> 
 
     assert kept["drain, one at a time: of the raw limit"] is not None
     assert kept["drain, one at a time: times the fastest peer, one at a time"] is None
+
+
+def test_compares_a_revision_in_pairs(tmp_path: Path) -> None:
+    """Each pair is a value of the other revision and one of this checkout."""
+    path = tmp_path / "pairs.json"
+    library = str(RUN.parents[1])
+    command = [sys.executable, str(RUN.with_name("compare.py")), library]
+    done = subprocess.run(
+        [
+            *command,
+            "--only",
+            "run_many, threads",
+            "--pairs",
+            "2",
+            "--seconds",
+            "0.05",
+            "--json",
+            str(path),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=LONGEST_S,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stdout
+    assert "this checkout ÷" in done.stdout
+    ((question, pairs),) = json.loads(path.read_text()).items()
+    assert question == "run_many, threads, jobs/s"
+    assert len(pairs) == 2
+    assert all(before > 0 and after > 0 for before, after in pairs)
+
+
+@pytest.mark.parametrize(
+    "values,low,high",
+    [([3.0], 3, 3), ([1.0, 2, 3, 4, 5], 1, 5), ([1.0, 2, 3, 4, 5, 6], 1, 6), ([*range(20)], 5, 14)],
+    ids=["1", "5", "6", "20"],
+)
+def test_the_median_lies_in_the_interval_of_the_sign_test(
+    values: list[float], low: float, high: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 20 values, five may be left out at each end: tables of the sign test say so."""
+    monkeypatch.syspath_prepend(str(RUN.parent))
+
+    assert importlib.import_module("compare").interval(values) == (low, high)
 
 
 def test_names_the_contenders_that_it_has() -> None:
