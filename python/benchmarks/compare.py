@@ -60,6 +60,14 @@ QUESTIONS = (
     ),
     Question("drain, prefetch 10, jobs/s", "drain", "jobqueue", TEN_CLAIMED, "jobs_per_s"),
     Question(
+        "drain, prefetch 10, server CPU",
+        "drain",
+        "jobqueue",
+        TEN_CLAIMED,
+        "server_cpu_s_per_100k",
+        fewer_is_better=True,
+    ),
+    Question(
         "drain, asyncio, 100 handlers, jobs/s",
         "drain",
         "jobqueue_aio",
