@@ -56,7 +56,7 @@ class Driver:
         self._pool = pool
         self._stop = stop
         self._reply_seconds = reply_seconds
-        self._handlers: Any = handlers
+        self._runner: Any = None if handlers is None else Runner(handlers)
         self._workers: Any = workers
         self._link: Any = None
 
@@ -87,7 +87,7 @@ class Driver:
                 await self._link.send(step.commands)
                 return await self._link.receive(step.replies)
             case steps.Handle():
-                return await run_handler(self._handlers, step.message)
+                return await self._runner.run(step.message)
             case steps.Now():
                 return steps.Moment(time.monotonic(), self._stop.requested)
             case steps.Send():
@@ -201,34 +201,42 @@ class Workers:
             self._changed.set()
 
     async def _work(self) -> None:
+        runner = Runner(self._handlers)
         while True:
             message = await self._waiting.get()
-            self._finished.put_nowait(await run_handler(self._handlers, message))
+            self._finished.put_nowait(await runner.run(message))
 
 
-async def run_handler(handlers: Handlers, message: bytes) -> Answer | Dead:
-    """Run the handler of a message, where it has one, and return what is to be published.
+class Runner:
+    """Runs handlers in the loop in which this was made.
 
     A coroutine function is awaited, a plain one is called, and holds up the loop while it blocks;
     `asyncio.to_thread` is for those.
     """
-    job = handlers.decide(message)
-    if not isinstance(job, Run):
-        return job
-    passing = interrupts()
-    try:
-        with ParentOnly():
-            # server.run.handler
-            value = handlers[job.method](job.parameters)
-            if _awaitable(value):
-                value = await value
-    except passing:
-        raise
-    except BaseException as error:
-        if _cancelled(error):
+
+    def __init__(self, handlers: Handlers) -> None:
+        self._handlers = handlers
+        self._interrupts = interrupts()
+        self._parent_only = ParentOnly()
+
+    async def run(self, message: bytes) -> Answer | Dead:
+        """Run the handler of a message, where it has one, and return what is to be published."""
+        job = self._handlers.decide(message)
+        if not isinstance(job, Run):
+            return job
+        try:
+            with self._parent_only:
+                # server.run.handler
+                value = self._handlers[job.method](job.parameters)
+                if _awaitable(value):
+                    value = await value
+        except self._interrupts:
             raise
-        return failed(job, error, passing)
-    return succeeded(job, value, passing)
+        except BaseException as error:
+            if _cancelled(error):
+                raise
+            return failed(job, error, self._interrupts)
+        return succeeded(job, value, self._interrupts)
 
 
 class Stop:

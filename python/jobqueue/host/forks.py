@@ -11,14 +11,17 @@ if TYPE_CHECKING:
 
 
 class ParentOnly:
-    """A `with` block that only that process leaves which has entered it.
+    """A `with` block that only that process leaves which has made this. It may be entered again.
 
     A child would go on with its parent's connections. It ends as by `os._exit`, with the status that
     it would have had: nothing that it has inherited is flushed, called or closed.
     """
 
-    def __enter__(self) -> None:
+    def __init__(self) -> None:
         self._pid = os.getpid()
+
+    def __enter__(self) -> None:
+        pass
 
     def __exit__(
         self,

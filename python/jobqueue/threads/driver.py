@@ -54,7 +54,7 @@ class Driver:
     ) -> None:
         self._pool = pool
         self._stop = stop
-        self._handlers: Any = handlers
+        self._runner: Any = None if handlers is None else Runner(handlers)
         self._workers: Any = workers
         self._spin = spin
         self._link: Any = None
@@ -88,7 +88,7 @@ class Driver:
                     self._spin.wait(self._link.readable)
                 return self._link.receive(step.replies)
             case steps.Handle():
-                return run_handler(self._handlers, step.message)
+                return self._runner.run(step.message)
             case steps.Now():
                 return steps.Moment(time.monotonic(), self._stop.requested)
             case steps.Send():
@@ -214,25 +214,33 @@ class Workers:
                 self._changed.notify_all()
 
     def _work(self) -> None:
+        runner = Runner(self._handlers)
         while (message := self._waiting.get()) is not None:
-            self._finished.put(run_handler(self._handlers, message))
+            self._finished.put(runner.run(message))
 
 
-def run_handler(handlers: Handlers, message: bytes) -> Answer | Dead:
-    """Run the handler of a message, where it has one, and return what is to be published."""
-    job = handlers.decide(message)
-    if not isinstance(job, Run):
-        return job
-    passing = interrupts()
-    try:
-        with ParentOnly():
-            # server.run.handler
-            value = handlers[job.method](job.parameters)
-    except passing:
-        raise
-    except BaseException as error:
-        return failed(job, error, passing)
-    return succeeded(job, value, passing)
+class Runner:
+    """Runs handlers in the thread that has made this."""
+
+    def __init__(self, handlers: Handlers) -> None:
+        self._handlers = handlers
+        self._interrupts = interrupts()
+        self._parent_only = ParentOnly()
+
+    def run(self, message: bytes) -> Answer | Dead:
+        """Run the handler of a message, where it has one, and return what is to be published."""
+        job = self._handlers.decide(message)
+        if not isinstance(job, Run):
+            return job
+        try:
+            with self._parent_only:
+                # server.run.handler
+                value = self._handlers[job.method](job.parameters)
+        except self._interrupts:
+            raise
+        except BaseException as error:
+            return failed(job, error, self._interrupts)
+        return succeeded(job, value, self._interrupts)
 
 
 class Stop:

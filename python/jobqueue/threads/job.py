@@ -56,8 +56,13 @@ class Job(Future[Any]):
     _made: _Condition
     _done_callbacks: list[Callable[[Future[Any]], object]]  # Future's, as `_invoke_callbacks` is
 
-    def __init__(self, job_id: str, method: str, session: Session) -> None:
-        super().__init__()
+    def __init__(self, job_id: str, method: str, session: Session) -> None:  # no super: see below
+        # As `Future.__init__`, which also makes a condition: see below.
+        self._state = "PENDING"
+        self._result = None
+        self._exception = None
+        self._waiters = []
+        self._done_callbacks = []
         self._session = session
         self.id = job_id
         self.method = method
@@ -77,8 +82,8 @@ class Job(Future[Any]):
         return self._made
 
     @_condition.setter
-    def _condition(self, condition: object) -> None:
-        """Do without the one that Future makes."""
+    def _condition(self, _: object) -> None:
+        raise AttributeError("a job makes its own condition")
 
     def __repr__(self) -> str:
         return f"<Job {self.method!r} channel={self.channel} id={self.id} {self._state.lower()}>"
