@@ -22,7 +22,7 @@ from search import MODEL, Outcome, Run, explore
 
 RUNS = MODEL.parent / "runs.toml"
 CRASH_TABLE = MODEL.parent.parent / "crash-table.json"
-PARAMETERS = {"JOBS", "FAULTS", "MALFORMED", "FORBIDDEN", "HANDS", "CRASH_TABLE"}
+PARAMETERS = {"JOBS", "FAULTS", "MALFORMED", "FORBIDDEN", "HANDS", "DELAYED", "CRASH_TABLE"}
 
 # What became of a message, its places, whether it has run, whether its result is published; and the
 # step after which that is so.

@@ -10,6 +10,12 @@
 #define LOOKS 2
 #endif
 
+#ifdef DELAYED                    /* the network delivers a claim when T has passed, too */
+#define claim_is_gone(me) true
+#else
+#define claim_is_gone(me) (late[me] != CLAIM)
+#endif
+
 #ifdef PLAIN_PIPELINE                                            /* breaks server.publish.refused */
 #define finished(me) (jobs_at(me, REMOVE) | jobs_at(me, REMOVE_DEAD) | jobs_at(me, REFUSED))
 #else
@@ -57,10 +63,12 @@ inline look_again() { ready[me] = false; looks[me] = LOOKS; found[me] = 0 }
 inline forget(it) { drop(ran, it); at(me, it) = AWAY }
 
 /* What becomes of a job in hands that are cut off: a result is kept and published again, or forgotten;
-   a claim whose reply was lost was never known. What is forgotten is found on the list, if it is there. */
+   where the reply to its PUBLISH was read, the removal may be repeated alone; a claim whose reply was
+   lost was never known. What is forgotten is found on the list, if it is there. */
 inline keep_or_forget(it) {
   if
   :: at(me, it) == AWAY
+  :: at(me, it) == REMOVE || (at(me, it) == DONE && has(ran, it)) -> at(me, it) = REMOVE
   :: at(me, it) != AWAY && has(ran, it) -> at(me, it) = PUBLISH  /* server.publish.again */
   :: at(me, it) != AWAY -> forget(it)
   fi
@@ -84,9 +92,15 @@ end:
   do
   :: atomic { !ready[me] -> look() }
 
-  :: atomic { ready[me] && looks[me] && late[me] != CLAIM ->     /* server.recovery.second-look */
+  :: atomic { ready[me] && looks[me] && claim_is_gone(me) ->     /* server.recovery.second-look */
        printf("server %d: T has passed\n", me);
        look() }
+
+#if defined(DELAYED) && !defined(NO_STRAY)                       /* a look that finds nothing is no step */
+  :: atomic { ready[me] && !looks[me] && !found[me] && (list_of(me) & ~in_hands(me)) ->
+       printf("server %d: looks at its list, as it does every few seconds\n", me);
+       found[me] = list_of(me) & ~in_hands(me) }                 /* server.recovery.stray */
+#endif
 
 #ifdef LOOK_WHILE_CLAIMING
   :: atomic { ready[me] && looks[me] && jobs_at(me, HANDLE) ->   /* breaks server.recovery.quiet */
