@@ -96,10 +96,12 @@ end:
        printf("server %d: T has passed\n", me);
        look() }
 
-#if defined(DELAYED) && !defined(NO_STRAY)                       /* a look that finds nothing is no step */
+#ifdef DELAYED                    /* a look that finds nothing is no step */
+#ifndef NO_STRAY                                                 /* breaks server.recovery.stray */
   :: atomic { ready[me] && !looks[me] && !found[me] && (list_of(me) & ~in_hands(me)) ->
        printf("server %d: looks at its list, as it does every few seconds\n", me);
        found[me] = list_of(me) & ~in_hands(me) }                 /* server.recovery.stray */
+#endif
 #endif
 
 #ifdef LOOK_WHILE_CLAIMING
