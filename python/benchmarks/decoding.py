@@ -32,12 +32,12 @@ PARAMETERS = {
 def main() -> None:
     """Measure both, and print the least of each, which is the least disturbed."""
     with_msgspec = messages.fastest_parser()
-    if with_msgspec is messages.by_json:
+    if with_msgspec is messages.parse_by_json:
         raise SystemExit("decoding.py compares with msgspec, which isn't installed")
     table = Table("parameters", "bytes", "json µs", "msgspec µs", "json ÷ msgspec")
     for name, parameters in PARAMETERS.items():
         job = messages.encode_job("echo", parameters, "job-queue:results:a-client", "1")
-        by_json = _microseconds(partial(messages.by_json, job))
+        by_json = _microseconds(partial(messages.parse_by_json, job))
         by_msgspec = _microseconds(partial(with_msgspec, job))
         cells = (
             f"{len(job):,}",

@@ -1,10 +1,11 @@
-"""What an operator does to a queue: look at it, return an orphaned list to it, empty its dead list.
+"""Administration of a queue: count its messages, requeue an orphaned list, manage dead messages.
 
-Every function takes a redis-py client that answers with bytes. What moves a message is one atomic
-command or script, so whoever is interrupted leaves each message in exactly one place. `status`
-counts and never reads a message: the `status` user of the protocol's section 12 is enough for it.
+Every function takes a client of redis-py that returns bytes (without `decode_responses`). Errors of
+redis-py pass through unchanged. Each message is moved by one atomic command or script, so a call that
+fails half-way has moved some messages, lost none, and can be repeated.
 
-Whether a list is orphaned is the caller's to know: nothing in Redis tells it.
+`status` counts and reads no message: it needs no more than the ACL user `jobqueue-status` of the
+protocol's section 12.
 """
 
 from __future__ import annotations
@@ -22,30 +23,30 @@ if TYPE_CHECKING:
 
     from redis import Redis
 
-# The newest entry goes first and each older one to its right, so the oldest ends up where servers
-# claim; being one script, it lets no server claim a newer one in between.
+# The newest entry is moved first and each older one to its right, so the oldest ends up where
+# servers claim. In one script, so that no server claims a newer entry in between.
 _RETURN_ENTRIES = """
 local entries = redis.call('LLEN', KEYS[1])
 for _ = 1, entries do redis.call('LMOVE', KEYS[1], KEYS[2], 'LEFT', 'RIGHT') end
 return entries
 """
 
-# Pushes only what it removed: of two operators who requeue one message, one does it.
+# Pushes only what it removed: if two operators requeue the same message, it is queued once.
 _REQUEUE_DEAD = """
 if redis.call('LREM', KEYS[1], -1, ARGV[1]) == 0 then return 0 end
 redis.call('LPUSH', KEYS[2], ARGV[1])
 return 1
 """
 
-_PAGE = 100  # dead messages read at once, of 1 MiB each and more
+_PAGE = 100  # dead messages per read: each may have 1 MiB or more
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """How many messages lie where; `in_process` maps the key of each list to its length.
+    """The number of messages on each list of a queue; `in_process` maps each list's key to its length.
 
     Bytes of a key that aren't UTF-8 are lone surrogates, as in names of files: `os.fsencode` returns
-    the very bytes.
+    the original bytes.
     """
 
     queue: str
@@ -56,7 +57,7 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class DeadMessage:
-    """One message of a dead list, under a name that stays its own whatever else comes and goes."""
+    """One message of a dead list. Its name depends on its bytes alone."""
 
     message: bytes
 
@@ -67,19 +68,19 @@ class DeadMessage:
 
     @property
     def reason(self) -> str:
-        """Say why no server answers the message."""
+        """Return why no server can answer the message, in a few words."""
         outcome = decide(self.message, ())
         if isinstance(outcome, Dead):
             return outcome.reason
-        return "the server that claimed it may not publish on its channel"
+        return "the server may not publish on its channel"
 
 
 def status(redis: Redis, queue: str = keys.QUEUE) -> Status:
-    """Count what waits, what each processor has claimed, and what is dead.
+    """Count the messages that wait, that each processor has claimed, and that are dead.
 
-    The counts are taken one after the other: a job on its way can be counted twice or not at all.
-    In-process lists are found by their names: one whose whole key was configured is found where the
-    key begins with `<queue>:in-process:`.
+    The counts are read one after the other: a job that moves meanwhile can be counted twice or not
+    at all. In-process lists are found by name (server.list.name): a list whose whole key was
+    configured is found only if the key begins with `<queue>:in-process:`.
     """
     bare = f"{queue}:in-process"
     # SCAN's MATCH is a glob, and a queue's name may hold a glob's own characters.
@@ -95,21 +96,27 @@ def status(redis: Redis, queue: str = keys.QUEUE) -> Status:
 
 
 def requeue(redis: Redis, in_process: str, queue: str = keys.QUEUE) -> int:
-    """Return all entries of an orphaned in-process list to the queue, in one step.
+    """Move all entries of an orphaned in-process list to the front of the queue, in one atomic step.
 
-    They wait before everything else, the oldest first, as they did when they were claimed.
+    They are claimed before all other jobs, the oldest first. Nothing in Redis shows whether the
+    list's server still runs; if it does, its jobs run twice.
+
+    Args:
+        redis: A client that returns bytes.
+        in_process: The whole key of the list.
+        queue: The queue's key.
 
     Returns:
-        How many entries were moved.
+        The number of entries that were moved; 0 if there is no such list.
     """
     return _script(redis, _RETURN_ENTRIES, _key(in_process), _key(queue))
 
 
 def dead_messages(redis: Redis, queue: str = keys.QUEUE) -> Iterator[DeadMessage]:
-    """Yield the messages of the dead list, oldest first, a page at a time.
+    """Yield the messages of the dead list, oldest first; they are read in pages of 100.
 
-    What dies meanwhile does no harm; where somebody removes messages meanwhile, others can be left
-    out.
+    Messages that are added meanwhile do no harm. If messages are removed meanwhile, others can be
+    missed.
     """
     end = -1
     # Counted from the right, where the oldest is: what arrives at the left shifts nothing.
@@ -119,15 +126,15 @@ def dead_messages(redis: Redis, queue: str = keys.QUEUE) -> Iterator[DeadMessage
 
 
 def requeue_dead(redis: Redis, names: Collection[str] | None, queue: str = keys.QUEUE) -> int:
-    """Push dead messages to the queue again, byte for byte, as if a client did.
+    """Move dead messages back to the queue, unchanged, behind the jobs that wait.
 
     Args:
-        redis: A client that answers with bytes.
-        names: Which messages, each with all its copies; None means all.
+        redis: A client that returns bytes.
+        names: The names of the messages, each with all its copies; None means all.
         queue: The queue's key.
 
     Returns:
-        How many messages were moved.
+        The number of messages that were moved.
     """
     dead = _key(keys.dead(queue))
     if names is None:
@@ -139,15 +146,15 @@ def requeue_dead(redis: Redis, names: Collection[str] | None, queue: str = keys.
 
 
 def drop_dead(redis: Redis, names: Collection[str] | None, queue: str = keys.QUEUE) -> int:
-    """Delete dead messages for good.
+    """Delete dead messages permanently.
 
     Args:
-        redis: A client that answers with bytes.
-        names: Which messages, each with all its copies; None means all.
+        redis: A client that returns bytes.
+        names: The names of the messages, each with all its copies; None means all.
         queue: The queue's key.
 
     Returns:
-        How many messages were deleted.
+        The number of messages that were deleted.
     """
     dead = _key(keys.dead(queue))
     if names is None:
@@ -161,7 +168,7 @@ def drop_dead(redis: Redis, names: Collection[str] | None, queue: str = keys.QUE
 
 
 def _key(name: str) -> str:
-    """Return a name's exact bytes, which redis-py takes although its annotations say `str`."""
+    """Return a name's exact bytes; redis-py accepts them although its annotations say `str`."""
     return cast("str", keys.encoded(name))
 
 

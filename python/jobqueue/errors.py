@@ -1,14 +1,15 @@
-"""What can go wrong, and whose fault it is.
+"""The exceptions of this package.
 
     JobQueueError
-    ├── JobError         the job was answered with an error; handlers raise it to choose theirs
-    ├── JobTimeout       no result came within the job's timeout (a TimeoutError, too)
-    ├── ConnectionLost   a connection was lost, and with it perhaps the result or the push
-    ├── NotQueued        the job wasn't pushed, so it never runs
+    ├── JobError         the job was answered with an error; handlers raise it to choose one
+    ├── JobTimeout       no result came within the job's timeout (also a TimeoutError)
+    ├── ConnectionLost   the connection was lost, and perhaps the result or the push with it
+    ├── NotQueued        the job was not pushed, so it never runs
     ├── ProcessorInUse   another server on this host uses the in-process list
-    └── InvalidMessage   bytes that are not a valid job or result (a ValueError, too)
+    └── InvalidMessage   bytes that are not a valid job or result (also a ValueError)
 
-A caller's own mistakes are TypeError and ValueError, as everywhere in Python.
+Invalid arguments raise TypeError or ValueError, as everywhere in Python. `python/README.md` says in
+which state each of them leaves a client, a job and a server.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import ClassVar, Literal
 
 @dataclass(frozen=True, slots=True)
 class ErrorCode:
-    """One code of the registry, spec/errors.json: where it occurs and what it leaves open."""
+    """One code of the registry, spec/errors.json: where it occurs, and whether the job may have run."""
 
     code: str
     where: Literal["wire", "client"]
@@ -42,20 +43,26 @@ REGISTRY = {
 
 
 def publishable(code: str) -> bool:
-    """Tell whether a server may publish the code: it has a dot, or the registry knows it."""
+    """Tell whether a server may publish the code: it has a dot, or is in the registry for the wire."""
     # server.result.code
     return "." in code or (code in REGISTRY and REGISTRY[code].where == "wire")
 
 
 class JobQueueError(Exception):
-    """The base of all errors of this package."""
+    """The base class of all errors of this package."""
 
 
 class JobError(JobQueueError):
-    """The answer to a job is an error: the code, the message and the data that the server gave.
+    """The job was answered with an error. The job is settled; client and server go on.
 
-    A handler raises it to choose its answer. Its code is one of the registry's for the wire, or
-    contains a dot, as in `billing.card-declined`; any other is published as `handler-error`.
+    A handler raises it to choose the error that is published (server.result.error). A code without
+    a dot must be in the registry of error codes; any other is published as `handler-error`
+    (server.result.code).
+
+    Args:
+        code: For programs, as `billing.card-declined`.
+        message: For people.
+        data: Any value that `json` can write; None means no data.
     """
 
     def __init__(self, code: str, message: str, data: object = None) -> None:
@@ -69,29 +76,47 @@ class JobError(JobQueueError):
 
 
 class JobTimeout(JobQueueError, TimeoutError):  # noqa: N818 - the name that the protocol gives it
-    """No result came within the job's timeout; the job may have run, or may run yet."""
+    """No result came within the job's timeout (client.timeout.settles).
+
+    The job is settled for its caller. It may have run, or may run later; its result is ignored.
+    """
 
     code: ClassVar = "timeout"
 
 
 class ConnectionLost(JobQueueError):  # noqa: N818 - the name that the protocol gives it
-    """A connection was lost, and with it perhaps the result or the push; the job may have run."""
+    """The connection was lost, and perhaps the result or the push with it (client.lost.settles).
+
+    The job is settled for its caller; it may have run, or may run later. The client connects again
+    for its next job. Raised by a server's `run`, see there.
+    """
 
     code: ClassVar = "connection-lost"
 
 
 class NotQueued(JobQueueError):  # noqa: N818 - the name that the protocol gives it
-    """Redis refused the push, or there was no connection to push on; the job never runs."""
+    """Redis refused the push, or there was no connection (client.settle.not-queued).
+
+    The job is settled, and never runs: to run it again is safe. The client stays usable.
+    """
 
     code: ClassVar = "not-queued"
 
 
-class ProcessorInUse(JobQueueError):  # noqa: N818 - says what is true, as its siblings do
-    """Another server on this host uses the same in-process list; nothing was claimed."""
+class ProcessorInUse(JobQueueError):  # noqa: N818 - names the state, as its siblings do
+    """Another server on this host uses the same in-process list (server.list.own).
+
+    Nothing was claimed; `run` may be called again.
+    """
 
 
-class InvalidMessage(JobQueueError, ValueError):  # noqa: N818 - says what is true, as its siblings do
-    """Bytes are not a valid job or result; `path` says where, as in `$.error.code`."""
+class InvalidMessage(JobQueueError, ValueError):  # noqa: N818 - names the state, as its siblings do
+    """Bytes are not a valid job or result.
+
+    Args:
+        path: The place of the mistake, as in `$.error.code`.
+        reason: A sentence without its subject, as in `must be a string`.
+    """
 
     def __init__(self, path: str, reason: str) -> None:
         super().__init__(path, reason)

@@ -13,8 +13,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from jobqueue.core import steps
-from jobqueue.core.lasting import run_with_reconnect
 from jobqueue.core.parallel import Parallel
+from jobqueue.core.reconnect import run_with_reconnect
 from jobqueue.core.serial import Serial
 from jobqueue.core.steps import Unreachable
 from jobqueue.errors import ConnectionLost

@@ -117,7 +117,7 @@ def test_a_dead_message_is_named_by_its_bytes(redis: Redis) -> None:
 @pytest.mark.parametrize(
     "message,reason",
     [
-        (b"\xff", "$ is no UTF-8: invalid start byte at byte 0"),
+        (b"\xff", "$ is not valid UTF-8: invalid start byte at 0"),
         (b"[]", "$ must be an object"),
         (b'{"channel": "c"}', "$.id must be a non-empty string"),
         (

@@ -124,7 +124,7 @@ def test_what_a_loss_does(links: int) -> None:
     session.lost("it is cut", 1, 0.5)
 
     assert isinstance(outcome(session), ConnectionLost)
-    assert session.connect_at() == pytest.approx(1, abs=calls.EAGER_SECONDS)
+    assert session.connect_at() == pytest.approx(1, abs=calls.URGENT_SECONDS)
     session.attempt(2)
     session.lost("no way", 2, 0.5)
     assert isinstance(outcome(session), NotQueued)

@@ -10,7 +10,7 @@ from jobqueue.protocol.messages import Answer, Dead
 
 KEYS = Keys.of("q", "p")
 ANSWER = Answer(b"job", b"channel", "1", b"result")
-DEAD = Dead(b"junk", "$ is no JSON")
+DEAD = Dead(b"junk", "$ is not valid JSON")
 
 PUBLISH = (b"PUBLISH", b"channel", b"result")
 REMOVE = (b"LREM", b"q:in-process:p", b"-1", b"job")
@@ -59,7 +59,7 @@ def test_a_removal_that_finds_nothing_is_told() -> None:
 
     _, odd = lead(led, ["OK", "QUEUED", "QUEUED", [0, 0]])
 
-    assert odd == "somebody else had removed it"
+    assert odd == "the message had already been removed"
 
 
 @pytest.mark.parametrize("queued", [OOM, b"QUEUED"])

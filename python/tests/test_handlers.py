@@ -21,7 +21,7 @@ def test_what_has_no_handler_is_answered_and_logged(caplog: pytest.LogCaptureFix
 
     assert isinstance(answer, Answer)
     assert "method-not-found" in answer.result.decode()
-    assert "refused channel=c id=x\\ny" in caplog.text
+    assert "rejected channel=c id=x\\ny" in caplog.text
 
 
 def test_outcomes_are_logged(caplog: pytest.LogCaptureFixture) -> None:
@@ -70,7 +70,7 @@ def test_an_error_is_logged_with_where_it_was_raised(
     lines = logging.Formatter().format(record).splitlines()
     assert lines[0].endswith(f"id=1: {type(error).__name__}")
     assert any("in test_an_error_is_logged_with_where_it_was_raised" in line for line in lines)
-    assert lines[-1] == (last or "RuntimeError: UntellableError, of which no more can be told")
+    assert lines[-1] == (last or "RuntimeError: UntellableError, which can't be formatted")
 
 
 def test_a_coroutine_is_no_value() -> None:

@@ -176,7 +176,7 @@ def test_what_isnt_confirmed_is_published_again(caplog: pytest.LogCaptureFixture
     """server.publish.again, server.recovery.running: across two losses, and only that."""
     gone = [b"OK", b"QUEUED", b"QUEUED", [1, 0]]
     again = [(Jitter(), 1.0), (Pause(0.02), None), (Connect(), None), (TRANSACT, [b"OK", []])]
-    dead = Dead(b"junk", "$ is no JSON")
+    dead = Dead(b"junk", "$ is not valid JSON")
     push = (b"LPUSH", b"q:dead", b"junk")
     first = Exchange([*finish(b"1").commands, push, *finish(b"2").commands], 9)
     second = Exchange([push, *finish(b"2").commands], 5)
@@ -190,4 +190,4 @@ def test_what_isnt_confirmed_is_published_again(caplog: pytest.LogCaptureFixture
     )
 
     assert left == Now()
-    assert "somebody else had removed it: b'1'" in caplog.text
+    assert "the message had already been removed: b'1'" in caplog.text

@@ -48,9 +48,9 @@ def test_a_pool_that_is_too_small_is_refused(make: type[Any], redis_class: type[
     one = redis_class(**SOUND, max_connections=1)
 
     server = make(one)
-    with pytest.raises(ValueError, match="max_connections of 2 or more"):
+    with pytest.raises(ValueError, match="max_connections=2 or more"):
         make(one, concurrency=3)
-    with pytest.raises(ValueError, match="max_connections of 2 or more"):
+    with pytest.raises(ValueError, match="max_connections=2 or more"):
         server.with_settings(concurrency=3)
 
 
@@ -87,7 +87,7 @@ def test_what_is_no_redis_is_refused(make: type[Any]) -> None:
     other = Redis() if make.__module__.startswith("jobqueue.aio") else redis_py.asyncio.Redis()
 
     for source in (7, other):
-        with pytest.raises(TypeError, match="Redis is given as a URL or a redis"):
+        with pytest.raises(TypeError, match="source must be a Redis URL or a redis"):
             make(source)
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from jobqueue.core.lasting import Backoff
+from jobqueue.core.reconnect import Backoff
 from jobqueue.core.serial import Serial
 from jobqueue.core.steps import Exchange, Handle, Moment, Now, Send, Sleep
 from jobqueue.protocol.commands import ErrorReply, Unavailable
@@ -372,5 +372,5 @@ def test_a_removal_that_finds_nothing_is_logged(caplog: pytest.LogCaptureFixture
 
     play.take(play.serial())
 
-    assert "somebody else had removed it: b'1'" in caplog.text
+    assert "the message had already been removed: b'1'" in caplog.text
     assert play.handled == [b"1", b"2"]

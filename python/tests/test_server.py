@@ -226,7 +226,7 @@ def test_a_server_can_be_made_with_other_settings(make: type[Server]) -> None:
     assert server.with_settings(in_process="key").in_process == "key"
     assert whole.with_settings(queue="r").in_process == "whole"
     assert whole.with_settings(processor="p").in_process == "job-queue:in-process:p"
-    with pytest.raises(ValueError, match="'echo' has a handler"):
+    with pytest.raises(ValueError, match="already registered for method 'echo'"):
         server.on("echo", echo)
     with pytest.raises(ValueError, match="concurrency"):
         server.with_settings(concurrency=0)
@@ -254,7 +254,7 @@ def test_a_server_that_found_no_redis_may_run_again(kind: str) -> None:
     server = make("redis://127.0.0.1:1/0", processor="nobody")
 
     for _ in range(2):
-        with pytest.raises(ConnectionLost, match="cannot connect"):
+        with pytest.raises(ConnectionLost, match="can't connect"):
             run_here(server)
 
 
@@ -268,7 +268,7 @@ def test_a_method_has_one_handler() -> None:
 
     assert server.on("other", echo) is echo
     assert first(1) == 1
-    with pytest.raises(ValueError, match="'echo' has a handler"):
+    with pytest.raises(ValueError, match="already registered for method 'echo'"):
         server.on("echo", echo)
     with pytest.raises(ValueError, match="non-empty"):
         server.on("", echo)

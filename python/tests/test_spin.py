@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from jobqueue.threads import spin
-from jobqueue.threads.spin import MOST_ASLEEP, SPIN_SECONDS, Spin
+from jobqueue.threads.spin import SKIP_LIMIT, SPIN_SECONDS, Spin
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +37,7 @@ class World:
 
     def asleep(self, wait: Callable[[], int]) -> int:
         """Return how many waits begin asleep before one asks; that one counts for what follows."""
-        return next(count for count in range(MOST_ASLEEP + 1) if wait())
+        return next(count for count in range(SKIP_LIMIT + 1) if wait())
 
     def in_vain(self) -> int:
         """Wait for what never comes."""

@@ -17,8 +17,8 @@ FIXTURES = Path(__file__).parents[2] / "fixtures"
 @pytest.fixture(autouse=True, params=["json", "msgspec"])
 def parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every vector is read by the standard library, and by msgspec."""
-    parse = messages.by_json if request.param == "json" else messages.fastest_parser()
-    assert (parse is messages.by_json) == (request.param == "json")
+    parse = messages.parse_by_json if request.param == "json" else messages.fastest_parser()
+    assert (parse is messages.parse_by_json) == (request.param == "json")
     monkeypatch.setattr(messages, "_parse", parse)
 
 

@@ -1,7 +1,7 @@
 """The client for asyncio: pushes jobs and settles each of them once.
 
-As `jobqueue.threads.client`, with the same names in the same order. It has a session in each event
-loop that uses it.
+Like `jobqueue.threads.client`, with the same names in the same order. It has one session in each
+event loop that uses it.
 """
 
 from __future__ import annotations
@@ -27,34 +27,40 @@ if TYPE_CHECKING:
 
     from redis.asyncio import Redis
 
-    from jobqueue.aio.session import Home
+    from jobqueue.aio.session import Sessions
 
 
 class Client:
-    """Runs jobs on the servers of one queue. Tasks may share it, and event loops, too.
+    """Runs jobs on the servers of one queue. Tasks may share it, and so may event loops.
 
-    `close` it, or use it in an `async with` block: that pushes what was submitted before. In each
-    event loop, and in the child after a fork, it has a channel and a connection of its own.
+    Call `close`, or use it in an `async with` block: both push what was submitted before. A client
+    that is dropped without `close` ends when its last job is settled, with a ResourceWarning.
+
+    No exception of a method or of a job makes a client unusable; only `close` does. It connects when
+    it has jobs, and again after a lost connection.
+
+    In each event loop, and in the child after a fork, it has its own connection and channel
+    (client.channel.name).
 
     Args:
-        source: The URL of Redis, or a client of `redis.asyncio` with `retry=None`, undecoded
-            replies and a `socket_timeout`.
+        source: A Redis URL, or a client of `redis.asyncio` with `retry=None`, a `socket_timeout` and
+            without `decode_responses`.
         queue: The key of the queue.
 
     Raises:
         TypeError: The source is neither a URL nor a client.
-        ValueError: The queue has no name, or the client can't be used.
+        ValueError: The queue is empty, or the URL or the client can't be used.
     """
 
     def __init__(self, source: str | Redis = pools.DEFAULT_URL, *, queue: str = keys.QUEUE) -> None:
         if not queue:
-            raise ValueError("a queue is named by a non-empty string")
+            raise ValueError("queue must be a non-empty string")
         self._queue = queue
         self._source = source
-        pools.aio_client_pools(source)  # a mistake is told here; each session has its own
+        pools.aio_client_pools(source)  # raises here; each session makes its own
         self._closed = False
         self._ids = itertools.count(1)  # client.job.id: whatever the process or the session
-        self._sessions: Home = {}  # by process and loop
+        self._sessions: Sessions = {}  # by process and loop
         weakref.finalize(self, _dropped, self._sessions).atexit = False
 
     async def run(
@@ -64,21 +70,26 @@ class Client:
         *,
         timeout: float | None = None,  # noqa: ASYNC109 - the job's, beyond this call
     ) -> Job:
-        """Submit one job, and return at once with the future of its outcome.
+        """Submit one job and return its future at once.
 
-        The job is pushed as soon as there is a connection. Only where more waits to be pushed than
-        16 MB does this wait for room, no longer than the timeout.
+        The job is pushed as soon as there is a connection. This call waits only while more than
+        16 MB wait to be pushed, and no longer than the timeout; then the job is settled by
+        JobTimeout.
 
         Args:
-            method: Which handler.
-            parameters: What the handler is called with: any value that `json` writes.
-            timeout: How many seconds from now the job waits for its result; without one, or with
-                `math.inf`, for ever, or until a connection is lost and perhaps the result with it.
+            method: The method, which selects the handler.
+            parameters: Passed to the handler: any value that `json` can write
+                (client.job.parameters).
+            timeout: Seconds from now until the job is settled by JobTimeout
+                (client.timeout.settles). None or `math.inf`: no timeout; the job then waits until
+                its result arrives, or until a connection is lost (client.lost.settles).
 
         Raises:
-            TypeError: The method is not a string, or the parameters hold what JSON doesn't have.
-            ValueError: The method is empty, the parameters are outside the portable set, the job is
-                larger than 1 MiB, the timeout is negative, or the client is closed.
+            TypeError: The method is not a string, or the parameters have no JSON.
+            ValueError: The method is empty, the parameters are not portable JSON, the job is larger
+                than 1 MiB (client.job.size), the timeout is negative, or the client is closed.
+
+        After an exception, CancelledError included, no job was submitted.
         """
         return (await self.run_many([(method, parameters)], timeout=timeout))[0]
 
@@ -88,9 +99,13 @@ class Client:
         *,
         timeout: float | None = None,  # noqa: ASYNC109 - the jobs', beyond this call
     ) -> list[Job]:
-        """Submit a job for each pair of method and parameters, to be pushed by one command.
+        """Submit one job for each pair of method and parameters; one command pushes all of them.
 
-        All of them are checked before the first is submitted. Otherwise as `run`.
+        Like `run`. After an exception none of the jobs was submitted. The timeout applies to each
+        job.
+
+        Returns:
+            The jobs, in the order of the calls.
         """
         deadline = deadline_of(timeout, time.monotonic())
         if self._closed:
@@ -115,10 +130,11 @@ class Client:
         return jobs
 
     async def close(self) -> None:
-        """Push what was submitted, settle what is left by ConnectionLost, and disconnect.
+        """Push what was submitted, settle unfinished jobs by ConnectionLost, and disconnect.
 
-        It takes no longer than 3 seconds whatever Redis does; harmless when done twice. Cancelled,
-        it goes on without its caller. Sessions in other loops are closed there.
+        This takes at most 3 seconds whatever Redis does. Afterwards `run` raises ValueError. A
+        second call has no effect. If the caller is cancelled, closing continues in the background.
+        Sessions in other event loops are closed there.
         """
         self._closed = True
         mine = self._sessions.get((os.getpid(), asyncio.get_running_loop()))
@@ -126,12 +142,12 @@ class Client:
             if session is mine:
                 session.close()
             else:
-                session.close_from_elsewhere()
+                session.close_threadsafe()
         if mine is not None:
             await mine.join(CLOSE_SECONDS + 1)
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a client can't be pickled or copied: each process makes its own")
+        raise TypeError("a Client can't be pickled or copied: create one in each process")
 
     async def __aenter__(self) -> Self:
         return self
@@ -158,12 +174,12 @@ class Client:
         return session
 
 
-def _of_this_process(all_sessions: Home) -> list[Session]:
+def _of_this_process(all_sessions: Sessions) -> list[Session]:
     return [session for (pid, _), session in list(all_sessions.items()) if pid == os.getpid()]
 
 
-def _dropped(all_sessions: Home) -> None:
-    """Let what a client leaves behind that was dropped without `close` end with its last job."""
+def _dropped(all_sessions: Sessions) -> None:
+    """End the sessions of a client that was dropped without `close`, when their last jobs are settled."""
     for session in _of_this_process(all_sessions):
         session.release()
         if not session.ended:

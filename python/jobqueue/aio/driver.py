@@ -1,6 +1,6 @@
-"""Takes the steps of a server's sessions in an event loop: one driver and one task for each session.
+"""Performs the steps of a server's sessions in an event loop: one driver and one task per session.
 
-As `jobqueue.threads.driver`, with the same names in the same order.
+Like `jobqueue.threads.driver`, with the same names in the same order.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ if TYPE_CHECKING:
 
 
 class Driver:
-    """Takes the steps of one session.
+    """Performs the steps of one session.
 
     Args:
-        pool: Where connections come from.
-        stop: Whether and when a stop is requested.
+        pool: Provides the connections.
+        stop: The request to stop.
         reply_seconds: How long Redis may take to reply.
-        handlers: Run here.
-        workers: Run handlers elsewhere, where the session has some started.
+        handlers: For `Handle`, which runs a handler in this task.
+        workers: For `Start` and its companions, which run handlers in other tasks.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Driver:
         self._link: Any = None
 
     async def run(self, session: Steps[None]) -> None:
-        """Take steps until the session ends, or raises; its connection is closed then."""
+        """Perform steps until the session ends or raises; its connection is closed then."""
         resume: Any = session.send
         value: Any = None
         try:
@@ -71,7 +71,7 @@ class Driver:
                     value, resume = await self._take(step), session.send
                 except ConnectionLost as error:
                     if isinstance(step, steps.Room):
-                        raise  # what has ended another session
+                        raise  # the error that has ended another session
                     await self._abort()
                     value, resume = error, session.throw
         except StopIteration:
@@ -120,9 +120,9 @@ class Driver:
 
 
 class Workers:
-    """The tasks that run handlers, and what was started and isn't confirmed.
+    """The tasks that run handlers, and the messages that were started and aren't confirmed.
 
-    Leaving the `async with` block ends all of them.
+    Leaving the `async with` block ends the tasks.
     """
 
     def __init__(self, handlers: Handlers, concurrency: int) -> None:
@@ -153,30 +153,30 @@ class Workers:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def drive(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Do this in a task of its own, too; what it raises is raised to whoever waits for room."""
+        """Do this in a task of its own; `room` raises what it raises."""
         task = asyncio.create_task(self._guard(work), name="jobqueue server")
         self._tasks.append(task)
 
     def start(self, messages: list[bytes]) -> None:
-        """Have the handlers of the messages run, in this order."""
+        """Start the handlers of the messages, in this order."""
         self._running.update(messages)
         self._total += len(messages)
         for message in messages:
             self._waiting.put_nowait(message)
 
     async def outcomes(self, limit: int) -> list[Answer | Dead]:
-        """Wait for outcomes, and take what is there, up to a limit."""
+        """Wait for an outcome, and return all that are ready, up to a limit."""
         outcomes = [await self._finished.get()]
         while len(outcomes) < limit and not self._finished.empty():
             outcomes.append(self._finished.get_nowait())
         return outcomes
 
     def running(self) -> list[bytes]:
-        """Return what was started and isn't confirmed."""
+        """Return the messages that were started and aren't confirmed."""
         return list(self._running.elements())
 
     async def room(self, limit: int) -> int:
-        """Wait until fewer messages than the limit are running, and return how many fewer."""
+        """Wait until fewer messages than the limit are running, and return the difference."""
         while self._total >= limit and self._failure is None:
             self._changed.clear()
             await self._changed.wait()
@@ -185,7 +185,7 @@ class Workers:
         return limit - self._total
 
     def confirmed(self, messages: list[bytes]) -> None:
-        """Forget messages, whose removal Redis has confirmed."""
+        """Remove messages whose removal Redis has confirmed."""
         for message in messages:
             self._running[message] -= 1
             if not self._running[message]:
@@ -196,7 +196,7 @@ class Workers:
     async def _guard(self, work: Callable[[], Awaitable[None]]) -> None:
         try:
             await work()
-        except Exception as error:  # or the task that serves would wait for ever
+        except Exception as error:  # otherwise the task that serves would wait forever
             self._failure = error
             self._changed.set()
 
@@ -208,10 +208,9 @@ class Workers:
 
 
 class Runner:
-    """Runs handlers in the loop in which this was made.
+    """Runs handlers in the event loop in which it was created.
 
-    A coroutine function is awaited, a plain one is called, and holds up the loop while it blocks;
-    `asyncio.to_thread` is for those.
+    A coroutine function is awaited. A plain function is called, and blocks the event loop.
     """
 
     def __init__(self, handlers: Handlers) -> None:
@@ -220,7 +219,7 @@ class Runner:
         self._parent_only = ParentOnly()
 
     async def run(self, message: bytes) -> Answer | Dead:
-        """Run the handler of a message, where it has one, and return what is to be published."""
+        """Run the handler of a message, if it has one, and return the outcome."""
         job = self._handlers.decide(message)
         if not isinstance(job, Run):
             return job
@@ -240,39 +239,39 @@ class Runner:
 
 
 class Stop:
-    """A request to stop, from a signal handler or from any thread; it is never withdrawn."""
+    """A request to stop, made by a signal handler or by any thread. It can't be withdrawn."""
 
     def __init__(self) -> None:
         self.requested = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wakes = asyncio.Event()
 
-    def listen_here(self) -> None:
-        """Wake those who pause in the running loop from now on."""
+    def bind_to_loop(self) -> None:
+        """Wake tasks in `pause` by this event loop from now on."""
         self._loop = asyncio.get_running_loop()
 
     def request(self) -> None:
-        """Ask for the stop; whoever pauses wakes."""
+        """Request the stop; tasks in `pause` wake up."""
         self.requested = True
         if self._loop is not None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody pauses
+            with contextlib.suppress(RuntimeError):  # the loop is closed, and no task is in `pause`
                 self._loop.call_soon_threadsafe(self._wakes.set)
 
     async def pause(self, seconds: float) -> None:
-        """Sleep, but not beyond the request."""
+        """Sleep, at most until the request."""
         if not self.requested:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wakes.wait(), seconds)
 
 
 def _awaitable(value: object) -> bool:
-    """Tell by its type alone: the attributes of a value are the application's, and may raise."""
+    """Decide by the type alone: the attributes of a value are the application's, and may raise."""
     old_style = type(value) is GeneratorType and inspect.isawaitable(value)
     return issubclass(type(value), Awaitable) or old_style
 
 
 def _cancelled(error: BaseException) -> bool:
-    """Tell a server that is being cancelled from a handler whose own work was."""
+    """Tell whether the server is being cancelled, rather than something that the handler awaits."""
     task = asyncio.current_task()
     cancelled = issubclass(type(error), asyncio.CancelledError)
     return cancelled and task is not None and task.cancelling() > 0

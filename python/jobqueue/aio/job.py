@@ -1,4 +1,4 @@
-"""A job as its caller sees it: a future of asyncio, settled once."""
+"""A job as its caller sees it: a future of asyncio that is settled once (client.settle.once)."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ if TYPE_CHECKING:
 
 
 class Job(asyncio.Future[Any]):
-    """The outcome to come of one call; `await`, `gather`, `wait` and `wait_for` work on it.
+    """The future of one call; `await`, `gather`, `wait` and `wait_for` work on it.
 
-    Awaiting it gives the handler's value or raises: JobError, where the job was answered with an
-    error; JobTimeout, where its own timeout passed; ConnectionLost or NotQueued, where a connection
-    was lost. Cancelling it, as `wait_for` does, only stops the waiting.
+    Awaiting it returns the handler's value, or raises JobError, JobTimeout, ConnectionLost or
+    NotQueued; the job is settled then, and every `await` gives the same outcome. A task that is
+    cancelled while it awaits a job cancels the job, and so does `wait_for` at its timeout;
+    `asyncio.shield` prevents that. A cancelled job that was pushed still runs; its result is
+    ignored.
 
     It belongs to its event loop; awaited in another one it raises RuntimeError.
     """
@@ -31,21 +33,21 @@ class Job(asyncio.Future[Any]):
         return f"<Job {self.method!r} channel={self.channel} id={self.id} {state}>"
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a job can't be pickled or copied: only this process gets its result")
+        raise TypeError("a Job can't be pickled or copied: only this process gets its result")
 
     def cancel(self, msg: Any = None) -> bool:
-        """Stop waiting. The job runs all the same if it was pushed, and its result is ignored."""
+        """Stop waiting, as `Future.cancel`. A job that was pushed still runs; its result is ignored."""
         cancelled = super().cancel(msg)
         if cancelled:
             self._session.cancel(self.id)
         return cancelled
 
     def settle(self, value: object, error: Exception | None) -> None:
-        """Give the job its outcome, unless it was cancelled."""
+        """Set the outcome, unless the job was cancelled."""
         if self.done():
             return
         if error is None:
             self.set_result(value)
         else:
             self.set_exception(error)
-            self.exception()  # a job that nobody awaits is no mistake that the loop has to tell
+            self.exception()  # marks it as retrieved: asyncio logs nothing for a job that isn't awaited

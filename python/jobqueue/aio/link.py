@@ -1,8 +1,8 @@
-"""One connection to Redis: commands go out in one write, replies come back in order.
+"""One connection of a server to Redis: commands are sent in one write, replies are read in order.
 
-As `jobqueue.threads.link`, over `redis.asyncio`. Timeouts are kept here, one for all the replies to a
-write: redis-py would set up a timer for each reply and a task for each write, which cost more than
-what they watch over.
+Like `jobqueue.threads.link`, over `redis.asyncio`. Timeouts are kept here, one for all replies to a
+write: redis-py would create a timer for each reply and a task for each write, which costs more than
+the reading.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ GRACE_SECONDS = 0.1
 
 
 class Link:
-    """A connection taken out of a pool, which `open` makes.
+    """A connection taken out of a pool; `open` makes it.
 
     Args:
-        pool: Where it goes back to.
-        redis: What redis-py calls a connection.
+        pool: The pool of the connection.
+        redis: The connection of redis-py.
         reply_seconds: How long Redis may take to reply.
     """
 
@@ -61,19 +61,19 @@ class Link:
             async with ReplyTimeout(reply_seconds):
                 redis: Any = await pool.get_connection()  # type: ignore[no-untyped-call]
                 return cls(pool, redis, reply_seconds)
-        except Exception as error:  # not only redis-py's: a host name can be no name at all
+        except Exception as error:  # not only redis-py's: an invalid host name is a UnicodeError
             raise not_connected(error) from error
 
     async def send(self, commands: Iterable[Command]) -> None:
-        """Write commands, and don't wait for the replies."""
+        """Write commands without waiting for the replies."""
         try:
             async with ReplyTimeout(self._reply_seconds):
                 await self._redis.send_packed_command([packed(commands)], check_health=False)
-        except Exception as error:  # where redis-py has taken its writer away, an AttributeError
+        except Exception as error:  # AttributeError if redis-py has removed its writer
             raise ConnectionLost(f"the connection to Redis is lost: {error}") from error
 
     async def receive(self, count: int) -> list[Reply]:
-        """Read the replies to so many commands."""
+        """Read the replies to `count` commands."""
         read = self._redis.read_response
         replies: list[Reply] = []
         try:
@@ -85,18 +85,19 @@ class Link:
                         replies.append(error_reply(error))
                     replies += read_along(self._redis, count - len(replies))
         except TimeoutError as error:
-            raise ConnectionLost("the connection to Redis is lost: no answer in time") from error
+            sentence = f"no reply within {self._reply_seconds:g} s"
+            raise ConnectionLost(f"the connection to Redis is lost: {sentence}") from error
         except Exception as error:
             raise ConnectionLost(f"the connection to Redis is lost: {error}") from error
         return replies
 
     async def close(self) -> None:
-        """Disconnect, and give the connection back to its pool; nothing is outstanding on it."""
+        """Disconnect, and return the connection to its pool. No reply may be outstanding."""
         finish_when_closed(self._redis)
         await self._disconnect()
 
     async def abort(self) -> None:
-        """Disconnect a connection of no use so that Redis notices, as `close` otherwise."""
+        """Reset the connection so that Redis notices, and return it to its pool."""
         self._transport.abort()
         await self._disconnect()
 
@@ -106,16 +107,16 @@ class Link:
         await self._pool.release(self._redis)
 
     async def _refuse_to_connect_again(self, _: object) -> None:
-        # redis-py connects in the middle of a send where somebody has disconnected its connection.
+        # redis-py reconnects within a send if its connection was disconnected.
         await self._redis.disconnect(nowait=True)
-        raise RedisConnectionError("redis-py was about to connect again by itself")
+        raise RedisConnectionError("redis-py would have reconnected by itself")
 
 
 class ReplyTimeout:
-    """As `asyncio.timeout`, but it ends only after the loop has looked at what arrived meanwhile.
+    """Like `asyncio.timeout`, but the loop first reads what has arrived in the meantime.
 
-    Where a handler has blocked the loop for longer than the limit, `asyncio.timeout` would take an
-    answer that lies in the socket for no answer.
+    If a handler has blocked the loop for longer than the limit, `asyncio.timeout` would fire although
+    the reply is in the socket already.
     """
 
     def __init__(self, seconds: float) -> None:

@@ -1,6 +1,6 @@
-"""The server for asyncio: takes jobs from the queue, runs their handlers, publishes the results.
+"""The server for asyncio: claims jobs, runs their handlers and publishes the results.
 
-As `jobqueue.threads.server`, with the same names in the same order.
+Like `jobqueue.threads.server`, with the same names in the same order.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Self
 
 from jobqueue.aio.driver import Driver, Stop, Workers
-from jobqueue.core.lasting import run_with_reconnect
 from jobqueue.core.parallel import Parallel
+from jobqueue.core.reconnect import run_with_reconnect
 from jobqueue.core.serial import Serial
 from jobqueue.core.settings import Settings
 from jobqueue.core.steps import Unreachable
@@ -31,11 +31,11 @@ log = logging.getLogger("jobqueue.server")
 
 
 class Server(Settings):
-    """Serves one queue under one processor's name, in an event loop.
+    """Serves one queue under one processor name, in an event loop.
 
-    As `jobqueue.Server`, except that `source` may be a client of `redis.asyncio`, that handlers may
-    be coroutine functions, and that a concurrency above 1 runs them in tasks. A handler that is no
-    coroutine function is called in the loop and holds it up for as long as it takes.
+    Like `jobqueue.Server`, with the same arguments and errors, except that `source` may be a client
+    of `redis.asyncio`, that handlers may be coroutine functions, and that with a concurrency above
+    1 they run in tasks. A plain function is called in the event loop and blocks it.
     """
 
     def __init__(
@@ -72,47 +72,51 @@ class Server(Settings):
         in_process: str | None = None,
         concurrency: int | None = None,
     ) -> Self:
-        """Return a server that hasn't run, with the same handlers and what is given in place of its own.
+        """Return a new server with the same handlers, and with the given settings instead of its own.
 
-        A processor's name that is given wins over a whole in-process key that isn't.
+        It may run, whether or not this one has. Handlers that are registered later belong to both.
+        A `processor` replaces a whole `in_process` key unless that is given, too. None means
+        unchanged; the other settings are always the same.
 
         Raises:
-            TypeError: As the constructor.
-            ValueError: As the constructor.
+            TypeError: As in the constructor.
+            ValueError: As in the constructor.
         """
         server = self._with(queue, processor, in_process, concurrency)
         server._open(self._source if source is None else source)  # noqa: SLF001 - of this class
         return server
 
     async def run(self, *, handle_signals: bool = True) -> None:
-        """Recover what lies on the in-process list, then serve until SIGTERM, SIGINT or `stop`.
+        """Recover the in-process list, then serve until SIGTERM, SIGINT or `stop`.
 
-        In the main thread it handles both signals while it runs, as `jobqueue.Server.run` does.
-        Cancelling it stops at once, and what was running is run again after the next start; `stop`
-        is for a graceful end.
+        In the main thread it handles both signals while it runs, as `jobqueue.Server.run` does. If
+        its task is cancelled, it stops at once: jobs that were claimed stay on the in-process list,
+        and run when a server of the same name starts. `stop` is the graceful way.
 
         Args:
-            handle_signals: As there.
+            handle_signals: False leaves the signals to the application, whose handlers may call
+                `stop`.
 
         Raises:
-            RuntimeError: The server runs, or has run; nothing was done.
-            ProcessorInUse: Another server on this host uses the in-process list; nothing was done,
-                and `run` may be called again.
-            ConnectionLost: Redis can't be reached, or refuses us, at the first attempt: nothing was
-                claimed, and `run` may be called again. Or Redis has been away, or has refused to
-                serve, for seconds after a stop was requested: what was claimed lies on the
-                in-process list, and runs when a server of that name starts. Else a server never
-                gives up.
+            RuntimeError: The server runs or has run, or the platform has no `fcntl` (Windows).
+                Nothing was claimed.
+            ProcessorInUse: Another server on this host uses the in-process list. Nothing was
+                claimed, and `run` may be called again.
+            ConnectionLost: Redis can't be reached, or refuses the connection, at the first attempt:
+                nothing was claimed, and `run` may be called again. Or Redis was away or refused to
+                serve for 4 seconds after a stop was requested (server.stop.unreachable): claimed
+                jobs stay on the in-process list, and run when a server of the same name starts.
+                Otherwise a server reconnects forever.
         """
         if self._used:
             raise RuntimeError(
-                "a server runs once: make another one, for instance by with_settings()"
+                "a server runs once: create another one, for example with with_settings()"
             )
         self._used = True
         queue, in_process = keys.text(self._keys.queue), keys.text(self._keys.in_process)
         redis = pools.identity(self._pool)
         signals = stopped_by_signals(self.stop) if handle_signals else nullcontext()
-        self._stop.listen_here()
+        self._stop.bind_to_loop()
         try:
             with ProcessorLock(redis, self.in_process), signals:
                 log.info("serving queue=%s in_process=%s redis=%s", queue, in_process, redis)
@@ -123,7 +127,10 @@ class Server(Settings):
             raise
 
     def stop(self) -> None:
-        """Ask the server to stop gracefully; callable from any thread, and from a handler."""
+        """Request a graceful stop, and return at once. Any thread and any handler may call this.
+
+        It can't be withdrawn; a server that hasn't run yet then stops as soon as it has started.
+        """
         self._stop.request()
 
     def _open(self, source: str | Redis) -> None:

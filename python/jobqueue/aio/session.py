@@ -1,12 +1,12 @@
 """The session of a client in one event loop: it owns the core, the connection and the clock.
 
-As `jobqueue.threads.session`, with the same names in the same order. Everything happens in the
-loop, and nothing that a caller awaits is needed by another: a call that is cancelled leaves the
-others as they are. A task reads each stream, and one connects.
+Like `jobqueue.threads.session`, with the same names in the same order. Everything happens in the
+loop. Callers don't depend on each other: a cancelled call leaves the others unchanged. One task
+reads each stream, and one connects.
 
-A session ends once: when it is closed, when the loop cancels its tasks, or by an exception that
-nobody expected, which settles every job with words that say so. Then `ended` is true, and a client
-makes a new one for its next job.
+A session ends once: when it is closed, when the loop cancels its tasks, or by an unexpected
+exception, which settles every job with a message that says so. Then `ended` is true, and the client
+makes a new session for its next job.
 """
 
 from __future__ import annotations
@@ -35,37 +35,39 @@ if TYPE_CHECKING:
 
     from jobqueue.aio.job import Job
 
-    Home = dict[tuple[int, asyncio.AbstractEventLoop], "Session"]
+    Sessions = dict[tuple[int, asyncio.AbstractEventLoop], "Session"]
 
 log = Log("jobqueue.client")
 
-UNSENT_BYTES = 1_048_576  # what one stream holds back; the core keeps the rest
+UNSENT_BYTES = 1_048_576  # the write buffer of a stream; the core keeps the rest
 WAITING_BYTES = 16 * 1_048_576  # unpushed jobs beyond which `run` waits for room
-ROOM_SECONDS = 0.005  # between two looks whether there is room
-YIELD_CALLS = 64  # after so many submissions in a row, the loop gets its turn to read
-LATE_SECONDS = 0.05  # a loop this late was held up, and first looks at what has come meanwhile
+ROOM_SECONDS = 0.005  # between two checks whether there is room
+YIELD_CALLS = 64  # submissions in a row after which the loop may read
+LATE_SECONDS = 0.05  # a loop this late was blocked, and first reads what has arrived
 LONGEST_SLEEP_SECONDS = 3_600.0
 
 
 class Session:
-    """Used in its loop alone, but for `close_from_elsewhere`.
+    """Used in its event loop only, except for `close_threadsafe` and `release`.
 
     Args:
-        pools: What to connect by, and what to fall back to where RESP3 is refused.
-        owned: Whether nobody else uses these pools.
+        pools: The pool to connect with, and the one to fall back to if RESP3 is refused.
+        owned: Whether only this session uses these pools.
         queue: The key of the queue.
-        home: Where the client keeps its sessions by process and loop; it loses this one when it has
+        sessions: Where the client keeps its sessions by process and loop; it loses this one when it has
             ended.
     """
 
-    def __init__(self, pools: list[ConnectionPool], queue: str, home: Home, *, owned: bool) -> None:
+    def __init__(
+        self, pools: list[ConnectionPool], queue: str, sessions: Sessions, *, owned: bool
+    ) -> None:
         self.loop = asyncio.get_running_loop()
         # client.channel.name
         self.channel = keys.results(queue, str(uuid.uuid4()))
         self.ended = False
         self._pools = pools
         self._owned = owned
-        self._home = home
+        self._sessions = sessions
         self._place = (os.getpid(), self.loop)
         self._calls: Calls[Job] = Calls(queue.encode(), self.channel.encode())
         self._streams: list[Stream] = []
@@ -73,45 +75,45 @@ class Session:
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0  # when it acts
-        self._turns_soon = False
+        self._turn_scheduled = False
         self._connecting: asyncio.Task[None] | None = None
         self._submissions = 0
         self._has_ended = asyncio.Event()
 
     def submit(self, batch: list[Submission[Job]], deadline: float | None) -> None:
-        """Have jobs pushed in one command, in one write with what else the loop submits now."""
+        """Push jobs in one command, in one write with other submissions of this loop iteration."""
         self._calls.submit(batch, deadline)
-        if not self._turns_soon:
-            self._turns_soon = True
+        if not self._turn_scheduled:
+            self._turn_scheduled = True
             self.loop.call_soon(self._turn)
 
     def cancel(self, *ids: str) -> None:
-        """Have jobs forgotten."""
+        """Remove jobs."""
         for job_id in ids:
             self._calls.cancel(job_id)
 
     def close(self) -> None:
-        """Have what was submitted pushed, and the session ended. This doesn't wait."""
+        """Push what was submitted and then end. This doesn't wait."""
         if not self.ended:
             self._calls.close(time.monotonic())
             self._turn()
 
-    def close_from_elsewhere(self) -> None:
-        """Do the same in the session's loop, from any thread."""
+    def close_threadsafe(self) -> None:
+        """Do the same from any thread."""
         try:
             self.loop.call_soon_threadsafe(self.close)
         except RuntimeError:  # the loop is closed, and has ended the session's tasks
             self.ended = True
 
     def release(self) -> None:
-        """Have the session ended when its jobs are settled. Callable from any thread."""
+        """End when all jobs are settled. Any thread may call this."""
         try:
             self.loop.call_soon_threadsafe(self._release)
         except RuntimeError:  # the loop is closed, and has ended the session's tasks
             self.ended = True
 
     async def join(self, seconds: float) -> None:
-        """Wait until no task is left, no longer than that; who is cancelled here disturbs none."""
+        """Wait until all tasks have ended, at most so many seconds."""
         until = time.monotonic() + seconds
         if not self.ended:
             with contextlib.suppress(TimeoutError):
@@ -119,10 +121,10 @@ class Session:
         others = self._tasks - {asyncio.current_task()}
         if others:
             await asyncio.wait(others, timeout=max(0.0, until - time.monotonic()))
-        await asyncio.sleep(0)  # in which the loop closes what redis-py has just let go
+        await asyncio.sleep(0)  # the loop closes the sockets in its next iteration
 
     async def wait_for_room(self, deadline: float | None) -> bool:
-        """Wait while too much waits to be pushed; False where the deadline has passed before."""
+        """Wait while too much waits to be pushed; return False if the deadline passes first."""
         self._submissions += 1
         if self._submissions % YIELD_CALLS == 0:
             await asyncio.sleep(0)
@@ -133,8 +135,8 @@ class Session:
         return True
 
     def _turn(self, event: Callable[[float], Any] | None = None) -> None:
-        """Tell the core of an event, and do what it asks for then."""
-        self._turns_soon = False
+        """Report an event to the core, and do what it asks for."""
+        self._turn_scheduled = False
         if self.ended:
             self._settle()
             return
@@ -153,8 +155,8 @@ class Session:
             self._connect(now)
             self._set_timer()
         except Exception as error:
-            log.exception("channel=%s the client has failed", self.channel)
-            self._end(f"the client has failed: {error!r}")
+            log.exception("channel=%s the client failed", self.channel)
+            self._end(f"the client failed: {error!r}")
 
     def _release(self) -> None:
         self._calls.release()
@@ -164,21 +166,21 @@ class Session:
         times = [self._calls.next_tick(), self._calls.connect_at()]
         now = time.monotonic()
         if self._calls.state is State.OPEN and self._calls.waiting_bytes:
-            times.append(now + ROOM_SECONDS)  # and then see whether the stream takes more
+            times.append(now + ROOM_SECONDS)  # to check whether the stream has room again
         due = min((at for at in times if at is not None), default=math.inf)
         due = max(now, min(due, now + LONGEST_SLEEP_SECONDS))
         if self._timer is not None:
             if self._due <= due:
-                return  # it acts too early, and then is set again: that costs less than each time
+                return  # it fires early and is set again, which is cheaper than to replace it
             self._timer.cancel()
         self._due = due
-        self._timer = self.loop.call_later(due - now, self._time_has_passed)
+        self._timer = self.loop.call_later(due - now, self._on_timer)
 
-    def _time_has_passed(self) -> None:
+    def _on_timer(self) -> None:
         late = time.monotonic() > self._due + LATE_SECONDS
         if late and self._due > -math.inf:
             self._due = -math.inf
-            self._timer = self.loop.call_later(LATE_SECONDS, self._time_has_passed)
+            self._timer = self.loop.call_later(LATE_SECONDS, self._on_timer)
         else:
             self._timer = None
             self._turn(self._calls.tick)
@@ -201,7 +203,7 @@ class Session:
     ) -> None:
         if attempt != self._attempt or self._calls.state is not State.CONNECTING:
             for stream in outcome if isinstance(outcome, list) else []:
-                self._start(self._receive(0, stream))  # which closes what comes too late
+                self._start(self._receive(0, stream))  # closes the stream of an abandoned attempt
         elif isinstance(outcome, ConnectionLost):
             self._lose(outcome, now)
         else:
@@ -228,7 +230,7 @@ class Session:
     def _close_streams(self) -> None:
         streams, self._streams = self._streams, []
         for stream in streams:
-            stream.abort()  # the tasks that read them end by it
+            stream.abort()  # this ends the tasks that read them
 
     def _connect(self, now: float) -> None:
         at = self._calls.connect_at()
@@ -246,15 +248,15 @@ class Session:
         except ConnectionLost as error:
             outcome = error
         except asyncio.CancelledError:
-            # redis-py gives a connection that is half made back to its pool.
+            # redis-py returns a half-open connection to its pool.
             for pool in self._pools if self._owned else []:
                 await pool.disconnect()
-            await asyncio.sleep(0)  # in which the loop closes the socket
+            await asyncio.sleep(0)  # the loop closes the socket in its next iteration
             raise
         except Exception as error:
-            log.exception("channel=%s connecting has failed", self.channel)
-            outcome = ConnectionLost(f"connecting has failed: {error!r}")
-        if self.ended:  # meanwhile, and nobody takes what has been made
+            log.exception("channel=%s connecting failed", self.channel)
+            outcome = ConnectionLost(f"connecting failed: {error!r}")
+        if self.ended:  # while it connected
             for stream in outcome if isinstance(outcome, list) else []:
                 await stream.close()
             return
@@ -270,10 +272,10 @@ class Session:
         self._tasks.discard(task)
         if task.cancelled():
             if not self.ended and task is not self._connecting:
-                self._end("the event loop has cancelled the client's tasks")
+                self._end("the event loop cancelled the client's tasks")
         elif (error := task.exception()) is not None:
-            log.error("channel=%s a task of the client has failed", self.channel, exc_info=error)
-            self._end(f"a task of the client has failed: {error!r}")
+            log.error("channel=%s a task of the client failed", self.channel, exc_info=error)
+            self._end(f"a task of the client failed: {error!r}")
 
     def _settle(self) -> None:
         for job, value, error in self._calls.take_settled():
@@ -288,8 +290,8 @@ class Session:
             return
         self.ended = True
         self._has_ended.set()
-        if self._home.get(self._place) is self:
-            del self._home[self._place]
+        if self._sessions.get(self._place) is self:
+            del self._sessions[self._place]
         self._calls.end(f"{reason} before a result came", time.monotonic())
         self._settle()
         if self._timer is not None:

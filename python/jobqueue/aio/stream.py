@@ -1,4 +1,4 @@
-"""A client's connection to Redis, as `jobqueue.threads.stream`, over `redis.asyncio`."""
+"""A client's connection to Redis, like `jobqueue.threads.stream`, over `redis.asyncio`."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Stream:
     """One connection.
 
     Args:
-        pool: Where it came from, and goes back to.
-        redis: What redis-py calls a connection.
+        pool: The pool of the connection.
+        redis: The connection of redis-py.
     """
 
     def __init__(self, pool: ConnectionPool, redis: Any) -> None:
@@ -35,51 +35,51 @@ class Stream:
 
     @property
     def unsent(self) -> int:
-        """How many bytes wait to be written."""
+        """The number of bytes in the write buffer."""
         size: int = self._writer.transport.get_write_buffer_size()
         return size + sum(len(part) for command in self._unsent for part in command)
 
     def write(self, command: Command) -> None:
-        """Write a command with the next `flush`."""
+        """Add a command to the write buffer."""
         self._unsent.append(command)
 
     def flush(self) -> None:
-        """Write as much as the socket takes now; the loop writes the rest when it can."""
+        """Write as much as the socket accepts now; the event loop writes the rest later."""
         unsent, self._unsent = self._unsent, []
         if unsent:
             self._writer.write(packed(unsent))
 
     async def read(self) -> list[Reply]:
-        """Wait for what comes next."""
+        """Wait for data, and return its frames."""
         try:
             data = await self._reader.read(READ_BYTES)
         except Exception as error:
             raise ConnectionLost(f"the connection to Redis is lost: {error}") from error
         if not data:
-            raise ConnectionLost("the connection to Redis is lost: Redis has closed it")
+            raise ConnectionLost("the connection to Redis is lost: Redis closed it")
         return self._frames.of(data)
 
     def abort(self) -> None:
-        """Disconnect; who reads learns of it."""
+        """Disconnect; a pending `read` raises."""
         self._writer.transport.abort()
 
     async def close(self) -> None:
-        """Disconnect, and give the connection back to its pool."""
+        """Disconnect, and return the connection to its pool."""
         # client.connection.closes
         self.abort()
         await self._redis.disconnect(nowait=True)
         await self._pool.release(self._redis)
-        await asyncio.sleep(0)  # in which the loop closes the socket
+        await asyncio.sleep(0)  # the loop closes the socket in its next iteration
 
 
 async def open_streams(pools: list[ConnectionPool]) -> list[Stream]:
-    """Connect, and return one stream where Redis speaks RESP3 and otherwise two.
+    """Connect, and return one stream with RESP3, otherwise two.
 
     Args:
-        pools: The pool to connect by, and the one to fall back to where RESP3 is refused.
+        pools: The pool to connect with, and the one to fall back to if RESP3 is refused.
 
     Raises:
-        ConnectionLost: It isn't possible.
+        ConnectionLost: It can't connect.
     """
     streams: list[Stream] = []
     try:
@@ -91,8 +91,10 @@ async def open_streams(pools: list[ConnectionPool]) -> list[Stream]:
         for stream in streams:
             await stream.close()
         if _while_discarded(error):
-            raise GeneratorExit from None  # the loop is closed: redis-py can't tidy up in it
-        if isinstance(error, Exception):  # not only redis-py's: a host name can be no name at all
+            raise GeneratorExit from None  # the loop is closed: redis-py can't clean up in it
+        if isinstance(
+            error, Exception
+        ):  # not only redis-py's: an invalid host name is a UnicodeError
             raise not_connected(error) from error
         raise
     return streams

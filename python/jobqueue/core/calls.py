@@ -1,8 +1,8 @@
-"""A client's jobs, from the call to the outcome: what section 6 of the protocol decides.
+"""A client's jobs, from the call to the outcome: the decisions of the protocol's section 6.
 
-One `Calls` is the session of one client on one channel. Its driver tells it what happens: a job is
+One `Calls` is the session of one client on one channel. Its driver reports events: a job is
 submitted or cancelled, a connection is made or lost, a frame arrives, time passes. After each of
-these the driver asks what to do: `take_settled` (whose outcome is known), `take_controls` and
+these the driver asks what to do: `take_settled` (jobs with an outcome), `take_controls` and
 `take_push` (what to write), `connect_at` and `next_tick` (when to act again).
 
     AWAY ──attempt──▶ CONNECTING ──connected──▶ SUBSCRIBING ──subscribed──▶ OPEN
@@ -10,15 +10,15 @@ these the driver asks what to do: `take_settled` (whose outcome is known), `take
       └────────────────────┴─────────── lost ────────┴───────────────────────┘
     any ──end──▶ CLOSED
 
-A connection has one link or two. On the first link jobs are pushed, on the last one messages
-arrive; where Redis speaks RESP3, these are the same. The loss of a link is the loss of the
-connection.
+A connection has one or two links. Jobs are pushed on the first link; messages arrive on the last
+one. With RESP3 these are the same. If a link is lost, the connection is lost.
 
-`received` and `tick` raise ConnectionLost where the connection is of no use any more. The core is
-whole then; the driver closes the links and calls `lost`. No other exception leaves this file, but
-for events that the table doesn't have, which are the driver's mistake and change nothing.
+`received` and `tick` raise ConnectionLost if the connection can't be used any more. The state is
+consistent then; the driver closes the links and calls `lost`. An event that the table doesn't have
+raises ValueError and changes nothing: it is a bug of the driver. No other exception is raised.
 
-Time is in seconds on one clock, an argument as everything else: nothing here waits, draws or reads.
+Times are seconds on one monotonic clock, passed as arguments. Nothing here waits, draws random
+numbers or reads.
 """
 
 from __future__ import annotations
@@ -38,20 +38,20 @@ if TYPE_CHECKING:
 
     from jobqueue.protocol.commands import Command, Reply
 
-REPLY_TIMEOUT_SECONDS = 5.0  # how long a Redis may be silent that owes a reply, and before a PING
+REPLY_TIMEOUT_SECONDS = 5.0  # without a reply that is due; and without anything, before a PING
 ATTEMPT_SECONDS = 10.0  # how long an attempt to connect may take
-CLOSE_SECONDS = 2.0  # how long a closing client goes on pushing what was submitted
-EAGER_SECONDS = 0.05  # the longest back-off while a job waits to be pushed
-ENDLESS_SECONDS = 1e9  # a longer timeout is none: nobody sees its end, and no wait can take it
+CLOSE_SECONDS = 2.0  # how long a closing client continues to push what was submitted
+URGENT_SECONDS = 0.05  # the longest wait for the next attempt while a job waits to be pushed
+TIMEOUT_LIMIT_SECONDS = 1e9  # a longer timeout is the same as none: no wait of Python takes it
 
-# Errors that say that this Redis doesn't serve now: another address may have to be looked up.
+# Errors of a Redis that doesn't serve now; to reconnect may find another one.
 _UNAVAILABLE = {"READONLY", "LOADING", "MASTERDOWN"}
 
 JobT = TypeVar("JobT")
 
 
 def deadline_of(timeout: float | None, now: float) -> float | None:
-    """Return the time at which a timeout that begins now has passed; None where it never does.
+    """Return the time at which a timeout that starts now ends; None if it never does.
 
     Raises:
         ValueError: The timeout is negative or not a number.
@@ -60,12 +60,12 @@ def deadline_of(timeout: float | None, now: float) -> float | None:
     if timeout is None:
         return None
     if not timeout >= 0:  # NaN, too
-        raise ValueError(f"a timeout must be a number of seconds from 0 on, not {timeout}")
-    return None if timeout > ENDLESS_SECONDS else now + timeout
+        raise ValueError(f"timeout must be a number of seconds, 0 or more, not {timeout}")
+    return None if timeout > TIMEOUT_LIMIT_SECONDS else now + timeout
 
 
 class State(Enum):
-    """Where a session stands."""
+    """The states of a session."""
 
     AWAY = auto()  # no connection, and none is being made
     CONNECTING = auto()
@@ -74,7 +74,7 @@ class State(Enum):
     CLOSED = auto()  # everything is settled, and nothing will be registered again
 
 
-# An event that is missing here is a mistake of the driver.
+# An event that is missing here is a bug of the driver.
 _NEXT = {
     (State.AWAY, "attempt"): State.CONNECTING,
     (State.CONNECTING, "connected"): State.SUBSCRIBING,
@@ -87,7 +87,7 @@ _NEXT = {
 
 
 class Submission(NamedTuple, Generic[JobT]):
-    """A job to register: what it is called, what the driver calls it, and its bytes."""
+    """A job to register: its id, the driver's object for it, and its bytes."""
 
     id: str
     job: JobT
@@ -95,7 +95,7 @@ class Submission(NamedTuple, Generic[JobT]):
 
 
 class Settled(NamedTuple, Generic[JobT]):
-    """A job's outcome: an error, or a value in place of one."""
+    """A job's outcome: an error, or else a value."""
 
     job: JobT
     value: object
@@ -103,7 +103,7 @@ class Settled(NamedTuple, Generic[JobT]):
 
 
 class _Call(Generic[JobT]):
-    """An unsettled job; it has its message until it is pushed."""
+    """An unsettled job. It holds its message until it is pushed."""
 
     __slots__ = ("deadline", "job", "message")
 
@@ -113,15 +113,15 @@ class _Call(Generic[JobT]):
         self.message: bytes | None = message
 
 
-class _Asked(NamedTuple):
-    """A command whose reply is outstanding: the ids of the jobs that it pushed, if it is a push."""
+class _Request(NamedTuple):
+    """A command whose reply is outstanding, and the ids of the jobs that it pushed, if any."""
 
     at: float
     pushed: list[str] | None
 
 
 class Calls(Generic[JobT]):
-    """The unsettled jobs of one session, and where its connection stands.
+    """The unsettled jobs of one session, and the state of its connection.
 
     Args:
         queue: The key of the queue.
@@ -138,8 +138,8 @@ class Calls(Generic[JobT]):
         self._submissions = 0
         self._settled: list[Settled[JobT]] = []
         self._controls: list[tuple[int, Command]] = []
-        self._asked: list[deque[_Asked]] = []  # for each link, oldest first
-        self._heard: list[float] = []  # for each link, when anything last came
+        self._outstanding: list[deque[_Request]] = []  # for each link, oldest first
+        self._received_at: list[float] = []  # for each link, when anything last came
         self._since = float("-inf")  # when the state last changed
         self._failures = 0
         self._retry_at = float("-inf")
@@ -152,15 +152,15 @@ class Calls(Generic[JobT]):
 
     @property
     def state(self) -> State:
-        """Where the session stands."""
+        """The state of the session."""
         return self._state
 
     def submit(self, batch: Iterable[Submission[JobT]], deadline: float | None) -> None:
-        """Register jobs that are to be pushed in one command, in their order.
+        """Register jobs, to be pushed in one command in this order.
 
         Args:
-            batch: The jobs. Their ids are new (client.job.id).
-            deadline: When their timeout has passed; None where they have none.
+            batch: The jobs, with new ids (client.job.id).
+            deadline: When their timeout passes; None if they have none.
         """
         # client.register.before-push
         ids = []
@@ -181,35 +181,35 @@ class Calls(Generic[JobT]):
             heapq.heappush(self._deadlines, (deadline, self._submissions, ids))
 
     def cancel(self, job_id: str) -> None:
-        """Forget a job: it isn't pushed any more, and nothing settles it."""
+        """Remove a job: it isn't pushed any more, and nothing settles it."""
         self._take(job_id)
 
     def attempt(self, now: float) -> None:
-        """The driver has begun to connect."""
+        """Note that the driver starts to connect."""
         self._enter("attempt", now)
 
     def connected(self, links: int, now: float) -> None:
-        """The driver has a connection of one or two links."""
+        """Note that the driver has a connection of one or two links."""
         self._enter("connected", now)
-        self._asked = [deque() for _ in range(links)]
-        self._heard = [now] * links
+        self._outstanding = [deque() for _ in range(links)]
+        self._received_at = [now] * links
         # client.lost.waits: on the same channel as before.
         self._ask(links - 1, (b"SUBSCRIBE", self._channel), now)
 
     def lost(self, reason: str, now: float, jitter: float) -> None:
-        """The attempt has failed, or the connection is lost.
+        """Note that the attempt has failed, or that the connection is lost.
 
         Args:
-            reason: The words for whoever loses a job by it.
+            reason: The message of the errors that settle jobs.
             now: The time.
-            jitter: From 0 to 1, drawn anew each time.
+            jitter: A new random number from 0 to 1.
         """
         was_open = self._state is State.OPEN
         self._enter("lost", now)
-        self._asked, self._heard, self._controls = [], [], []
+        self._outstanding, self._received_at, self._controls = [], [], []
         if was_open:
-            # client.lost.settles, client.lost.waits: what was pushed and has a timeout goes on
-            # waiting, and what wasn't pushed is pushed later.
+            # client.lost.settles, client.lost.waits: a pushed job with a timeout continues to wait,
+            # and a job that wasn't pushed is pushed later.
             for job_id, call in list(self._calls.items()):
                 if call.message is None and call.deadline is None:
                     error = ConnectionLost(f"{reason}; the job may have run")
@@ -223,21 +223,21 @@ class Calls(Generic[JobT]):
         self._retry_at = now + delay_seconds(self._failures, jitter)
 
     def connect_at(self) -> float | None:
-        """Return when to begin the next attempt; None where there is nothing to connect for."""
+        """Return when to start the next attempt; None if no job needs a connection."""
         # client.lost.resubscribes
         if self._state is not State.AWAY or not self._calls:
             return None
         if self._waiting:
-            return min(self._retry_at, self._since + EAGER_SECONDS)
+            return min(self._retry_at, self._since + URGENT_SECONDS)
         return self._retry_at
 
     def take_controls(self) -> list[tuple[int, Command]]:
-        """Return the commands to write at once, each with the number of its link."""
+        """Return the commands to write now, each with the number of its link."""
         controls, self._controls = self._controls, []
         return controls
 
     def take_push(self, now: float) -> Command | None:
-        """Return the next push for the first link, or None. The driver writes it before it asks on."""
+        """Return the next push for the first link, or None. The driver writes it before the next call."""
         # client.subscribe.before-push
         while self._state is State.OPEN and self._waiting:
             pushed, command = [], [b"LPUSH", self._queue]
@@ -251,18 +251,18 @@ class Calls(Generic[JobT]):
                     call.message = None
             if pushed:
                 # client.push.left, client.push.once
-                self._asked[0].append(_Asked(now, pushed))
+                self._outstanding[0].append(_Request(now, pushed))
                 return tuple(command)
         return None
 
     def received(self, link: int, frames: list[Reply], now: float) -> None:
-        """Take what Redis has sent on a link: replies, and messages of the subscription.
+        """Process what Redis has sent on a link: replies, and messages of the subscription.
 
         Raises:
-            ConnectionLost: Redis can't serve now, or has said what makes no sense here. Everything
-                that has come is taken all the same.
+            ConnectionLost: Redis can't serve now, or sent an unexpected reply. All frames were
+                processed nevertheless.
         """
-        self._heard[link] = now
+        self._received_at[link] = now
         failure: ConnectionLost | None = None
         for frame in frames:
             try:
@@ -273,10 +273,10 @@ class Calls(Generic[JobT]):
             raise failure
 
     def tick(self, now: float) -> None:
-        """Let time pass: timeouts, a closing that has taken its time, a Redis that is silent.
+        """Apply what the time decides: timeouts, the end of closing, a silent Redis.
 
         Raises:
-            ConnectionLost: Redis doesn't answer.
+            ConnectionLost: Redis doesn't reply, or the attempt to connect takes too long.
         """
         # client.timeout.settles, client.timeout.local
         while self._deadlines and self._deadlines[0][0] <= now:
@@ -290,15 +290,15 @@ class Calls(Generic[JobT]):
         # client.connection.silent
         if self._state is State.CONNECTING and now >= self._since + ATTEMPT_SECONDS:
             raise ConnectionLost(f"no connection to Redis within {ATTEMPT_SECONDS:g} s")
-        for link, asked in enumerate(self._asked):
+        for link, outstanding in enumerate(self._outstanding):
             silent = now >= self._quiet_since(link) + REPLY_TIMEOUT_SECONDS
-            if silent and asked:
-                raise ConnectionLost("Redis doesn't answer")
+            if silent and outstanding:
+                raise ConnectionLost(f"no reply from Redis within {REPLY_TIMEOUT_SECONDS:g} s")
             if silent and self._calls:
                 self._ask(link, (b"PING",), now)
 
     def next_tick(self) -> float | None:
-        """Return when `tick` has something to do, if nothing else happens before."""
+        """Return when to call `tick` next, unless another event comes first; None for never."""
         while self._deadlines and not self._any_unsettled(self._deadlines[0][2]):
             heapq.heappop(self._deadlines)
         times = [self._deadlines[0][0]] if self._deadlines else []
@@ -310,48 +310,48 @@ class Calls(Generic[JobT]):
             times.append(self._since + ATTEMPT_SECONDS)
         times += [
             self._quiet_since(link) + REPLY_TIMEOUT_SECONDS
-            for link, asked in enumerate(self._asked)
-            if asked or self._calls
+            for link, outstanding in enumerate(self._outstanding)
+            if outstanding or self._calls
         ]
         return min(times, default=None)
 
     def take_settled(self) -> list[Settled[JobT]]:
-        """Return the jobs that have an outcome now, each of them once."""
+        """Return the jobs that have been settled since the last call."""
         settled, self._settled = self._settled, []
         return settled
 
     def close(self, now: float) -> None:
-        """Register nothing any more; push what waits, for a short time at most, and then end."""
+        """Accept no more jobs; push those that wait, for 2 seconds at most, and then end."""
         if self._closing_until is None:
             self._closing_until = now + CLOSE_SECONDS
 
     def release(self) -> None:
-        """Nobody can submit any more: close as soon as every job is settled."""
+        """Close as soon as every job is settled, since no more are going to be submitted."""
         self._released = True
 
     def end(self, reason: str, now: float) -> None:
-        """End at once, in whatever state: every job is settled, and nothing is pushed any more."""
+        """End at once, in any state: every job is settled, and nothing is pushed any more."""
         self._enter("end", now)
         for job_id in list(self._calls):
             self._settle(job_id, None, ConnectionLost(reason))
         self._waiting.clear()
         self._deadlines.clear()
-        self._asked, self._heard, self._controls = [], [], []
+        self._outstanding, self._received_at, self._controls = [], [], []
 
     def _enter(self, event: str, now: float) -> None:
         if (self._state, event) not in _NEXT:
-            raise ValueError(f"{event} can't happen in the state {self._state.name}")
+            raise ValueError(f"the event {event!r} is not possible in state {self._state.name}")
         self._state = _NEXT[self._state, event]
         self._since = now
 
     def _ask(self, link: int, command: Command, now: float) -> None:
         self._controls.append((link, command))
-        self._asked[link].append(_Asked(now, None))
+        self._outstanding[link].append(_Request(now, None))
 
     def _quiet_since(self, link: int) -> float:
-        # A stream of messages proves that Redis is there, however long the reply behind it takes.
-        asked = self._asked[link]
-        return max(asked[0].at, self._heard[link]) if asked else self._heard[link]
+        # A stream of messages proves that Redis is alive, however late the reply behind it is.
+        received_at, outstanding = self._received_at[link], self._outstanding[link]
+        return max(outstanding[0].at, received_at) if outstanding else received_at
 
     def _frame(self, link: int, frame: Reply, now: float) -> None:
         if isinstance(frame, list) and frame:
@@ -362,13 +362,13 @@ class Calls(Generic[JobT]):
             if frame[0] == b"subscribe" and self._state is State.SUBSCRIBING:
                 self._enter("subscribed", now)
             elif frame[0] != b"pong":
-                return  # something that later versions of Redis may tell, unasked
-        if not self._asked[link]:
-            raise ConnectionLost(f"Redis has sent what nobody asked for: {frame!r:.100}")
-        asked = self._asked[link].popleft()
+                return  # a kind of push message that a later version of Redis may add
+        if not self._outstanding[link]:
+            raise ConnectionLost(f"Redis sent an unexpected reply: {frame!r:.100}")
+        request = self._outstanding[link].popleft()
         if isinstance(frame, ErrorReply):
-            self._refused(asked, frame)
-        elif asked.pushed is not None:
+            self._refused(request, frame)
+        elif request.pushed is not None:
             self._failures = 0
 
     def _message(self, message: bytes) -> None:
@@ -379,10 +379,10 @@ class Calls(Generic[JobT]):
         # client.settle.result, client.settle.value, client.settle.error, client.settle.data
         self._settle(result.id, result.value, result.error)
 
-    def _refused(self, asked: _Asked, error: ErrorReply) -> None:
-        if asked.pushed is None and self._state is State.SUBSCRIBING:
+    def _refused(self, request: _Request, error: ErrorReply) -> None:
+        if request.pushed is None and self._state is State.SUBSCRIBING:
             raise ConnectionLost(f"Redis refused to subscribe: {error.text}")
-        for job_id in asked.pushed or []:
+        for job_id in request.pushed or []:
             # client.settle.not-queued
             self._settle(job_id, None, NotQueued(f"Redis refused the job: {error.text}"))
         if error.code in _UNAVAILABLE:
@@ -402,8 +402,8 @@ class Calls(Generic[JobT]):
 
     def _flushed(self) -> bool:
         waits = any(self._any_unsettled(ids) for ids in self._waiting)
-        pushes = self._asked[0] if self._asked else ()
-        return not waits and not any(asked.pushed for asked in pushes)
+        pushes = self._outstanding[0] if self._outstanding else ()
+        return not waits and not any(request.pushed for request in pushes)
 
     def _any_unsettled(self, ids: list[str]) -> bool:
         return any(job_id in self._calls for job_id in ids)

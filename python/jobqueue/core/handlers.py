@@ -1,7 +1,7 @@
-"""The handlers of a server: which method has which, and what a message comes to.
+"""The handlers of a server by method, and the outcome of each message.
 
-Whatever a message holds and whatever a handler raises, there is an outcome, and one line in the log
-that names the job's channel and id.
+Whatever a message contains and whatever a handler raises, there is an outcome, and one log line with
+the job's channel and id.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ ExcInfo: TypeAlias = tuple[type[BaseException], BaseException, TracebackType | N
 
 log = logging.getLogger("jobqueue.server")
 
-# An error's class may hide the attribute; this reads it all the same.
+# An exception's class may override the attribute; this reads the real one.
 _FRAMES: Any = BaseException.__dict__["__traceback__"]
 
 
 class Handlers:
-    """The functions by method.
+    """The handlers by method.
 
     Args:
-        channel_prefixes: The beginnings of the channels that may be answered on; None allows all.
+        channel_prefixes: The prefixes of the channels that may be published on; None allows all.
         awaits: Whether coroutine functions can be handlers.
     """
 
@@ -44,27 +44,27 @@ class Handlers:
         self._by_method: dict[str, Handler] = {}
 
     def register(self, method: str, handler: Handler) -> None:
-        """Make the handler answer the jobs of the method.
+        """Register the handler for the jobs of the method.
 
         Raises:
-            TypeError: The handler is a coroutine function, and nobody awaits it here.
-            ValueError: The method is empty, or has a handler.
+            TypeError: The handler is a coroutine function, and this server doesn't await it.
+            ValueError: The method is empty, or has a handler already.
         """
         if _is_coroutine_function(handler) and not self._awaits:
             raise TypeError(
-                f"the handler of {method!r} is a coroutine function: that takes jobqueue.aio.Server"
+                f"the handler of {method!r} is a coroutine function: use jobqueue.aio.Server"
             )
         if not method:
-            raise ValueError("a method is named by a non-empty string")
+            raise ValueError("method must be a non-empty string")
         if method in self._by_method:
-            raise ValueError(f"the method {method!r} has a handler")
+            raise ValueError(f"a handler is already registered for method {method!r}")
         self._by_method[method] = handler
 
     def decide(self, message: bytes) -> Run | Answer | Dead:
-        """Decide what becomes of a message, and log what needs no handler."""
+        """Decide what to do with a message, and log it if no handler is called."""
         decision = messages.decide(message, self._by_method, self._channel_prefixes)
         if type(decision) is Answer:
-            log.warning("refused channel=%s id=%s result=%s", *_described(decision))
+            log.warning("rejected channel=%s id=%s result=%s", *_described(decision))
         elif type(decision) is Dead:
             log.warning("dead message: %s: %.200r", decision.reason, message)
         return decision
@@ -76,7 +76,7 @@ class Handlers:
 def succeeded(job: Run, value: object, interrupts: Interrupts = ()) -> Answer:
     """Answer a job whose handler returned."""
     if type(value) is CoroutineType:
-        messages.attempt(value.close, None, interrupts)
+        messages.read_safely(value.close, None, interrupts)
         # server.result.not-serializable
         sentence = (
             "the result is a coroutine; jobqueue.aio.Server awaits those that handlers return"
@@ -90,10 +90,10 @@ def succeeded(job: Run, value: object, interrupts: Interrupts = ()) -> Answer:
 
 
 def failed(job: Run, error: BaseException, interrupts: Interrupts = ()) -> Answer:
-    """Answer a job whose handler raised; the traceback is for the log, never for the wire."""
+    """Answer a job whose handler raised; the traceback goes to the log, never to the wire."""
     # server.run.handler-error, server.run.goes-on
     chosen = messages.is_job_error(error)
-    describe = messages.sentence_of if chosen else messages.name_of
+    describe = messages.text_of if chosen else messages.name_of
     log.log(
         logging.INFO if chosen else logging.ERROR,
         "failed method=%s channel=%s id=%s: %s",
@@ -105,7 +105,7 @@ def failed(job: Run, error: BaseException, interrupts: Interrupts = ()) -> Answe
 
 
 def _traceback(error: BaseException, interrupts: Interrupts) -> ExcInfo:
-    """Return what the log prints of an error: in place of one that can't be printed, a plain one."""
+    """Return what the log prints for an exception; a substitute if formatting it fails."""
     frames = _FRAMES.__get__(error)
 
     def try_it() -> ExcInfo:
@@ -113,13 +113,13 @@ def _traceback(error: BaseException, interrupts: Interrupts) -> ExcInfo:
         return type(error), error, frames
 
     name = messages.name_of(error, interrupts)
-    instead = RuntimeError(f"{name}, of which no more can be told")
+    instead = RuntimeError(f"{name}, which can't be formatted")
     otherwise: ExcInfo = (RuntimeError, instead, frames)
-    return messages.attempt(try_it, otherwise, interrupts)
+    return messages.read_safely(try_it, otherwise, interrupts)
 
 
 def _is_coroutine_function(handler: Handler) -> bool:
-    """Tell whether calling the handler makes a coroutine, as far as that can be seen."""
+    """Tell whether calling the handler returns a coroutine, as far as its type shows."""
     while isinstance(handler, functools.partial):
         handler = handler.func
     call = getattr(type(handler), "__call__", None)  # noqa: B004 - the method of an object's type
@@ -135,6 +135,6 @@ def _described(answer: Answer) -> tuple[str, str, str]:
 
 
 def text(data: bytes | str) -> str:
-    """Write what somebody else chose so that it stays within its line of the log."""
+    """Return untrusted text in a form that stays on one line of the log."""
     words = data if isinstance(data, str) else data.decode(errors="backslashreplace")
     return words if words.isprintable() else ascii(words)[1:-1]

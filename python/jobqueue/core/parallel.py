@@ -1,7 +1,8 @@
-"""What a server does that runs several jobs at once: one session claims, another one confirms.
+"""A server that runs several jobs at the same time: one session claims, another one confirms.
 
-They use a connection each, since a claim may block. The handlers run elsewhere. A job counts as
-running from its claim until its removal is confirmed, whatever connections are lost meanwhile.
+Each has its own connection, since a claim may block. The handlers run in threads or tasks. A job
+counts as running from its claim until its removal is confirmed, whichever connections are lost in
+between.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from jobqueue.core import recovery
-from jobqueue.core.lasting import run_with_reconnect
+from jobqueue.core.reconnect import run_with_reconnect
 from jobqueue.core.recovery import Looks
 from jobqueue.core.steps import (
     Confirmed,
@@ -28,23 +29,23 @@ from jobqueue.errors import ConnectionLost
 from jobqueue.protocol import commands, keys
 
 if TYPE_CHECKING:
-    from jobqueue.core.lasting import Backoff
+    from jobqueue.core.reconnect import Backoff
     from jobqueue.core.steps import Moment, Steps
     from jobqueue.protocol.keys import Keys
     from jobqueue.protocol.messages import Answer, Dead
 
 log = logging.getLogger("jobqueue.server")
 
-BATCH = 100  # outcomes that leave in one write
+BATCH = 100  # outcomes per write
 
 
 class Parallel:
-    """One life of a server. Two drivers may run `claiming` and `confirming` in two threads.
+    """One run of a server. Two drivers may run `claiming` and `confirming` in two threads.
 
     Args:
         keys: The lists.
-        concurrency: How many handlers run at once.
-        prefetch: How many jobs a claim takes at most, where that is more.
+        concurrency: The number of handlers that run at the same time.
+        prefetch: The number of claimed jobs, if that is more.
         block_seconds: T, how long a claim may block.
     """
 
@@ -58,10 +59,10 @@ class Parallel:
         self._unconfirmed: list[Answer | Dead] = []
 
     def claiming(self) -> Steps[None]:
-        """Recover and claim until a stop is requested, and until all that is running is confirmed."""
+        """Recover and claim until a stop is requested and everything that is running is confirmed."""
         try:
             yield from run_with_reconnect(self._claim)
-        except ConnectionLost:  # Redis may be back when the last handler ends
+        except ConnectionLost:  # Redis may be reachable again when the last handler ends
             yield Room(1)
             raise
         # server.stop.drains
@@ -69,7 +70,7 @@ class Parallel:
 
     def confirming(self) -> Steps[None]:
         """Publish and remove, until there are no more outcomes."""
-        # No connection before there is something to send on it.
+        # There is no connection until there is something to send.
         self._unconfirmed = yield Outcomes(BATCH)
         if self._unconfirmed:
             yield from run_with_reconnect(self._confirm, persist=True)
@@ -101,7 +102,7 @@ class Parallel:
                 yield from self._look((yield Now()))
 
     def _look(self, moment: Moment) -> Steps[None]:
-        # server.recovery.quiet: what runs is noted first, and no claim is outstanding.
+        # server.recovery.quiet: the running jobs are read first, and no claim is outstanding.
         running = yield Running()
         self._looks.looked(moment.seconds)
         found = recovery.strays((yield from exchange(commands.look(self._keys))), running)
@@ -115,7 +116,7 @@ class Parallel:
     def _confirm(self, backoff: Backoff) -> Steps[None]:
         transactions = yield from exchange(commands.may_transact())
         while True:
-            # server.publish.again: after a lost connection, these are the same bytes once more.
+            # server.publish.again: after a lost connection, the same bytes are sent again.
             finishing = [
                 commands.finish(self._keys, outcome, transactions=transactions)
                 for outcome in self._unconfirmed
@@ -127,11 +128,11 @@ class Parallel:
             read = 0
             try:
                 for outcome, finish, each in zip(self._unconfirmed, finishing, writes, strict=True):
-                    odd = yield from proceed(finish, replies[read : read + len(each)])
+                    note = yield from proceed(finish, replies[read : read + len(each)])
                     read += len(each)
                     removed.append(outcome.message)
-                    if odd:
-                        log.warning("%s: %.200r", odd, outcome.message)
+                    if note:
+                        log.warning("%s: %.200r", note, outcome.message)
             except ConnectionLost:
                 del self._unconfirmed[: len(removed)]
                 yield Confirmed(removed)

@@ -1,6 +1,6 @@
-"""What a server does with the entries that it finds on its in-process list, and when it looks.
+"""What a server does with the entries of its in-process list, and when it reads the list.
 
-Identical bytes can lie on the list more than once, so what is compared are multisets.
+The list can contain the same bytes more than once, so multisets are compared.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
     from jobqueue.protocol.messages import Answer, Dead
 
-LOOK_SECONDS = 5.0  # the longest T that the protocol allows, so the longest of any earlier life
+LOOK_SECONDS = 5.0  # the longest T that the protocol allows, and so of any earlier run
 
 
 def strays(entries: Iterable[bytes], running: Iterable[bytes]) -> list[bytes]:
-    """Return the entries that the server isn't running, in the order in which they stand."""
+    """Return the entries that the server isn't running, in their order."""
     # server.recovery.running
     left = Counter(running)
     found = []
@@ -32,11 +32,10 @@ def strays(entries: Iterable[bytes], running: Iterable[bytes]) -> list[bytes]:
 def unfinished(
     entries: Iterable[bytes], finished: Iterable[Answer | Dead]
 ) -> list[bytes | Answer | Dead]:
-    """Return what is left to do for each entry, in the order in which they stand.
+    """Return what is left to do for each entry, in their order.
 
-    That is to publish the same bytes again where the job is finished and its removal wasn't
-    confirmed, and to run the entry where it isn't. What was finished and isn't among the entries
-    has been removed.
+    A finished job whose removal wasn't confirmed is published again with the same bytes; any other
+    entry is run. A finished job that isn't among the entries has been removed.
     """
     # server.publish.again, server.recovery.running
     outcomes: dict[bytes, deque[Answer | Dead]] = defaultdict(deque)
@@ -46,11 +45,11 @@ def unfinished(
 
 
 class Looks:
-    """When the list is looked at, and how long a claim that was lost can move one more job.
+    """When the list is read ("looked at"), and how long a lost claim can still move a job.
 
-    A claim goes on waiting in Redis, for T at most, where its connection died without a FIN; an
-    earlier life of this server may have had a longer T; and the network may deliver a claim later
-    than any of them. So the list is looked at on each new connection, and every 5 seconds.
+    If a connection dies without a FIN, its claim stays blocked in Redis, for T at most; an earlier
+    run of this server may have had a longer T; and the network may deliver a claim later still. So
+    the list is read on each new connection, and every 5 seconds.
     """
 
     def __init__(self, block_seconds: float) -> None:
@@ -60,18 +59,18 @@ class Looks:
         self._lost_until: float | None = None
 
     def connected(self, now: float) -> None:
-        """Note that a new connection was made; the list is to be looked at."""
+        """Note that there is a new connection; the list has to be read."""
         if self._outstanding:
             self._outstanding = False
             self._lost_until = now + self._block_seconds
         self._next = now
 
     def due(self, now: float) -> bool:
-        """Tell whether no claim may be sent before the next look."""
+        """Tell whether the list has to be read before the next claim."""
         return now >= self._next
 
     def looked(self, now: float) -> None:
-        """Note that the list is looked at by a command sent now, while no claim is outstanding."""
+        """Note that the list is read by a command sent now, while no claim is outstanding."""
         # server.recovery.second-look, server.recovery.stray
         self._next = now + LOOK_SECONDS
         if self._lost_until is not None and now >= self._lost_until:
@@ -87,10 +86,10 @@ class Looks:
         self._outstanding = False
 
     def last_look(self, now: float) -> float | None:
-        """Return in how many seconds a stop looks for what a lost claim may have moved.
+        """Return in how many seconds a stop has to read the list once more.
 
         Returns:
-            None where no claim of this life can have moved anything that wasn't seen.
+            None if no lost claim of this run can have moved an unseen job.
         """
         # server.stop.drains
         return None if self._lost_until is None else max(0.0, self._lost_until - now)

@@ -1,12 +1,12 @@
-"""What a server does that runs one job at a time.
+"""A server that runs one job at a time.
 
-One round trip per job: the result of one job and its removal travel in the same write as the claim
-of the next, which blocks only where the queue is empty. Where Redis refuses the result, what follows
-from that waits for the claim, T at most. Of several jobs claimed at once, each is answered before
-the next is started.
+One round trip per job: the result of one job, its removal and the claim of the next are one write.
+The claim blocks only if the queue is empty. If Redis refuses the result, the server learns of it
+when the claim returns, after T at most. If several jobs are claimed at once, each is answered before
+the next one is started.
 
-What survives a lost connection stands in the object: an outcome is forgotten only when its removal
-is confirmed, or when the list no longer has its message.
+State that survives a lost connection is in the object: an outcome is dropped only when its removal
+is confirmed, or when the list no longer contains its message.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from jobqueue.protocol import commands, keys
 from jobqueue.protocol.messages import Answer, Dead
 
 if TYPE_CHECKING:
-    from jobqueue.core.lasting import Backoff
+    from jobqueue.core.reconnect import Backoff
     from jobqueue.core.steps import Moment, Steps
     from jobqueue.protocol.commands import Command, Commands
     from jobqueue.protocol.keys import Keys
 
-Work: TypeAlias = bytes | Answer | Dead  # what to run, or what to publish or bury again
+Work: TypeAlias = bytes | Answer | Dead  # a message to run, or an outcome to send again
 
 log = logging.getLogger("jobqueue.server")
 
 
 class Serial:
-    """One life of a server; `session` is what it does on one connection.
+    """One run of a server; `session` is what it does on one connection.
 
     Args:
         keys: The lists.
-        prefetch: How many jobs a claim takes at most.
+        prefetch: The largest number of jobs per claim.
         block_seconds: T, how long a claim may block.
     """
 
@@ -47,7 +47,7 @@ class Serial:
         self._unconfirmed: list[Answer | Dead] = []
 
     def session(self, backoff: Backoff) -> Steps[None]:
-        """Recover, then serve until a stop is requested and everything claimed is answered."""
+        """Recover, then serve until a stop is requested and all claimed jobs are answered."""
         looks = self._looks
         moment: Moment = yield Now()
         looks.connected(moment.seconds)
@@ -87,13 +87,13 @@ class Serial:
     def _finish(
         self, batch: list[Work], backoff: Backoff, *, transactions: bool, last: bool
     ) -> Steps[list[bytes]]:
-        """Answer a batch, claim what comes after it, and return that."""
+        """Answer a batch, claim the next jobs, and return these."""
         keys = self._keys
         finishing: list[tuple[Answer | Dead, Commands[str | None], int]] = []  # and its replies
         write: list[Command] = []
         due = 0
         for work in batch:
-            if write:  # no result waits for the next handler
+            if write:  # so that no result waits for the next handler
                 yield Send(write)
             if isinstance(work, bytes):
                 outcome: Answer | Dead = yield Handle(work)
@@ -118,12 +118,12 @@ class Serial:
         self._looks.claimed()
         read = 0
         for outcome, finish, count in finishing:
-            odd = yield from proceed(finish, replies[read : read + count])
+            note = yield from proceed(finish, replies[read : read + count])
             read += count
             self._unconfirmed.remove(outcome)
             backoff.reset()
-            if odd:
-                log.warning("%s: %.200r", odd, outcome.message)
+            if note:
+                log.warning("%s: %.200r", note, outcome.message)
         if claim is None:
             return []
         jobs = yield from proceed(claim, replies[read:])

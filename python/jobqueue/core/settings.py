@@ -1,4 +1,4 @@
-"""What the server for threads and the one for asyncio have in common: settings and handlers."""
+"""The settings and handlers that both kinds of servers have, for threads and for asyncio."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Settings:
-    """The settings of a server, checked, and its handlers.
+    """The validated settings of a server, and its handlers.
 
     Raises:
         ValueError: A setting is out of range.
@@ -59,14 +59,15 @@ class Settings:
     def on(
         self, method: str, handler: Handler | None = None
     ) -> Handler | Callable[[Handler], Handler]:
-        """Make a function answer the jobs of a method, as a decorator or given `handler`.
+        """Register the handler of a method, as a decorator or with the argument `handler`.
 
-        The function is called with the job's parameters. What it returns is the result; what it
-        raises is answered as an error: a `JobError` as it is, anything else as `handler-error`.
+        The handler is called with the job's parameters (server.run.handler). The job is answered
+        with what it returns, which must be JSON of at most 1 MiB, or with what it raises: a
+        `JobError` as it is, any other exception as `handler-error` (server.run.handler-error).
 
         Raises:
-            TypeError: The function is a coroutine function, and this server one for threads.
-            ValueError: The method is empty, or has a handler already.
+            TypeError: The handler is a coroutine function, and the server is one for threads.
+            ValueError: The method is empty, or has a handler already. Nothing was registered.
         """
         if handler is not None:
             self._handlers.register(method, handler)
@@ -85,7 +86,7 @@ class Settings:
         in_process: str | None,
         concurrency: int | None,
     ) -> Self:
-        """Return a copy that has what is given in place of its own, and shares the handlers."""
+        """Return a copy with the given settings, which shares the handlers."""
         if processor is None and in_process is None:
             in_process = self._in_process
         server = copy.copy(self)
@@ -111,5 +112,5 @@ class Settings:
 
     @property
     def _connections(self) -> int:
-        """How many connections a server takes: where handlers run elsewhere, one more to confirm."""
+        """The number of connections of a server: with a concurrency above 1, a second one confirms."""
         return 1 if self._concurrency == 1 else 2

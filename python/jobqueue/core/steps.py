@@ -1,13 +1,12 @@
-"""The steps of a session with Redis: all that the core asks for, and all that it is told.
+"""The steps of a session with Redis: the whole interface between the core and its driver.
 
-A session is a generator. It yields a step, and whoever drives it, in a thread, in an event loop or
-in the virtual time of a test, takes the step and sends back what came of it. The core reads no clock,
-draws no random number and waits for nothing in any other way, so that the same answers lead to the
-same steps.
+A session is a generator. It yields a step; its driver (in a thread, in an event loop, or in the
+virtual time of a test) performs it and sends back the result. The core has no other input: it reads
+no clock and draws no random number, so the same results lead to the same steps.
 
-Where the connection is lost during a step, `ConnectionLost` is thrown in at that step. The driver
-has aborted the connection by then, and the only step on a connection that may follow is `Connect`.
-A session that is given up is closed; so it never yields in a `finally`.
+If the connection is lost during a step, the driver aborts it and throws `ConnectionLost` into the
+generator. The next step that uses a connection must then be `Connect`. A driver closes a session
+that it abandons; so a session never yields in a `finally`.
 """
 
 from __future__ import annotations
@@ -23,43 +22,43 @@ if TYPE_CHECKING:
 
 
 class Unreachable(ConnectionLost):
-    """There is no Redis at this address, or it doesn't let us in; trying again may never help."""
+    """There is no Redis at this address, or it refuses the login; trying again may never help."""
 
 
 class Connect(NamedTuple):
     """Abort the connection, if there is one, and make a new one.
 
-    Raises `Unreachable`, or `ConnectionLost` where a connection was lost on the way in.
+    Raises `Unreachable`, or `ConnectionLost` if the connection was lost during the handshake.
     """
 
 
 class Send(NamedTuple):
-    """Write the commands, and go on without their replies."""
+    """Write the commands; their replies are read by a later `Exchange`."""
 
     commands: list[Command]
 
 
 class Exchange(NamedTuple):
-    """Write the commands, and send back all replies that are due, to those and to earlier ones."""
+    """Write the commands, and send back all outstanding replies, those of earlier `Send`s included."""
 
     commands: list[Command]
     replies: int
 
 
 class Handle(NamedTuple):
-    """Run the handler of the message here, and send back the outcome: an `Answer` or `Dead`."""
+    """Run the handler of the message in place, and send back the outcome: an `Answer` or `Dead`."""
 
     message: bytes
 
 
 class Start(NamedTuple):
-    """Have the handlers of the messages run elsewhere, in this order; they count as running."""
+    """Start the handlers of the messages in threads or tasks, in this order; they count as running."""
 
     messages: list[bytes]
 
 
 class Outcomes(NamedTuple):
-    """Wait for outcomes of what was started, and send back at most so many; none at the end."""
+    """Wait for outcomes of started messages, and send back at most `limit`; none at the end."""
 
     limit: int
 
@@ -69,7 +68,7 @@ class Running(NamedTuple):
 
 
 class Room(NamedTuple):
-    """Wait until fewer messages than the limit are running, and send back how many fewer."""
+    """Wait until fewer messages than the limit are running, and send back the difference."""
 
     limit: int
 
@@ -87,7 +86,7 @@ class Sleep(NamedTuple):
 
 
 class Pause(NamedTuple):
-    """Wait, but not beyond a request to stop."""
+    """Wait, at most until a stop is requested."""
 
     seconds: float
 
@@ -101,7 +100,7 @@ class Jitter(NamedTuple):
 
 
 class Moment(NamedTuple):
-    """What the driver knows of the world at one moment."""
+    """The time, and whether a stop was requested."""
 
     seconds: float  # on a clock that never goes back
     stopping: bool  # whether a stop was requested
@@ -126,13 +125,13 @@ Steps: TypeAlias = "Generator[Step, Any, Returned]"
 
 
 def exchange(commands: Commands[Returned]) -> Steps[Returned]:
-    """Have the commands executed, from the first to the last, and return what came of them."""
+    """Execute the commands, from the first write to the last, and return their result."""
     first = next(commands)
     return (yield from proceed(commands, (yield Exchange(first, len(first)))))
 
 
 def proceed(commands: Commands[Returned], replies: list[Reply]) -> Steps[Returned]:
-    """Go on with commands whose first write has these replies."""
+    """Continue commands whose first write has these replies, and return their result."""
     try:
         while True:
             write = commands.send(replies)

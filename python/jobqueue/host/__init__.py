@@ -1,1 +1,1 @@
-"""What a server needs of the machine that it runs on: a lock for its name, signals, and forks."""
+"""The operating system: the lock of a processor name, signals, forks, and logging that never raises."""

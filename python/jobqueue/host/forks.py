@@ -1,4 +1,4 @@
-"""What a handler forks is not a server: a child that would leave the handler ends there."""
+"""A child that a handler forks is not a server: it ends when it would leave the handler."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 
 class ParentOnly:
-    """A `with` block that only that process leaves which has made this. It may be entered again.
+    """A `with` block that only the process that created it can leave. It may be entered again.
 
-    A child would go on with its parent's connections. It ends as by `os._exit`, with the status that
-    it would have had: nothing that it has inherited is flushed, called or closed.
+    A child would continue on its parent's connections. It ends as by `os._exit`, with the exit status
+    of its exception: nothing that it has inherited is flushed, called or closed.
     """
 
     def __init__(self) -> None:
@@ -45,8 +45,9 @@ def _end(error: BaseException | None) -> NoReturn:
         else:
             _say(f"{error.code}\n")
     finally:
-        os._exit(status)  # whatever the error does while it is looked at
+        os._exit(status)  # even if formatting the error raises
 
 
 def _say(text: str) -> None:
-    os.write(2, text.encode(errors="backslashreplace"))  # another thread may have held the stream
+    # Not sys.stderr, whose lock another thread of the parent may have held.
+    os.write(2, text.encode(errors="backslashreplace"))

@@ -1,10 +1,10 @@
-"""One server per in-process list: a lock that the kernel frees however its holder dies.
+"""One server per in-process list: a lock that the kernel releases however its holder dies.
 
-It reaches as far as one user on one host. Across hosts two servers of one name run each other's
-jobs again; giving them different names is the operator's part.
+It covers one user on one host. Two servers of one name on two hosts run each other's jobs again: the
+operator has to give them different names.
 
-The folder of temporary files belongs to everybody. So a folder or file of another user, or one that
-others may write to, is not used, and no link is followed.
+The directory for temporary files is shared with other users. So a directory or file that belongs to
+another user, or that others may write to, is not used, and no link is followed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from jobqueue.errors import ProcessorInUse
 
 try:
     import fcntl
-except ImportError:  # not a Unix: clients work there, and so does `import jobqueue`
+except ImportError:  # Windows, where clients and `import jobqueue` work
     fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
@@ -31,19 +31,19 @@ if TYPE_CHECKING:
 log = logging.getLogger("jobqueue.server")
 
 # The kernel's locks don't exclude servers within one process. A child that a handler forks holds
-# none of its parent's, so the process is a part of the key.
+# no lock of its parent, so the process id is part of the key.
 _held_here: dict[tuple[int, str], ProcessorLock] = {}
 
 
 def require_locks() -> None:
-    """Refuse to go on where the platform has no locks that servers need.
+    """Check that the platform has the locks that servers need.
 
     Raises:
-        RuntimeError: One sentence that says so.
+        RuntimeError: It has not.
     """
     if fcntl is None:
         raise RuntimeError(
-            "a server needs the module fcntl, which this platform doesn't have; clients work"
+            "a server needs the module fcntl, which this platform doesn't have (clients do work here)"
         )
 
 
@@ -66,13 +66,13 @@ class ProcessorLock:
             RuntimeError: This platform has no such locks.
         """
         require_locks()
-        # server.list.own: looking and adding are one step, whatever other threads do
+        # server.list.own: testing and adding are one step, whatever other threads do
         if _held_here.setdefault(self._key, self) is not self:
             raise ProcessorInUse(self._refusal("this process"))
         try:
             self._file = self._locked()
         except OSError as error:
-            log.warning("no lock file, so a second server isn't noticed: %s", error)
+            log.warning("no lock file, so a second server can't be detected: %s", error)
         except BaseException:
             del _held_here[self._key]
             raise
@@ -85,25 +85,25 @@ class ProcessorLock:
         traceback: TracebackType | None,
     ) -> None:
         if self._file is not None:
-            # The file stays: somebody may be waiting to lock the very one that would be deleted.
+            # The file stays: another process may have opened it and be about to lock it.
             if self._still_open(self._file):
                 os.close(self._file)
             else:
-                log.warning("a handler closed the lock file: a second server went unnoticed since")
+                log.warning("a handler closed the lock file: a second server could have started")
             self._file = None
         _held_here.pop(self._key, None)
 
     def _locked(self) -> int:
-        """Return the file, open and locked.
+        """Return the descriptor of the file, open and locked.
 
         Raises:
-            OSError: There is no file that could be trusted, or no locks on its disk.
+            OSError: There is no file that can be trusted, or its file system has no locks.
             ProcessorInUse: Another process holds it.
         """
         file = _open_file(self._name)
         try:
-            # Unlike flock, lockf isn't inherited by a handler's child, which may outlive the
-            # server.
+            # Unlike a lock of flock, one of lockf isn't inherited by a child of a handler, which
+            # may outlive the server.
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):
             holder = os.pread(file, 20, 0).decode(errors="replace").strip()
@@ -112,14 +112,14 @@ class ProcessorLock:
         except OSError:
             os.close(file)
             raise
-        with suppress(OSError):  # a full disk: the lock holds, it only can't say whose it is
+        with suppress(OSError):  # the disk is full: the lock works, but doesn't name its holder
             os.ftruncate(file, 0)
             os.pwrite(file, b"%d\n" % os.getpid(), 0)
         self._identity = _identity(file)
         return file
 
     def _still_open(self, file: int) -> bool:
-        """Tell whether the descriptor is still ours: a handler may have closed it."""
+        """Tell whether the descriptor still refers to the file: a handler may have closed it."""
         try:
             return _identity(file) == self._identity
         except OSError:
@@ -133,10 +133,10 @@ class ProcessorLock:
 
 
 def _open_file(name: str) -> int:
-    """Open a file of the user's own folder of locks, and create both where they don't exist.
+    """Open a file in the user's own directory of locks; both are created if they don't exist.
 
     Raises:
-        OSError: Something else is in their place, or something that isn't the user's alone.
+        OSError: One of them is of another kind, or doesn't belong to the user alone.
     """
     path = _folder()
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -144,7 +144,7 @@ def _open_file(name: str) -> int:
     folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | safely)
     try:
         _require_own(folder, path)
-        # Not blocking: nobody would ever open the other end of a named pipe.
+        # Non-blocking: opening a named pipe would wait for a reader.
         flags = os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | safely
         file = os.open(name, flags, 0o600, dir_fd=folder)
     finally:
@@ -158,7 +158,7 @@ def _open_file(name: str) -> int:
 
 
 def _require_own(file: int, path: Path) -> None:
-    """Refuse what isn't this user's, what others may write to, and a second name of another file."""
+    """Refuse a file of another user, one that others may write to, and a hard link."""
     is_ = os.fstat(file)
     if is_.st_uid != os.geteuid():
         raise PermissionError(f"{path} belongs to another user")
@@ -171,7 +171,7 @@ def _require_own(file: int, path: Path) -> None:
 
 
 def _identity(file: int) -> tuple[int, int]:
-    """Tell one open file from another."""
+    """Return what identifies an open file."""
     is_ = os.fstat(file)
     return is_.st_dev, is_.st_ino
 

@@ -1,6 +1,6 @@
-"""Logs of threads and tasks on which callers depend: a log that fails is no reason to end.
+"""Logging for threads and tasks that callers depend on: a failing log must not end them.
 
-A handler or a filter of the application may raise, for instance where a disk is full.
+A handler or a filter of the application may raise, for example if a disk is full.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ else:
 
 
 class Log(Adapter):
-    """A logger whose calls raise nothing.
+    """A logger whose methods don't raise.
 
     Args:
-        name: Of the logger.
+        name: The name of the logger.
     """
 
     def __init__(self, name: str) -> None:
         super().__init__(logging.getLogger(name))
 
     def log(self, level: int, msg: object, *args: Any, **options: Any) -> None:
-        """Log, through which all other calls go, too."""
+        """Log a message; all other methods call this one."""
         options["stacklevel"] = options.get("stacklevel", 1) + 1
         with contextlib.suppress(Exception):
             super().log(level, msg, *args, **options)

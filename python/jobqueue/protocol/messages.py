@@ -1,9 +1,9 @@
-"""Jobs and results: from bytes to what they mean, and back.
+"""Decodes and encodes jobs and results.
 
-Stricter than `json` in both directions: UTF-8 only, no NaN, no number that a double can't hold.
-Decoding raises `InvalidMessage` and nothing else, whatever the bytes. Encoding a job raises
-TypeError or ValueError where the caller's value has no portable JSON; encoding an answer never
-fails, it answers with an error. `decide` is the table of the protocol's section 7.2.
+Stricter than `json` in both directions: UTF-8 only, no NaN, no number beyond a double. Decoding
+raises `InvalidMessage` and nothing else, whatever the bytes. Encoding a job raises TypeError or
+ValueError if the caller's value has no portable JSON. Encoding an answer doesn't fail: the answer is
+an error then. `decide` is the table of the protocol's section 7.2.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ DEPTH_LIMIT = 32
 INTEGER_LIMIT = 2**53 - 1
 
 T = TypeVar("T")
-# What isn't an application's to raise where its values are read, such as Control-C: it goes through.
+# Exceptions that come from a signal, such as Ctrl-C, rather than from the application's values.
 Interrupts: TypeAlias = tuple[type[BaseException], ...]
 
 
 class Run(NamedTuple):
-    """A job to run: its parameters go to the handler of its method."""
+    """A job to run: the handler of its method is called with its parameters."""
 
     message: bytes
     channel: bytes
     id: str
-    method: Any  # a non-empty string, where `decide` returns this
+    method: Any  # a non-empty string if `decide` returns this
     parameters: Any
 
 
 class Answer(NamedTuple):
-    """A message and its result, which goes to the channel before the message is removed."""
+    """A message and its result, which is published on the channel before the message is removed."""
 
     message: bytes
     channel: bytes
@@ -47,14 +47,14 @@ class Answer(NamedTuple):
 
 
 class Dead(NamedTuple):
-    """A message that no server can answer, and why: it is buried, then removed."""
+    """A message that no server can answer, and why: it is moved to the dead list."""
 
     message: bytes
     reason: str
 
 
 class Result(NamedTuple):
-    """What a client learns about the job with the id: its value, or the error in place of one."""
+    """The outcome of the job with the id: an error, or else a value."""
 
     id: str
     value: Any
@@ -64,12 +64,12 @@ class Result(NamedTuple):
 def decide(
     message: bytes, methods: Container[str], channel_prefixes: tuple[str, ...] | None = None
 ) -> Run | Answer | Dead:
-    """Decide what becomes of a message.
+    """Decide what to do with a message.
 
     Args:
-        message: Any bytes at all.
-        methods: The names that have a handler.
-        channel_prefixes: What a job's channel has to begin with; None allows all channels.
+        message: Any bytes.
+        methods: The methods that have a handler.
+        channel_prefixes: The allowed prefixes of a job's channel; None allows all channels.
     """
     try:
         job = _decode(message)
@@ -91,7 +91,7 @@ def decide(
 
 
 def succeed(job: Run, value: object, interrupts: Interrupts = ()) -> Answer:
-    """Answer a job with its handler's value, or with why that can't be published."""
+    """Answer a job with its handler's value, or with an error if that can't be published."""
     try:
         # server.result.form, server.result.id, server.result.value
         result = _encode({"id": job.id, "result": value})
@@ -99,7 +99,7 @@ def succeed(job: Run, value: object, interrupts: Interrupts = ()) -> Answer:
         raise
     except BaseException as error:  # the value's own methods may raise anything
         # server.result.not-serializable
-        sentence = f"the result is no JSON: {sentence_of(error, interrupts)}"
+        sentence = f"the result can't be written as JSON: {text_of(error, interrupts)}"
         return fail(job, JobError("result-not-serializable", sentence))
     if len(result) > LIMIT_BYTES:
         # server.result.too-large
@@ -111,35 +111,35 @@ def succeed(job: Run, value: object, interrupts: Interrupts = ()) -> Answer:
 def fail(job: Run, failure: BaseException, interrupts: Interrupts = ()) -> Answer:
     """Answer a job with an error, whatever the exception.
 
-    Anything but a JobError becomes `handler-error` with the exception's own message. A JobError is
-    mended where it can't be published as it is: a code that isn't allowed becomes `handler-error`,
-    and data that is no JSON is left out. So is whatever raises when it is read.
+    Any exception except a JobError becomes `handler-error` with the exception's message. A JobError
+    that can't be published as it is gets changed: a code that isn't allowed becomes
+    `handler-error`; data that has no JSON is omitted, and so is any attribute that raises.
     """
     code, data = "handler-error", None
     if is_job_error(failure):
         error: Any = failure
-        own_code = attempt(lambda: _plain(error.code), "", interrupts)
+        own_code = read_safely(lambda: _plain(error.code), "", interrupts)
         if publishable(own_code):
             code = own_code
-        sentence = attempt(lambda: _plain(error.message), "", interrupts)
+        sentence = read_safely(lambda: _plain(error.message), "", interrupts)
         sentence = sentence or name_of(failure, interrupts)
-        data = attempt(lambda: error.data, None, interrupts)
+        data = read_safely(lambda: error.data, None, interrupts)
     else:
-        sentence = sentence_of(failure, interrupts)
+        sentence = text_of(failure, interrupts)
     # server.result.error
-    told: dict[str, Any] = {"code": _encodable(code), "message": _encodable(sentence)}
-    result = _encode({"id": job.id, "error": told})
+    error_body: dict[str, Any] = {"code": _encodable(code), "message": _encodable(sentence)}
+    result = _encode({"id": job.id, "error": error_body})
     if data is not None:
-        whole = {"id": job.id, "error": told | {"data": data}}
-        result = attempt(lambda: _encode(whole), result, interrupts)
+        whole = {"id": job.id, "error": error_body | {"data": data}}
+        result = read_safely(lambda: _encode(whole), result, interrupts)
     if len(result) > LIMIT_BYTES:
         sentence = f"the error has {len(result)} bytes, more than {LIMIT_BYTES}"
         result = _encode({"id": job.id, "error": {"code": "result-too-large", "message": sentence}})
     return Answer(job.message, job.channel, job.id, result)
 
 
-def attempt(read: Callable[[], T], otherwise: T, interrupts: Interrupts) -> T:
-    """Read what belongs to an application's object, or say otherwise: its methods may raise anything."""
+def read_safely(read: Callable[[], T], otherwise: T, interrupts: Interrupts) -> T:
+    """Call `read`, or return `otherwise`: methods of an application's objects may raise anything."""
     try:
         return read()
     except interrupts:
@@ -149,32 +149,32 @@ def attempt(read: Callable[[], T], otherwise: T, interrupts: Interrupts) -> T:
 
 
 def is_job_error(failure: BaseException) -> bool:
-    """Tell whether it is one, by its type: its `__class__` may be the application's, too."""
+    """Tell whether it is one by its type: its `__class__` may be overridden."""
     return issubclass(type(failure), JobError)
 
 
-def sentence_of(failure: BaseException, interrupts: Interrupts) -> str:
-    """Return an exception's own words, or the name of its type."""
-    return attempt(lambda: _plain(failure), "", interrupts) or name_of(failure, interrupts)
+def text_of(failure: BaseException, interrupts: Interrupts) -> str:
+    """Return an exception's message, or the name of its type if that is empty."""
+    return read_safely(lambda: _plain(failure), "", interrupts) or name_of(failure, interrupts)
 
 
 def name_of(failure: BaseException, interrupts: Interrupts) -> str:
-    """Return the name of an exception's type; its metaclass may be the application's, too."""
-    return attempt(lambda: _plain(type(failure).__name__), "", interrupts) or "an exception"
+    """Return the name of an exception's type; its metaclass may raise."""
+    return read_safely(lambda: _plain(type(failure).__name__), "", interrupts) or "an exception"
 
 
 def encode_job(method: str, parameters: object, channel: str, job_id: str) -> bytes:
-    """Write a job.
+    """Encode a job.
 
     Raises:
-        TypeError: The method is not a string, or the parameters hold what JSON doesn't have.
-        ValueError: The method is empty, the parameters are outside the portable set, or the job is
-            larger than 1 MiB.
+        TypeError: The method is not a string, or the parameters have no JSON.
+        ValueError: The method is empty, the parameters are not portable JSON, or the job is larger
+            than 1 MiB.
     """
     if not isinstance(method, str):
-        raise TypeError(f"a method is a string, not {type(method).__name__}")
+        raise TypeError(f"method must be a string, not {type(method).__name__}")
     if not method:
-        raise ValueError("a method is named by a non-empty string")
+        raise ValueError("method must be a non-empty string")
     try:
         # client.job.form, client.job.parameters
         message = _encode(
@@ -188,7 +188,7 @@ def encode_job(method: str, parameters: object, channel: str, job_id: str) -> by
     objects = message.count(b"{")
     if message.count(b"[") + objects > DEPTH_LIMIT or _LONG_NUMBER.search(message):
         _check_portable(parameters, "parameters", 0)
-    if objects > 1 and _has_odd_names(parameters):
+    if objects > 1 and _has_ambiguous_names(parameters):
         _check_names(message)
     if not message.isascii() and _NONCHARACTER.search(message):
         raise ValueError("a job must not contain noncharacters, such as U+FFFE")
@@ -196,7 +196,7 @@ def encode_job(method: str, parameters: object, channel: str, job_id: str) -> by
 
 
 def decode_result(message: bytes) -> Result:
-    """Read a result.
+    """Decode a result.
 
     Raises:
         InvalidMessage: The bytes are not a valid result.
@@ -206,7 +206,7 @@ def decode_result(message: bytes) -> Result:
     if not isinstance(job_id, str):
         raise InvalidMessage("$.id", "must be a string")
     if ("result" in result) == ("error" in result):
-        raise InvalidMessage("$", "has not exactly one of the members result and error")
+        raise InvalidMessage("$", "must have either the member result or the member error")
     if "result" in result:
         return Result(job_id, result["result"], None)
     error = result["error"]
@@ -244,43 +244,43 @@ def _encode(value: object) -> bytes:
 
 
 def _constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not valid JSON")
 
 
 def _float(digits: str) -> float:
     number = float(digits)
     if math.isinf(number):
-        raise ValueError("a number is beyond a double")
+        raise ValueError("a number is too large for a double")
     return number
 
 
 _decoder = json.JSONDecoder(parse_constant=_constant, parse_float=_float)
 
 
-def by_json(message: bytes) -> Any:
-    """Read JSON by the standard library, which says what is valid."""
+def parse_by_json(message: bytes) -> Any:
+    """Parse JSON with the standard library, which decides what is valid."""
     return _decoder.decode(message.decode())
 
 
 def fastest_parser() -> Callable[[bytes], Any]:
-    """Return msgspec's parser where that is installed, and else the standard library's.
+    """Return msgspec's parser if it is installed, otherwise the standard library's.
 
-    What msgspec refuses, the standard library judges; what it takes, both read alike. It doesn't
-    write: it would make null of NaN and strings of dates and UUIDs, so that a program would work or
-    not by what is installed.
+    What msgspec rejects is parsed again by the standard library; what it accepts, both parse to the
+    same value. msgspec isn't used for encoding: it writes NaN as null, and dates and UUIDs as
+    strings, so that a program would depend on what is installed.
     """
     try:
-        from msgspec import DecodeError  # noqa: PLC0415 - nobody has to have it
+        from msgspec import DecodeError  # noqa: PLC0415 - it is optional
         from msgspec.json import Decoder  # noqa: PLC0415 - as above
     except ImportError:
-        return by_json
+        return parse_by_json
     by_msgspec = Decoder().decode
 
     def parse(message: bytes) -> Any:
         try:
             return by_msgspec(message)
         except (DecodeError, ValueError, RecursionError):
-            return by_json(message)
+            return parse_by_json(message)
 
     return parse
 
@@ -294,11 +294,11 @@ def _decode(message: bytes, limit_bytes: int | None = LIMIT_BYTES) -> dict[str, 
     try:
         value = _parse(message)
     except UnicodeDecodeError as error:
-        raise InvalidMessage("$", f"is no UTF-8: {error.reason} at byte {error.start}") from None
+        raise InvalidMessage("$", f"is not valid UTF-8: {error.reason} at {error.start}") from None
     except RecursionError:
         raise InvalidMessage("$", "is nested too deeply") from None
     except ValueError as error:
-        raise InvalidMessage("$", f"is no JSON: {error}") from None
+        raise InvalidMessage("$", f"is not valid JSON: {error}") from None
     if not isinstance(value, dict):
         raise InvalidMessage("$", "must be an object")
     return value
@@ -331,15 +331,15 @@ def _check_portable(value: object, path: str, depth: int) -> None:
             _check_portable(member, f"{path}[{key!r}]", depth + 1)
 
 
-def _has_odd_names(value: object) -> bool:
-    """Tell whether JSON may make two names equal that differ in Python, as 1 and "1"."""
+def _has_ambiguous_names(value: object) -> bool:
+    """Tell whether two names may be equal in JSON that differ in Python, like 1 and "1"."""
     if isinstance(value, dict):
         if type(value) is not dict or any(type(name) is not str for name in value):
             return True
         value = value.values()
     elif not isinstance(value, list | tuple):
         return False
-    return any(_has_odd_names(member) for member in value)
+    return any(_has_ambiguous_names(member) for member in value)
 
 
 def _check_names(message: bytes) -> None:
@@ -351,7 +351,7 @@ def _check_names(message: bytes) -> None:
 
 
 def _plain(value: object) -> str:
-    """Return a string of the very type: a subclass's methods are the application's."""
+    """Return a string of the exact type `str`: methods of a subclass are the application's."""
     return str.__str__(value if issubclass(type(value), str) else str(value))
 
 

@@ -1,7 +1,7 @@
-"""The thread that calls what an application has added to its jobs as callbacks.
+"""The thread that calls the callbacks that an application has added to its jobs.
 
-The thread that reads what Redis sends never runs code of the application: Redis cuts off a
-subscriber that doesn't read for a moment.
+The thread that reads from Redis runs no code of the application: Redis disconnects a subscriber that
+reads too slowly.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ LIMIT = 100_000  # settled jobs whose callbacks may wait while one blocks
 
 
 class Callbacks:
-    """Calls what it is handed, in order, in a thread that the first one starts."""
+    """Calls functions in order, in a thread that the first one starts."""
 
     def __init__(self) -> None:
         self._handed: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
 
     def hand_over(self, call: Callable[[], None]) -> None:
-        """Have it called. Only one thread may hand over."""
+        """Schedule a call. Only one thread may do this."""
         if self._handed.qsize() >= LIMIT:
-            log.error("a callback blocks, and %d jobs wait behind it: %r isn't called", LIMIT, call)
+            log.error("a callback blocks and %d jobs wait for theirs; dropped: %r", LIMIT, call)
             return
         self._handed.put(call)
         if self._thread is None:
@@ -38,12 +38,12 @@ class Callbacks:
             try:
                 thread.start()
             except RuntimeError as error:
-                log.error("callbacks wait for the next settled job: %s", error)  # noqa: TRY400 - no more to say
+                log.error("can't start the thread of callbacks, trying again later: %s", error)  # noqa: TRY400 - the traceback adds nothing
             else:
                 self._thread = thread
 
     def end(self) -> None:
-        """End the thread as soon as it has called everything."""
+        """End the thread after all scheduled calls."""
         self._handed.put(None)
 
     def join(self, seconds: float) -> None:
@@ -55,6 +55,6 @@ class Callbacks:
         while (call := self._handed.get()) is not None:
             try:
                 call()
-            except BaseException:  # whatever a callback raises, those of the other jobs are called
+            except BaseException:  # the callbacks of the other jobs are called nevertheless
                 log.exception("a callback failed")
-            del call  # and with it the job, until the next one
+            del call  # don't keep the job alive while waiting for the next one

@@ -1,8 +1,8 @@
 """The client: pushes jobs and settles each of them once.
 
-What it decides stands in `jobqueue.core.calls`, what its threads do in `jobqueue.threads.session`.
-Nothing here takes a lock, so that a call may be interrupted at any moment, by Control-C or by a
-signal handler that runs a job itself.
+Its decisions are in `jobqueue.core.calls`, its threads in `jobqueue.threads.session`. Nothing here
+takes a lock, so a call may be interrupted at any point, by Ctrl-C or by a signal handler that runs a
+job itself.
 """
 
 from __future__ import annotations
@@ -30,27 +30,31 @@ if TYPE_CHECKING:
 
 
 class Client:
-    """Runs jobs on the servers of one queue. Threads may share it.
+    """Runs jobs on the servers of one queue. Thread-safe.
 
-    `close` it, or use it in a `with` block: that pushes what was submitted before. At the end of
-    the interpreter the same happens to every client that is left.
+    Call `close`, or use it in a `with` block: both push what was submitted before. Clients that are
+    still open when the interpreter ends are closed then. A client that is dropped without `close`
+    ends when its last job is settled, with a ResourceWarning.
 
-    After a fork, the child's client begins anew, on a channel of its own; the jobs of the parent
-    stay the parent's.
+    No exception of a method or of a job makes a client unusable; only `close` does. It connects when
+    it has jobs, and again after a lost connection.
+
+    In the child after a fork, the client starts a new session with its own connection and channel
+    (client.channel.name). Jobs of the parent are settled there by ConnectionLost.
 
     Args:
-        source: The URL of Redis, or a redis-py client with `retry=None`, undecoded replies and a
-            `socket_timeout`.
+        source: A Redis URL, or a client of redis-py with `retry=None`, a `socket_timeout` and
+            without `decode_responses`.
         queue: The key of the queue.
 
     Raises:
         TypeError: The source is neither a URL nor a client.
-        ValueError: The queue has no name, or the client can't be used.
+        ValueError: The queue is empty, or the URL or the client can't be used.
     """
 
     def __init__(self, source: str | Redis = pools.DEFAULT_URL, *, queue: str = keys.QUEUE) -> None:
         if not queue:
-            raise ValueError("a queue is named by a non-empty string")
+            raise ValueError("queue must be a non-empty string")
         self._queue = queue
         self._pools = pools.client_pools(source)
         self._closed = False
@@ -60,30 +64,39 @@ class Client:
         weakref.finalize(self, _dropped, self._sessions).atexit = False
 
     def run(self, method: str, parameters: Any = None, *, timeout: float | None = None) -> Job:
-        """Submit one job, and return at once with the future of its outcome.
+        """Submit one job and return its future at once.
 
-        The job is pushed as soon as there is a connection. Only where more waits to be pushed than
-        16 MB or 1,000 calls does this wait for room, no longer than the timeout.
+        The job is pushed as soon as there is a connection. This call waits only while more than
+        16 MB or 1,000 calls wait to be pushed, and no longer than the timeout; then the job is
+        settled by JobTimeout.
 
         Args:
-            method: Which handler.
-            parameters: What the handler is called with: any value that `json` writes.
-            timeout: How many seconds from now the job waits for its result; without one, or with
-                `math.inf`, for ever, or until a connection is lost and perhaps the result with it.
+            method: The method, which selects the handler.
+            parameters: Passed to the handler: any value that `json` can write
+                (client.job.parameters).
+            timeout: Seconds from now until the job is settled by JobTimeout
+                (client.timeout.settles). None or `math.inf`: no timeout; the job then waits until
+                its result arrives, or until a connection is lost (client.lost.settles).
 
         Raises:
-            TypeError: The method is not a string, or the parameters hold what JSON doesn't have.
-            ValueError: The method is empty, the parameters are outside the portable set, the job is
-                larger than 1 MiB, the timeout is negative, or the client is closed.
+            TypeError: The method is not a string, or the parameters have no JSON.
+            ValueError: The method is empty, the parameters are not portable JSON, the job is larger
+                than 1 MiB (client.job.size), the timeout is negative, or the client is closed.
+
+        After an exception, KeyboardInterrupt included, no job was submitted.
         """
         return self.run_many([(method, parameters)], timeout=timeout)[0]
 
     def run_many(
         self, calls: Iterable[tuple[str, Any]], *, timeout: float | None = None
     ) -> list[Job]:
-        """Submit a job for each pair of method and parameters, to be pushed by one command.
+        """Submit one job for each pair of method and parameters; one command pushes all of them.
 
-        All of them are checked before the first is submitted. Otherwise as `run`.
+        Like `run`. After an exception none of the jobs was submitted. The timeout applies to each
+        job.
+
+        Returns:
+            The jobs, in the order of the calls.
         """
         deadline = deadline_of(timeout, time.monotonic())
         if self._closed:
@@ -103,7 +116,7 @@ class Client:
         if session.wait_for_room(deadline):
             try:
                 session.submit(batch, deadline)
-            except BaseException:  # Control-C: nobody gets these jobs
+            except BaseException:  # Ctrl-C: the caller doesn't get these jobs
                 session.cancel(*[job.id for job in jobs])
                 raise
         else:
@@ -112,15 +125,16 @@ class Client:
         return jobs
 
     def close(self) -> None:
-        """Push what was submitted, settle what is left by ConnectionLost, and disconnect.
+        """Push what was submitted, settle unfinished jobs by ConnectionLost, and disconnect.
 
-        It takes no longer than 3 seconds whatever Redis does; harmless when done twice.
+        This takes at most 3 seconds whatever Redis does, and raises nothing. Afterwards `run` raises
+        ValueError. A second call has no effect.
         """
         self._closed = True
         end_all(self._own_sessions())
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a client can't be pickled or copied: each process makes its own")
+        raise TypeError("a Client can't be pickled or copied: create one in each process")
 
     def __enter__(self) -> Self:
         return self
@@ -154,7 +168,7 @@ def _of_this_process(all_sessions: dict[int, Session]) -> list[Session]:
 
 
 def _dropped(all_sessions: dict[int, Session]) -> None:
-    """Let what a client leaves behind that was dropped without `close` end with its last job."""
+    """End the session of a client that was dropped without `close`, when its last job is settled."""
     for session in _of_this_process(all_sessions):
         session.release()
         warnings.warn(

@@ -1,7 +1,7 @@
-"""Takes the steps of a server's sessions in threads: one driver and one thread for each session.
+"""Performs the steps of a server's sessions in threads: one driver and one thread per session.
 
-The core says what is done; here is how one waits for it and calls it in a thread.
-`jobqueue.aio.driver` has the same names in the same order.
+The core decides what is done; this file does the waiting and calling. `jobqueue.aio.driver` has the
+same names in the same order.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ if TYPE_CHECKING:
 
 
 class Driver:
-    """Takes the steps of one session.
+    """Performs the steps of one session.
 
     Args:
-        pool: Where connections come from.
-        stop: Whether and when a stop is requested.
-        handlers: Run here.
-        workers: Run handlers elsewhere, where the session has some started.
-        spin: Waits awake for replies, where that pays.
+        pool: Provides the connections.
+        stop: The request to stop.
+        handlers: For `Handle`, which runs a handler in this thread.
+        workers: For `Start` and its companions, which run handlers in other threads.
+        spin: Busy-waits for replies, if that saves time.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Driver:
         self._link: Any = None
 
     def run(self, session: Steps[None]) -> None:
-        """Take steps until the session ends, or raises; its connection is closed then."""
+        """Perform steps until the session ends or raises; its connection is closed then."""
         resume: Any = session.send
         value: Any = None
         try:
@@ -70,7 +70,7 @@ class Driver:
                     value, resume = self._take(step), session.send
                 except ConnectionLost as error:
                     if isinstance(step, steps.Room):
-                        raise  # what has ended another session
+                        raise  # the error that has ended another session
                     self._abort()
                     value, resume = error, session.throw
         except StopIteration:
@@ -121,10 +121,10 @@ class Driver:
 
 
 class Workers:
-    """The threads that run handlers, and what was started and isn't confirmed.
+    """The threads that run handlers, and the messages that were started and aren't confirmed.
 
-    `start` may be called by one thread while another one asks for outcomes. Leaving the `with`
-    block ends all of them; where it is left by an exception, what still runs is left alone.
+    One thread may call `start` while another one calls `outcomes`. Leaving the `with` block ends the
+    threads; after an exception it doesn't wait for handlers that still run.
     """
 
     def __init__(self, handlers: Handlers, concurrency: int) -> None:
@@ -158,14 +158,14 @@ class Workers:
                 thread.join()
 
     def drive(self, work: Callable[[], None]) -> None:
-        """Do this in a thread of its own, too; what it raises is raised to whoever waits for room."""
+        """Do this in a thread of its own; `room` raises what it raises."""
         thread = threading.Thread(target=self._guard, args=(work,), name="jobqueue server")
         thread.daemon = True
         thread.start()
         self._threads.append(thread)
 
     def start(self, messages: list[bytes]) -> None:
-        """Have the handlers of the messages run, in this order."""
+        """Start the handlers of the messages, in this order."""
         with self._changed:
             self._running.update(messages)
             self._total += len(messages)
@@ -173,22 +173,22 @@ class Workers:
             self._waiting.put(message)
 
     def outcomes(self, limit: int) -> list[Answer | Dead]:
-        """Wait for outcomes, and take what is there, up to a limit; nothing at the end."""
+        """Wait for an outcome, and return all that are ready, up to a limit; nothing at the end."""
         outcomes: list[Answer | Dead] = []
         while (outcome := self._finished.get()) is not None:
             outcomes.append(outcome)
             if len(outcomes) == limit or self._finished.empty():
                 return outcomes
-        self._finished.put(None)  # for the next question
+        self._finished.put(None)  # for the next call
         return outcomes
 
     def running(self) -> list[bytes]:
-        """Return what was started and isn't confirmed."""
+        """Return the messages that were started and aren't confirmed."""
         with self._changed:
             return list(self._running.elements())
 
     def room(self, limit: int) -> int:
-        """Wait until fewer messages than the limit are running, and return how many fewer."""
+        """Wait until fewer messages than the limit are running, and return the difference."""
         with self._changed:
             self._changed.wait_for(lambda: self._total < limit or self._failure)
             if self._failure is not None:
@@ -196,7 +196,7 @@ class Workers:
             return limit - self._total
 
     def confirmed(self, messages: list[bytes]) -> None:
-        """Forget messages, whose removal Redis has confirmed."""
+        """Remove messages whose removal Redis has confirmed."""
         with self._changed:
             for message in messages:
                 self._running[message] -= 1
@@ -208,7 +208,7 @@ class Workers:
     def _guard(self, work: Callable[[], None]) -> None:
         try:
             work()
-        except BaseException as error:  # or the thread that serves would wait for ever
+        except BaseException as error:  # otherwise the thread that serves would wait forever
             with self._changed:
                 self._failure = error
                 self._changed.notify_all()
@@ -220,7 +220,7 @@ class Workers:
 
 
 class Runner:
-    """Runs handlers in the thread that has made this."""
+    """Runs handlers in the thread in which it was created."""
 
     def __init__(self, handlers: Handlers) -> None:
         self._handlers = handlers
@@ -228,7 +228,7 @@ class Runner:
         self._parent_only = ParentOnly()
 
     def run(self, message: bytes) -> Answer | Dead:
-        """Run the handler of a message, where it has one, and return what is to be published."""
+        """Run the handler of a message, if it has one, and return the outcome."""
         job = self._handlers.decide(message)
         if not isinstance(job, Run):
             return job
@@ -244,22 +244,22 @@ class Runner:
 
 
 class Stop:
-    """A request to stop, from a signal handler or from any thread; it is never withdrawn."""
+    """A request to stop, made by a signal handler or by any thread. It can't be withdrawn."""
 
     def __init__(self) -> None:
         self.requested = False
-        # An Event's lock could be held by the very code that the signal interrupts; this can't.
+        # A signal handler can deadlock on an Event's lock, which the interrupted code may hold.
         self._wakes: SimpleQueue[None] = SimpleQueue()
 
     def request(self) -> None:
-        """Ask for the stop; whoever pauses wakes."""
+        """Request the stop; threads in `pause` wake up."""
         self.requested = True
         self._wakes.put(None)
 
     def pause(self, seconds: float) -> None:
-        """Sleep, but not beyond the request."""
+        """Sleep, at most until the request."""
         try:
             self._wakes.get(timeout=seconds)
         except Empty:
             return
-        self._wakes.put(None)  # for whoever else pauses
+        self._wakes.put(None)  # for other threads in `pause`

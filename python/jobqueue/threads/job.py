@@ -1,4 +1,4 @@
-"""A job as its caller sees it: a future, settled once."""
+"""A job as its caller sees it: a future that is settled once (client.settle.once)."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 log = Log("jobqueue.client")
 
-HELD_SECONDS = 0.05  # how long the thread that settles all jobs waits for another that holds one
+LOCK_WAIT_SECONDS = 0.05  # how long the thread that settles jobs waits for the lock of one
 
 
 class _Condition(type(threading.RLock())):  # type: ignore[misc] # in C, whatever its name
-    """What `Future` needs of a condition. Nobody waits in it: `Job` does, without holding it.
+    """What `Future` needs of a condition. Threads don't wait on it: `Job` waits without its lock.
 
-    A `with` block enters and leaves a lock in C, so that Control-C can't come in between.
+    A `with` block acquires and releases a lock in C, so Ctrl-C can't interrupt in between.
     """
 
     __slots__ = ("gates",)
@@ -35,24 +35,25 @@ class _Condition(type(threading.RLock())):  # type: ignore[misc] # in C, whateve
         self.gates: deque[threading.Lock] = deque()
 
     def notify_all(self) -> None:
-        """Let everybody go who waits."""
+        """Wake all threads that wait."""
         while self.gates:
-            with contextlib.suppress(IndexError):  # who waited has just given up
+            with contextlib.suppress(IndexError):  # that thread has just stopped waiting
                 self.gates.popleft().release()
 
 
 class Job(Future[Any]):
-    """The outcome to come of one call; everything in `concurrent.futures` works on it.
+    """The future of one call; everything in `concurrent.futures` works on it.
 
-    `result()` gives the handler's value or raises: JobError, where the job was answered with an
-    error; JobTimeout, where its own timeout passed; ConnectionLost or NotQueued, where a connection
-    was lost. The timeout of `result(timeout=…)` only ends that wait and leaves the job as it is.
+    `result()` returns the handler's value, or raises JobError, JobTimeout, ConnectionLost or
+    NotQueued; the job is settled then, and every call gives the same outcome. The TimeoutError of
+    `result(timeout=…)` and KeyboardInterrupt only end that wait: the job is still pending, and
+    `result` may be called again. After `cancel` it raises CancelledError.
 
-    In the child after a fork, a job that the parent has run is settled by ConnectionLost: its
-    result arrives in the parent alone.
+    In the child after a fork, a job of the parent is settled by ConnectionLost: its result arrives
+    in the parent only.
     """
 
-    _held = False  # by a thread that doesn't let it go
+    _held = False  # by a thread that doesn't release it
     _made: _Condition
     _done_callbacks: list[Callable[[Future[Any]], object]]  # Future's, as `_invoke_callbacks` is
 
@@ -76,7 +77,7 @@ class Job(Future[Any]):
     @property
     def _condition(self) -> Any:
         if self._session.pid != os.getpid():
-            return self._disowned()
+            return self._inherited()
         if "_made" not in vars(self):  # two threads may find that, and have to get the same one
             vars(self).setdefault("_made", _Condition())
         return self._made
@@ -89,7 +90,7 @@ class Job(Future[Any]):
         return f"<Job {self.method!r} channel={self.channel} id={self.id} {self._state.lower()}>"
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a job can't be pickled or copied: only this process gets its result")
+        raise TypeError("a Job can't be pickled or copied: only this process gets its result")
 
     def result(self, timeout: float | None = None) -> Any:
         """Return the handler's value or raise, as soon as the job is settled."""
@@ -107,8 +108,8 @@ class Job(Future[Any]):
         return super().exception()
 
     def cancel(self) -> bool:
-        """Stop waiting. The job runs all the same if it was pushed, and its result is ignored."""
-        # Control-C may end this anywhere; done again, it goes on from there.
+        """Stop waiting, as `Future.cancel`. A job that was pushed still runs; its result is ignored."""
+        # Ctrl-C may interrupt this anywhere; a second call completes it.
         with self._condition:
             if self._state == "FINISHED":
                 return False
@@ -122,16 +123,16 @@ class Job(Future[Any]):
         return True
 
     def settle(self, value: object, error: Exception | None) -> bool:
-        """Give the job its outcome, unless it was cancelled; the callbacks are handed over.
+        """Set the outcome, unless the job was cancelled, and schedule its callbacks.
 
         Returns:
-            False where that isn't possible now. A thread that was interrupted at a bad moment
-            holds the job for ever, and must not stop the thread that settles all jobs.
+            False if another thread holds the job's lock. One that was interrupted at a bad moment
+            holds it forever, and must not block the thread that settles all jobs.
         """
         condition = self._condition
         if self._state != "PENDING":
             return True
-        if not condition.acquire(timeout=0 if self._held else HELD_SECONDS):
+        if not condition.acquire(timeout=0 if self._held else LOCK_WAIT_SECONDS):
             self._held = True
             return False
         try:
@@ -145,16 +146,16 @@ class Job(Future[Any]):
         return True
 
     def _waited(self, timeout: float | None) -> bool:
-        """Wait until the job is settled; False where the timeout has passed before."""
-        # No lock is held meanwhile, nor at any moment at which Control-C may come: the thread that
-        # settles the jobs never has to wait for one who waits.
+        """Wait until the job is settled; return False if the timeout passes first."""
+        # No lock is held while waiting, or wherever Ctrl-C may interrupt: the thread that settles
+        # jobs never waits for a thread that waits for one.
         condition = self._condition
         if self._state == "PENDING":
             gate = threading.Lock()
-            gate.acquire()  # the one who settles the job releases it
+            gate.acquire()  # released by the thread that settles the job
             condition.gates.append(gate)
             try:
-                if self._state == "PENDING":  # otherwise nobody may see the gate any more
+                if self._state == "PENDING":  # otherwise the gate may have come too late
                     gate.acquire(timeout=_waitable(timeout))
             finally:
                 with contextlib.suppress(ValueError):
@@ -162,7 +163,7 @@ class Job(Future[Any]):
         return self._state != "PENDING"
 
     def _invoke_callbacks(self) -> None:
-        # Future calls this when the state is final: nobody adds a callback any more.
+        # Future calls this when the state is final: no callback is added any more.
         if self._done_callbacks:
             if self._session.settles_here():
                 self._session.callbacks.hand_over(self._call_back)
@@ -170,7 +171,7 @@ class Job(Future[Any]):
                 self._call_back()
 
     def _call_back(self) -> None:
-        while self._done_callbacks:  # each of them once, also where two threads cancel the job
+        while self._done_callbacks:  # each of them once, even if two threads cancel the job
             try:
                 callback = self._done_callbacks.pop(0)
             except IndexError:
@@ -180,19 +181,19 @@ class Job(Future[Any]):
             except Exception:
                 log.exception("a callback of %r failed", self)
 
-    def _disowned(self) -> Any:
-        # Other threads of the parent may have held its condition when the child was made.
-        known = "_disowned_condition" in vars(self)
+    def _inherited(self) -> Any:
+        # Other threads of the parent may have held its lock at the fork.
+        known = "_inherited_condition" in vars(self)
         condition: _Condition
-        condition = vars(self).setdefault("_disowned_condition", _Condition())
+        condition = vars(self).setdefault("_inherited_condition", _Condition())
         if not known and self._state == "PENDING":
             self._exception = ConnectionLost(
-                f"process {self._session.pid} runs this job, and its result arrives there"
+                f"this job was run by process {self._session.pid}, and its result arrives there"
             )
             self._state = "FINISHED"
         return condition
 
 
 def _waitable(timeout: float | None) -> float:
-    """Return what a lock takes as a timeout; one that is longer than it can take is none."""
+    """Return the timeout in the form that a lock takes; one above its limit means no timeout."""
     return -1 if timeout is None or timeout > threading.TIMEOUT_MAX else max(0.0, timeout)

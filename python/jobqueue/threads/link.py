@@ -1,11 +1,10 @@
-"""One connection to Redis: commands go out in one write, replies come back in order.
+"""One connection of a server to Redis: commands are sent in one write, replies are read in order.
 
-It drives a connection of redis-py by hand, because redis-py's own commands take more round trips
-and may repeat themselves. So TLS, ACL users, Sentinel and custom pools work as redis-py does them.
+It uses a connection of redis-py directly, because redis-py's own commands take more round trips and
+may be repeated. TLS, ACL users, Sentinel and custom pools work as in redis-py.
 
-Every failure is a `ConnectionLost`, whatever redis-py raises, and then the connection is of no use
-and has to be aborted. It never connects again by itself: whoever owns it has to look at what the
-loss has left behind.
+Every failure raises `ConnectionLost`, whatever redis-py raises. The link must be aborted then. It
+never reconnects by itself: the session has to recover first.
 """
 
 from __future__ import annotations
@@ -50,14 +49,14 @@ class Link:
         self._redis.register_connect_callback(self._refuse_to_connect_again)
 
     def send(self, commands: Iterable[Command]) -> None:
-        """Write commands, and don't wait for the replies."""
+        """Write commands without waiting for the replies."""
         try:
             self._redis.send_packed_command((packed(commands),), check_health=False)
         except Exception as error:
             raise ConnectionLost(f"the connection to Redis is lost: {error}") from error
 
     def receive(self, count: int) -> list[Reply]:
-        """Read the replies to so many commands."""
+        """Read the replies to `count` commands."""
         read = self._redis.read_response
         replies: list[Reply] = []
         while len(replies) < count:
@@ -71,22 +70,22 @@ class Link:
         return replies
 
     def readable(self) -> bool:
-        """Tell whether there is something to read, if only that the peer has closed."""
+        """Tell whether there is something to read, the end of the connection included."""
         try:
             return bool(self._redis.can_read(0))
         except Exception as error:
             raise ConnectionLost(f"the connection to Redis is lost: {error}") from error
 
     def close(self) -> None:
-        """Disconnect, and give the connection back to its pool; nothing is outstanding on it."""
+        """Disconnect, and return the connection to its pool. No reply may be outstanding."""
         finish_when_closed(self._redis)
         self._disconnect()
 
     def abort(self) -> None:
-        """Disconnect a connection of no use so that Redis notices, as `close` otherwise."""
+        """Reset the connection so that Redis notices, and return it to its pool."""
         if (sock := socket_of(self._redis)) is not None:
             with suppress(OSError):  # a handler has closed all descriptors
-                sock.close()  # redis-py's own way would send a FIN first
+                sock.close()  # redis-py would shut it down first, which sends a FIN
         self._disconnect()
 
     def _disconnect(self) -> None:
@@ -95,6 +94,6 @@ class Link:
         self._pool.release(self._redis)
 
     def _refuse_to_connect_again(self, _: object) -> None:
-        # redis-py connects in the middle of a send where somebody has disconnected its connection.
+        # redis-py reconnects within a send if its connection was disconnected.
         self._redis.disconnect()
-        raise RedisConnectionError("redis-py was about to connect again by itself")
+        raise RedisConnectionError("redis-py would have reconnected by itself")

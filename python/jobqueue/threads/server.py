@@ -1,7 +1,7 @@
-"""The server: takes jobs from the queue, runs their handlers, publishes the results.
+"""The server: claims jobs, runs their handlers and publishes the results (protocol, section 7).
 
-Everything of the protocol's section 7. What a server does stands in `jobqueue.core`: one handler at a
-time in `serial`, several at once in `parallel`. Here are its settings, the lock and the signals.
+Its decisions are in `jobqueue.core`: `serial` for one handler at a time, `parallel` for several.
+This file has its settings, its lock and its signals.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import socket
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Self
 
-from jobqueue.core.lasting import run_with_reconnect
 from jobqueue.core.parallel import Parallel
+from jobqueue.core.reconnect import run_with_reconnect
 from jobqueue.core.serial import Serial
 from jobqueue.core.settings import Settings
 from jobqueue.core.steps import Unreachable
@@ -33,26 +33,32 @@ log = logging.getLogger("jobqueue.server")
 
 
 class Server(Settings):
-    """Serves one queue under one processor's name.
+    """Serves one queue under one processor name. It runs once; `with_settings` makes another one.
+
+    Whatever a handler raises, its job is answered and the server goes on (server.run.goes-on).
 
     Args:
-        source: The URL of Redis, or a redis-py client with `retry=None`, undecoded replies and a
-            `socket_timeout` above `block_timeout`.
+        source: A Redis URL, or a client of redis-py with `retry=None`, a `socket_timeout` above
+            `block_timeout` and without `decode_responses`.
         queue: The key of the queue.
-        processor: A name that is unique among the servers that run, and the same after a restart;
-            the host's name where it is left out. Several servers on one host, or containers whose
-            host names change, need names of their own.
-        in_process: The whole key of the in-process list, where it doesn't follow from the name.
-        concurrency: How many handlers run at once; more than 1 runs them in threads.
-        prefetch: How many jobs are claimed at once. More than 1 is faster, but a job then waits
-            behind the ones claimed before it although another server may be idle, and more are to
-            be run again after a crash.
-        block_timeout: How many seconds a claim waits for a job, at most 5. A stop takes as long.
-        channel_prefixes: The beginnings of the channels that may be published on; all, if left out.
+        processor: A name that is unique among running servers and the same after a restart
+            (server.list.own, server.list.stable). Default: the host name. Several servers on one
+            host, and containers whose host name changes, need explicit names.
+        in_process: The whole key of the in-process list; overrides the one that follows from the
+            processor name (server.list.name).
+        concurrency: The number of handlers that run at the same time, from 1; above 1 they run in
+            threads (server.concurrency.limit).
+        prefetch: The number of jobs that are claimed at once, from 1. More than 1 is faster, but a
+            claimed job waits behind those claimed before it even if another server is idle, and
+            more jobs run again after a crash.
+        block_timeout: Seconds that a claim waits for a job, above 0 and at most 5
+            (server.recovery.block). A stop takes up to that long when no handler runs.
+        channel_prefixes: The prefixes of the channels that may be published on
+            (server.channel-prefix.confined). None allows all channels.
 
     Raises:
         TypeError: The source is neither a URL nor a client.
-        ValueError: An argument is out of range, or the client can't be used.
+        ValueError: An argument is out of range, or the URL or the client can't be used.
     """
 
     def __init__(
@@ -89,43 +95,48 @@ class Server(Settings):
         in_process: str | None = None,
         concurrency: int | None = None,
     ) -> Self:
-        """Return a server that hasn't run, with the same handlers and what is given in place of its own.
+        """Return a new server with the same handlers, and with the given settings instead of its own.
 
-        A processor's name that is given wins over a whole in-process key that isn't.
+        It may run, whether or not this one has. Handlers that are registered later belong to both.
+        A `processor` replaces a whole `in_process` key unless that is given, too. None means
+        unchanged; the other settings are always the same.
 
         Raises:
-            TypeError: As the constructor.
-            ValueError: As the constructor.
+            TypeError: As in the constructor.
+            ValueError: As in the constructor.
         """
         server = self._with(queue, processor, in_process, concurrency)
         server._open(self._source if source is None else source)  # noqa: SLF001 - of this class
         return server
 
     def run(self, *, handle_signals: bool = True) -> None:
-        """Recover what lies on the in-process list, then serve until SIGTERM, SIGINT or `stop`.
+        """Recover the in-process list, then serve until SIGTERM, SIGINT or `stop`.
 
-        In the main thread it handles both signals while it runs: the first stops all servers of the
-        process gracefully, which means that everything claimed is answered before this returns. A
-        second SIGINT stops at once. The application's own handlers are called, too, and are there
-        again afterwards; what they raise is raised at the end.
+        In the main thread it handles both signals while it runs. The first one stops all servers of
+        the process gracefully: everything that was claimed is answered before this returns
+        (server.stop.drains). A second SIGINT raises KeyboardInterrupt: jobs that were claimed stay
+        on the in-process list, and run when a server of the same name starts. The application's own
+        signal handlers are called, too, and are restored afterwards; what they raise is raised when
+        the servers have stopped.
 
         Args:
-            handle_signals: Whether to do so. Else the signals mean what the application says, and
-                `stop` is for its handlers.
+            handle_signals: False leaves the signals to the application, whose handlers may call
+                `stop`.
 
         Raises:
-            RuntimeError: The server runs, or has run; nothing was done.
-            ProcessorInUse: Another server on this host uses the in-process list; nothing was done,
-                and `run` may be called again.
-            ConnectionLost: Redis can't be reached, or refuses us, at the first attempt: nothing was
-                claimed, and `run` may be called again. Or Redis has been away, or has refused to
-                serve, for seconds after a stop was requested: what was claimed lies on the
-                in-process list, and runs when a server of that name starts. Else a server never
-                gives up.
+            RuntimeError: The server runs or has run, or the platform has no `fcntl` (Windows).
+                Nothing was claimed.
+            ProcessorInUse: Another server on this host uses the in-process list. Nothing was
+                claimed, and `run` may be called again.
+            ConnectionLost: Redis can't be reached, or refuses the connection, at the first attempt:
+                nothing was claimed, and `run` may be called again. Or Redis was away or refused to
+                serve for 4 seconds after a stop was requested (server.stop.unreachable): claimed
+                jobs stay on the in-process list, and run when a server of the same name starts.
+                Otherwise a server reconnects forever.
         """
         if self._used:
             raise RuntimeError(
-                "a server runs once: make another one, for instance by with_settings()"
+                "a server runs once: create another one, for example with with_settings()"
             )
         self._used = True
         queue, in_process = keys.text(self._keys.queue), keys.text(self._keys.in_process)
@@ -141,7 +152,10 @@ class Server(Settings):
             raise
 
     def stop(self) -> None:
-        """Ask the server to stop gracefully; callable from any thread, and from a handler."""
+        """Request a graceful stop, and return at once. Any thread and any handler may call this.
+
+        It can't be withdrawn; a server that hasn't run yet then stops as soon as it has started.
+        """
         self._stop.request()
 
     def _open(self, source: str | Redis) -> None:

@@ -1,12 +1,12 @@
 """The session of a client in one process: a thread that owns the core, the sockets and the clock.
 
-An application's thread only puts what it wants into the inbox and rings. That is one call in C
-each: nothing is locked that an interrupted thread could leave locked, a signal handler may do the
-same in the middle of it, and no caller ever waits for Redis. Whatever else happens (connecting
-apart, which redis-py can only do by waiting, so that a thread of its own does it), happens here.
+An application's thread only puts a request into the inbox and wakes the session's thread. Each is
+one call in C: an interrupted thread leaves no lock held, a signal handler may do the same in between,
+and no caller waits for Redis. Everything else happens in the session's thread, except for
+connecting: redis-py can only do that by blocking, so another thread does it.
 
-A session ends once: when it is closed, or by an exception that nobody expected, which settles every
-job with words that say so. Then `ended` is true, and a client makes a new one for its next job.
+A session ends once: when it is closed, or by an unexpected exception, which settles every job with a
+message that says so. Then `ended` is true, and the client makes a new session for its next job.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ if TYPE_CHECKING:
 
 log = Log("jobqueue.client")
 
-UNSENT_BYTES = 1_048_576  # what one stream holds back; the core keeps the rest
+UNSENT_BYTES = 1_048_576  # the write buffer of a stream; the core keeps the rest
 WAITING_BYTES = 16 * 1_048_576  # unpushed jobs beyond which `run` waits for room
-WAITING_SUBMISSIONS = 1_000  # the same for what the thread hasn't looked at
-ROOM_SECONDS = 0.001  # between two looks whether there is room
+WAITING_SUBMISSIONS = 1_000  # the same for submissions in the inbox
+ROOM_SECONDS = 0.001  # between two checks whether there is room
 LONGEST_SLEEP_SECONDS = 3_600.0
-STUCK_SECONDS = 0.5  # between two attempts to settle a job that somebody holds
+STUCK_SECONDS = 0.5  # between two attempts to settle a job whose lock is held
 
 
 class Submit(NamedTuple):
@@ -56,13 +56,13 @@ class Submit(NamedTuple):
 
 
 class Cancel(NamedTuple):
-    """Forget these jobs."""
+    """Remove these jobs."""
 
     ids: list[str]
 
 
 class Connected(NamedTuple):
-    """How an attempt to connect has ended."""
+    """The outcome of an attempt to connect."""
 
     attempt: int
     outcome: list[Stream] | ConnectionLost
@@ -80,19 +80,21 @@ class Session:
     """Started by `start`; used from any thread.
 
     Args:
-        pools: What to connect by, and what to fall back to where RESP3 is refused.
+        pools: The pool to connect with, and the one to fall back to if RESP3 is refused.
         queue: The key of the queue.
-        home: Where the client keeps its sessions by process; it loses this one when it has ended.
+        sessions: Where the client keeps its sessions by process; it loses this one when it has ended.
     """
 
-    def __init__(self, pools: list[ConnectionPool], queue: str, home: dict[int, Session]) -> None:
+    def __init__(
+        self, pools: list[ConnectionPool], queue: str, sessions: dict[int, Session]
+    ) -> None:
         self.pid = os.getpid()
         # client.channel.name
         self.channel = keys.results(queue, str(uuid.uuid4()))
         self.callbacks = Callbacks()
         self.ended = False
         self._pools = pools
-        self._home = home
+        self._sessions = sessions
         self._calls: Calls[Job] = Calls(queue.encode(), self.channel.encode())
         self._inbox: SimpleQueue[Submit | Cancel | Connected | Close | Release] = SimpleQueue()
         self._asleep = False
@@ -100,16 +102,15 @@ class Session:
         self._full: set[Stream] = set()  # those that take no more now
         self._attempt = 0
         self._stuck: list[Settled[Job]] = []
-        self._last_words = ""
+        self._end_reason = ""
         self._opened = contextlib.ExitStack()
         self._threads: list[threading.Thread] = []  # of which one runs
         self._ident: int | None = None
 
     def start(self) -> None:
-        """Start the thread, unless it runs; where that isn't possible, the session has ended.
+        """Start the thread, unless it runs; if that isn't possible, the session has ended.
 
-        Control-C may have ended this half-way before; whichever thread began then or begins now,
-        only one goes on.
+        Ctrl-C may have interrupted an earlier call; if two threads were started, only one continues.
         """
         if "_owner" in vars(self):
             return
@@ -119,19 +120,19 @@ class Session:
             thread.start()
         except RuntimeError as error:
             if self._claim():
-                self._end(f"no thread could be started: {error}")
+                self._end(f"can't start the client's thread: {error}")
 
     def submit(self, batch: list[Submission[Job]], deadline: float | None) -> None:
-        """Have jobs pushed in one command."""
+        """Request to push jobs in one command."""
         self._put(Submit(batch, deadline))
 
     def cancel(self, *ids: str) -> None:
-        """Have jobs forgotten."""
+        """Request to remove jobs."""
         if self.pid == os.getpid():
             self._put(Cancel(list(ids)))
 
     def close(self) -> None:
-        """Have what was submitted pushed, and the session ended. This doesn't wait."""
+        """Request to push what was submitted and then to end. This doesn't wait."""
         self._put(Close())
 
     def release(self) -> None:
@@ -165,19 +166,19 @@ class Session:
     def _put(self, item: Submit | Cancel | Connected | Close | Release) -> None:
         try:
             self._inbox.put(item)
-        finally:  # of two calls in C nothing is between but the test: Control-C can't part them
+        finally:  # two calls in C with only a test in between: Ctrl-C can't separate them
             if self._asleep:
-                with contextlib.suppress(OSError):  # it rings already, or has ended
-                    self._bell.send(b"!")
+                with contextlib.suppress(OSError):  # it is being woken already, or has ended
+                    self._wake_sender.send(b"!")
         if self.ended:
             self._refuse_inbox()
 
     def _claim(self) -> bool:
-        # True for the first: the session's own thread, or the one that gives up starting it.
+        # True for the first caller: the session's own thread, or the one that can't start it.
         me = object()
         return vars(self).setdefault("_owner", me) is me
 
-    # Everything below runs in the session's thread, but for what says otherwise.
+    # Everything below runs in the session's thread, unless a comment names another one.
 
     def _run(self) -> None:
         if not self._claim():
@@ -189,23 +190,23 @@ class Session:
             while self._calls.state is not State.CLOSED:
                 self._turn()
         except BaseException as error:
-            log.exception("channel=%s the client's thread has failed", self.channel)
-            reason = f"the client's thread has failed: {error!r}"
+            log.exception("channel=%s the client's thread failed", self.channel)
+            reason = f"the client's thread failed: {error!r}"
         self._end(reason)
 
     def _open_selector(self) -> None:
-        # One that is no file descriptor: a child after a fork shares nothing of it.
+        # One without a file descriptor: a child after a fork would share it.
         self._selector = getattr(selectors, "PollSelector", selectors.DefaultSelector)()
-        self._ear, self._bell = socket.socketpair()
-        for end in (self._ear, self._bell):
+        self._wake_receiver, self._wake_sender = socket.socketpair()
+        for end in (self._wake_receiver, self._wake_sender):
             self._opened.callback(end.close)
             end.settimeout(0)
         self._opened.callback(self._selector.close)
-        self._selector.register(self._ear, selectors.EVENT_READ)
+        self._selector.register(self._wake_receiver, selectors.EVENT_READ)
 
     def _turn(self) -> None:
         self._asleep = True
-        ready = self._selector.select(self._patience() if self._inbox.empty() else 0)
+        ready = self._selector.select(self._wait_seconds() if self._inbox.empty() else 0)
         self._asleep = False
         now = time.monotonic()
         try:
@@ -220,7 +221,7 @@ class Session:
         self._connect(now)  # which may fail at once
         self._settle()
 
-    def _patience(self) -> float:
+    def _wait_seconds(self) -> float:
         times = [self._calls.next_tick(), self._calls.connect_at()]
         now = time.monotonic()
         sleep = min((at - now for at in times if at is not None), default=LONGEST_SLEEP_SECONDS)
@@ -229,7 +230,7 @@ class Session:
 
     def _receive(self, stream: Stream | None, now: float) -> None:
         if stream is None:
-            self._ear.recv(4096)
+            self._wake_receiver.recv(4096)
         elif stream in self._streams:
             link = self._streams.index(stream)
             self._calls.received(link, stream.read(), now)
@@ -254,7 +255,7 @@ class Session:
     ) -> None:
         if attempt != self._attempt or self._calls.state is not State.CONNECTING:
             for stream in outcome if isinstance(outcome, list) else []:
-                stream.close()  # it comes too late
+                stream.close()  # the attempt was given up meanwhile
         elif isinstance(outcome, ConnectionLost):
             self._lose(outcome, now)
         else:
@@ -304,14 +305,14 @@ class Session:
             self._lose(ConnectionLost(str(error)), now)
 
     def _open(self, attempt: int) -> None:
-        # In a thread of its own.
+        # Runs in a thread of its own.
         try:
             outcome: list[Stream] | ConnectionLost = open_streams(self._pools)
         except ConnectionLost as error:
             outcome = error
         except BaseException as error:
-            log.exception("channel=%s connecting has failed", self.channel)
-            outcome = ConnectionLost(f"connecting has failed: {error!r}")
+            log.exception("channel=%s connecting failed", self.channel)
+            outcome = ConnectionLost(f"connecting failed: {error!r}")
         self._put(Connected(attempt, outcome))
 
     def _settle(self) -> None:
@@ -329,20 +330,20 @@ class Session:
                 self._stuck.append(settled)
 
     def _end(self, reason: str) -> None:
-        # In the session's thread, or in the one that couldn't start it.
-        self._last_words = reason
+        # Runs in the session's thread, or in the one that couldn't start it.
+        self._end_reason = reason
         self._calls.end(f"{reason} before a result came", time.monotonic())
         self._settle()
         self.ended = True
-        if self._home.get(self.pid) is self:
-            del self._home[self.pid]
+        if self._sessions.get(self.pid) is self:
+            del self._sessions[self.pid]
         self._refuse_inbox()
         self._close_streams()
         self.callbacks.end()
         self._opened.close()
 
     def _refuse_inbox(self) -> None:
-        # In any thread, after the end: each item is got by one of them.
+        # Runs in any thread, after the end: each item is taken by one of them.
         while True:
             try:
                 item = self._inbox.get_nowait()
@@ -350,7 +351,7 @@ class Session:
                 return
             if isinstance(item, Submit):
                 for submission in item.batch:
-                    error = NotQueued(self._last_words)
+                    error = NotQueued(self._end_reason)
                     submission.job.settle(None, error)
             elif isinstance(item, Connected) and isinstance(item.outcome, list):
                 for stream in item.outcome:
@@ -358,7 +359,7 @@ class Session:
 
 
 def end_all(sessions: Iterable[Session]) -> None:
-    """Close sessions, and wait for their ends, for a short time at most."""
+    """Close sessions, and wait until they have ended, for 3 seconds at most."""
     sessions = list(sessions)
     for session in sessions:
         session.close()

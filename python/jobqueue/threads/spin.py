@@ -1,8 +1,8 @@
-"""Waiting awake, as adaptive locks do: a short wait costs less so than by falling asleep.
+"""Adaptive spinning, as in adaptive locks: for a short wait, polling is faster than sleeping.
 
-Where an answer comes at once, most of its way is the time that sleeping processors need to wake up,
-which this one's is spared. A wait that took too long was in vain: a handler is slow, the queue is
-empty, or others need this processor. Then the next waits begin asleep, more of them each time.
+If a reply comes at once, most of its latency is the time that a sleeping processor takes to wake up;
+spinning saves that. A spin without success costs time: the handler is slow, the queue is empty, or
+other threads need the processor. After each failure more of the next spins are skipped.
 """
 
 from __future__ import annotations
@@ -15,31 +15,32 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 SPIN_SECONDS = 0.0005  # more than the round trip of a trivial job, if the processors slept
-MOST_ASLEEP = 1024  # waits after one in vain, before the next is tried
+SKIP_LIMIT = 1024  # the largest number of waits in a row that don't spin
 
-_give_way: Callable[[], None] = getattr(os, "sched_yield", lambda: None)  # not every platform can
+# Windows has no sched_yield.
+_yield_processor: Callable[[], None] = getattr(os, "sched_yield", lambda: None)
 
 
 class Spin:
-    """Waits awake, and learns whether that pays. One thread at a time uses it."""
+    """Spins, and learns whether that saves time. Used by one thread at a time."""
 
     def __init__(self) -> None:
-        self._asleep = 0  # so many of the waits that come next
-        self._doubt = 1
+        self._skip = 0  # how many of the next waits don't spin
+        self._penalty = 1
 
     def wait(self, ready: Callable[[], bool]) -> None:
-        """Ask again and again, for a short time at most; or not even once, where that didn't pay.
+        """Poll for half a millisecond at most, or not at all if that didn't help before.
 
         Args:
-            ready: Tells whether what is waited for is there; what it raises comes through.
+            ready: Polled until it returns true. Its exceptions are raised.
         """
-        if self._asleep:
-            self._asleep -= 1
+        if self._skip:
+            self._skip -= 1
             return
         until = time.monotonic() + SPIN_SECONDS
         while not ready() and time.monotonic() < until:
-            _give_way()  # whoever else is to run on this processor may be whom we wait for
+            _yield_processor()  # the process that we wait for may need this processor
         if time.monotonic() < until:
-            self._doubt = max(1, self._doubt // 2)
+            self._penalty = max(1, self._penalty // 2)
         else:
-            self._asleep = self._doubt = min(2 * self._doubt, MOST_ASLEEP)
+            self._skip = self._penalty = min(2 * self._penalty, SKIP_LIMIT)

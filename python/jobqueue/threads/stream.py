@@ -1,8 +1,8 @@
-"""A client's connection to Redis, which never waits: what can't be written yet stays here.
+"""A client's non-blocking connection to Redis, with a write buffer.
 
-redis-py makes the connection, so TLS, ACL users, Sentinel and custom pools work as it does them.
-Then its socket is read and written here. Every failure is a `ConnectionLost`; the stream is of no
-use afterwards and has to be closed.
+redis-py makes the connection, so TLS, ACL users, Sentinel and custom pools work as in redis-py. Then
+its socket is read and written here. Every failure raises `ConnectionLost`; the stream must be closed
+then.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from jobqueue.protocol.commands import Command, Reply
 
 READ_BYTES = 65_536
-TURN_BYTES = 8 * 1_048_576  # read at once, before what was read is looked at
+TURN_BYTES = 8 * 1_048_576  # the limit of one `read`
 
 _NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
@@ -29,8 +29,8 @@ class Stream:
     """One connection.
 
     Args:
-        pool: Where it came from, and goes back to.
-        redis: What redis-py calls a connection.
+        pool: The pool of the connection.
+        redis: The connection of redis-py.
     """
 
     def __init__(self, pool: ConnectionPool, redis: Any) -> None:
@@ -43,7 +43,7 @@ class Stream:
 
     @property
     def unsent(self) -> int:
-        """How many bytes wait to be written."""
+        """The number of bytes in the write buffer."""
         return len(self._unsent)
 
     def fileno(self) -> int:
@@ -52,11 +52,11 @@ class Stream:
         return number
 
     def write(self, command: Command) -> None:
-        """Write a command with the next `flush`."""
+        """Add a command to the write buffer."""
         self._unsent += packed([command])
 
     def flush(self) -> None:
-        """Write as much as the socket takes now."""
+        """Write as much as the socket accepts now."""
         try:
             while self._unsent:
                 del self._unsent[: self._sock.send(self._unsent)]
@@ -66,12 +66,12 @@ class Stream:
             raise ConnectionLost(f"the connection to Redis is lost: {error}") from error
 
     def read(self) -> list[Reply]:
-        """Return what has come since the last time."""
+        """Return the frames that have arrived since the last call."""
         chunks: list[bytes] = []
         try:
             while sum(map(len, chunks)) < TURN_BYTES:
                 chunks.append(self._sock.recv(READ_BYTES))
-                # A chunk that isn't full was the last one; only TLS may have kept more back.
+                # A chunk that isn't full was the last one, except for what TLS has buffered.
                 if len(chunks[-1]) < READ_BYTES and not self._kept_back():
                     break
         except _NOT_NOW:
@@ -79,11 +79,11 @@ class Stream:
         except OSError as error:
             raise ConnectionLost(f"the connection to Redis is lost: {error}") from error
         if chunks and not chunks[-1]:
-            raise ConnectionLost("the connection to Redis is lost: Redis has closed it")
+            raise ConnectionLost("the connection to Redis is lost: Redis closed it")
         return self._frames.of(b"".join(chunks))
 
     def close(self) -> None:
-        """Disconnect, and give the connection back to its pool."""
+        """Disconnect, and return the connection to its pool."""
         # client.connection.closes
         self._redis.disconnect()
         self._pool.release(self._redis)
@@ -93,13 +93,13 @@ class Stream:
 
 
 def open_streams(pools: list[ConnectionPool]) -> list[Stream]:
-    """Connect, and return one stream where Redis speaks RESP3 and otherwise two. This waits.
+    """Connect, and return one stream with RESP3, otherwise two. This blocks.
 
     Args:
-        pools: The pool to connect by, and the one to fall back to where RESP3 is refused.
+        pools: The pool to connect with, and the one to fall back to if RESP3 is refused.
 
     Raises:
-        ConnectionLost: It isn't possible.
+        ConnectionLost: It can't connect.
     """
     streams: list[Stream] = []
     try:
@@ -110,7 +110,9 @@ def open_streams(pools: list[ConnectionPool]) -> list[Stream]:
     except BaseException as error:
         for stream in streams:
             stream.close()
-        if isinstance(error, Exception):  # not only redis-py's: a host name can be no name at all
+        if isinstance(
+            error, Exception
+        ):  # not only redis-py's: an invalid host name is a UnicodeError
             raise not_connected(error) from error
         raise
     return streams

@@ -1,1 +1,1 @@
-"""The seam to redis-py: where its connections come from, and all that depends on its private parts."""
+"""The interface to redis-py: its connection pools, and everything that uses its private attributes."""

@@ -1,4 +1,4 @@
-"""What redis-py keeps to itself about its connections, in one place: how they write, read and fail."""
+"""The private attributes of redis-py's connections, in one place: how they write, read and fail."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _pack: Callable[[Any], bytes] = pack_command  # hiredis annotates it for one arg
 
 
 def abort_when_closed(redis: Any) -> None:
-    """Have the connection reset where it is closed (RST), so that Redis notices however it ends.
+    """Send a RST when the connection is closed, so that Redis notices however it ends.
 
-    What lies unsent in the kernel is dropped then. Otherwise the network could deliver a claim long
-    after its connection was replaced.
+    Unsent data in the kernel is dropped then. Otherwise the network could deliver a claim long after
+    its connection was replaced.
     """
     # server.connection.closes
     if (sock := socket_of(redis)) is not None:
@@ -36,20 +36,20 @@ def abort_when_closed(redis: Any) -> None:
 
 
 def finish_when_closed(redis: Any) -> None:
-    """Have the connection closed in the usual way again (FIN): nothing is outstanding on it."""
+    """Send a FIN when the connection is closed, as usual: no reply is outstanding."""
     if (sock := socket_of(redis)) is not None:
         with suppress(OSError):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 0, 0))
 
 
 def transport_of(redis: Any) -> asyncio.WriteTransport:
-    """Return the transport of a connection of redis.asyncio, which is connected."""
+    """Return the transport of an open connection of `redis.asyncio`."""
     transport: asyncio.WriteTransport = redis._writer.transport  # noqa: SLF001 - not public
     return transport
 
 
 def socket_of(redis: Any) -> Any:
-    """Return the socket of a connection of either half; None where there is none any more."""
+    """Return the socket of a connection of `redis` or `redis.asyncio`; None if it is closed."""
     if hasattr(redis, "_sock"):
         return redis._sock  # noqa: SLF001 - redis-py has no public one
     writer = redis._writer  # noqa: SLF001 - as above
@@ -57,15 +57,15 @@ def socket_of(redis: Any) -> Any:
 
 
 def packed(commands: Iterable[Command]) -> bytes:
-    """Write commands as Redis reads them."""
+    """Encode commands in the format of Redis."""
     return b"".join([_pack(command) for command in commands])
 
 
 def read_along(redis: Any, limit: int) -> list[Reply]:
-    """Take the replies, up to a limit, that redis-py has read together with the last one.
+    """Return the replies, up to a limit, that redis-py has received together with the last one.
 
-    Asking redis-py for each of them costs more than reading it. It is asked where things are not
-    as usual: another parser than hiredis's, or RESP3, where other things lie between the replies.
+    To ask redis-py for each of them costs more than parsing it. Returns nothing with a parser other
+    than hiredis, and with RESP3, where push messages may come between the replies.
     """
     reader = getattr(redis._parser, "_reader", None)  # noqa: SLF001 - the parser has no public one
     if limit == 0 or redis.protocol != 2 or not isinstance(reader, Reader):
@@ -73,8 +73,8 @@ def read_along(redis: Any, limit: int) -> list[Reply]:
     gets = reader.gets
     replies: list[Reply] = []
     while len(replies) < limit:
-        value = gets(False)  # noqa: FBT003 - hiredis takes it by position: don't decode
-        if type(value) is object:  # redis-py's mark for a reply that isn't whole yet
+        value = gets(False)  # noqa: FBT003 - don't decode; hiredis has no keyword for it
+        if type(value) is object:  # redis-py's marker for an incomplete reply
             break
         if isinstance(value, RedisError) and not isinstance(value, ResponseError):
             raise ConnectionLost(f"the connection to Redis is lost: {value}")
@@ -83,29 +83,29 @@ def read_along(redis: Any, limit: int) -> list[Reply]:
 
 
 def reply(value: Any) -> Reply:
-    """Make a value of redis-py's reply: errors inside EXEC's become `ErrorReply`, too."""
+    """Convert a reply of redis-py; errors inside the reply to EXEC become `ErrorReply`."""
     if type(value) is list:
         return [error_reply(item) if isinstance(item, ResponseError) else item for item in value]
     return value
 
 
 def error_reply(error: ResponseError) -> ErrorReply:
-    """Make a value of an error reply; redis-py cuts the first word off those that it knows."""
+    """Convert an error of redis-py, which drops the first word of some errors."""
     if isinstance(error, NoPermissionError):
         return ErrorReply("NOPERM", f"NOPERM {error}")
     return ErrorReply(str(error).partition(" ")[0], str(error))
 
 
 def not_connected(error: Exception) -> ConnectionLost:
-    """Tell a Redis that isn't there, or refuses us, from a connection lost during the handshake."""
+    """Convert an error of connecting: `Unreachable`, or a connection lost during the handshake."""
     cause = error.__context__
     lost = isinstance(cause, ConnectionResetError | BrokenPipeError | ConnectionAbortedError)
     absent = not isinstance(error, RedisError) or (isinstance(cause, OSError) and not lost)
     if absent or isinstance(error, AuthenticationError | ResponseError):
-        return Unreachable(f"cannot connect to Redis: {error}")
+        return Unreachable(f"can't connect to Redis: {error}")
     return ConnectionLost(f"the connection to Redis is lost: {error}")
 
 
 def refuses_resp3(error: Exception) -> bool:
-    """Tell whether a handshake failed at HELLO: an old Redis, a proxy, or an ACL without it."""
+    """Tell whether the handshake failed at HELLO: an old Redis, a proxy, or an ACL that forbids it."""
     return isinstance(error, ResponseError) and not isinstance(error, AuthenticationError)

@@ -1,7 +1,7 @@
-"""From the bytes of a connection to what Redis says in them, by the parser of hiredis.
+"""Parses the bytes of a connection into frames, with hiredis.
 
-redis-py reads one reply at a time and decides by itself what is a message, so a client that has
-both on one connection reads its socket by itself.
+redis-py reads one reply at a time and handles push messages by itself. A client has both on one
+connection, so it parses the bytes without redis-py.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ _INCOMPLETE = object()
 
 
 class Frames:
-    """What one connection has received; errors appear as `ErrorReply`, messages as lists."""
+    """The parser of one connection. Errors become `ErrorReply`; messages are lists."""
 
     def __init__(self) -> None:
         make: Callable[..., Any] = Reader  # hiredis annotates less than it takes
         self._reader = make(replyError=_error, notEnoughData=_INCOMPLETE)
 
     def of(self, data: bytes) -> list[Reply]:
-        """Return the frames that are complete with these bytes.
+        """Return the frames that these bytes complete.
 
         Raises:
-            ConnectionLost: The bytes are not Redis's protocol.
+            ConnectionLost: The bytes are not a valid part of Redis's protocol.
         """
         reader, frames = self._reader, []
         try:
@@ -40,7 +40,7 @@ class Frames:
             while (frame := reader.gets()) is not _INCOMPLETE:
                 frames.append(frame)
         except HiredisError as error:
-            raise ConnectionLost(f"this isn't Redis: {error}") from error
+            raise ConnectionLost(f"the peer doesn't speak Redis's protocol: {error}") from error
         return frames
 
 

@@ -1,9 +1,9 @@
-"""Where connections come from: a URL, or the pool of a ready-made client of redis-py, of either half.
+"""Connection pools: made from a URL, or taken from a client of `redis` or `redis.asyncio`.
 
-redis-py's defaults defeat the protocol. It repeats commands by itself, so that a lost reply queues
-a job twice and a lost claim strands one; it stops waiting sooner than a claim does; it may decode
-replies, and a message that was decoded can't be removed by its exact bytes. So the pool of a URL is
-made without all this, and a client that has it is refused in one sentence.
+redis-py's defaults break the protocol. It repeats commands, so that a lost reply queues a job twice
+and a lost claim strands one; its timeout may be shorter than a claim's; and it may decode replies,
+but a decoded message can't be removed by its exact bytes. A pool made from a URL has none of this; a
+client that has it is refused with a sentence that says what to change.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from redis.retry import Retry
 
 from jobqueue.wire.urls import require_unambiguous
 
-try:  # redis-py 7 and newer ask Redis for these under RESP3, which costs a round trip
+try:  # with RESP3, redis-py 7 and newer request these from Redis, which costs a round trip
     from redis.maint_notifications import MaintNotificationsConfig
 except ImportError:
     MaintNotificationsConfig = None  # type: ignore[assignment,misc]
@@ -38,12 +38,12 @@ REPLY_SECONDS = 5.0  # how long Redis may take to reply, beyond the time that a 
 def pool_of(
     source: str | Redis, block_seconds: float = 0.0, connections: int = 1
 ) -> ConnectionPool:
-    """Return the pool that the source stands for.
+    """Return the pool of a URL or of a client.
 
     Args:
-        source: A URL that redis-py understands, or a client of its own making.
+        source: A Redis URL, or a client of redis-py.
         block_seconds: How long a claim blocks.
-        connections: How many connections are used at once.
+        connections: The number of connections that are used at the same time.
 
     Raises:
         TypeError: The source is neither.
@@ -51,14 +51,14 @@ def pool_of(
     """
     if isinstance(source, str):
         settings = _options(source, Retry(NoBackoff(), 0))
-        # This half leaves it to redis-py to notice a dead peer.
+        # Without asyncio, redis-py detects a dead peer.
         settings["socket_timeout"] = block_seconds + REPLY_SECONDS
         with hide_url_in_errors():
             pool: ConnectionPool = ConnectionPool.from_url(source, **settings)
     elif isinstance(source, Redis):
         pool = source.connection_pool
     else:
-        raise TypeError(f"Redis is given as a URL or a redis.Redis, not {type(source).__name__}")
+        raise TypeError(f"source must be a Redis URL or a redis.Redis, not {type(source).__name__}")
     _require_usable(pool, block_seconds, connections)
     _pools.add(pool)
     return pool
@@ -67,7 +67,7 @@ def pool_of(
 def aio_pool_of(
     source: str | aio.Redis, block_seconds: float = 0.0, connections: int = 1
 ) -> aio.ConnectionPool:
-    """Return the pool that the source stands for, as `pool_of`, for a client of `redis.asyncio`."""
+    """Return the pool of a URL or of a client of `redis.asyncio`, like `pool_of`."""
     if isinstance(source, str):
         settings = _options(source, AioRetry(NoBackoff(), 0))
         settings["socket_timeout"] = None  # `jobqueue.aio.link` keeps the time
@@ -77,14 +77,14 @@ def aio_pool_of(
         pool = source.connection_pool
     else:
         raise TypeError(
-            f"Redis is given as a URL or a redis.asyncio.Redis, not {type(source).__name__}"
+            f"source must be a Redis URL or a redis.asyncio.Redis, not {type(source).__name__}"
         )
     _require_usable(pool, block_seconds, connections, timed=not isinstance(source, str))
     return pool
 
 
 def client_pools(source: str | Redis) -> list[ConnectionPool]:
-    """Return what a client connects by: RESP3, and what to fall back to where that is refused."""
+    """Return the pools of a client: one with RESP3, and one to fall back to if that is refused."""
     if not isinstance(source, str):
         return [pool_of(source)]
     fallback = pool_of(source)
@@ -97,7 +97,7 @@ def client_pools(source: str | Redis) -> list[ConnectionPool]:
 
 
 def aio_client_pools(source: str | aio.Redis) -> list[aio.ConnectionPool]:
-    """Return what a client of `redis.asyncio` connects by, as `client_pools`."""
+    """Return the pools of a client with `redis.asyncio`, like `client_pools`."""
     if not isinstance(source, str):
         return [aio_pool_of(source)]
     fallback = aio_pool_of(source)
@@ -109,7 +109,7 @@ def aio_client_pools(source: str | aio.Redis) -> list[aio.ConnectionPool]:
 
 @contextmanager
 def hide_url_in_errors() -> Iterator[None]:
-    """Say that a URL can't be read, in place of redis-py's errors, which may quote a password."""
+    """Replace redis-py's errors about a URL, which may contain a password."""
     # client.security.password, server.security.password
     try:
         yield
@@ -122,13 +122,13 @@ def hide_url_in_errors() -> Iterator[None]:
 
 
 def _options(url: str, retry: object, protocol: int = 2) -> dict[str, Any]:
-    """Return redis-py's options for a URL's connections; what stands in the URL itself wins.
+    """Return redis-py's options for a URL's connections; options in the URL override them.
 
     Args:
         url: The URL.
-        retry: redis-py's way to say that nothing is repeated.
-        protocol: 3 for a client, which subscribes and pushes on one connection. A server needs no
-            RESP3, and its handshake takes more commands.
+        retry: The object that makes redis-py repeat nothing.
+        protocol: 3 for a client, which subscribes and pushes on one connection. A server doesn't
+            need RESP3, whose handshake takes more commands.
     """
     with hide_url_in_errors():
         require_unambiguous(url)
@@ -148,20 +148,20 @@ def _require_usable(
     Args:
         pool: A pool of redis-py, for threads or for asyncio.
         block_seconds: How long a claim blocks.
-        connections: How many connections are used at once.
-        timed: Whether redis-py has to notice a dead peer.
+        connections: The number of connections that are used at the same time.
+        timed: Whether redis-py has to detect a dead peer.
 
     Raises:
-        ValueError: One sentence that says why, and what to pass to redis-py instead.
+        ValueError: Its message says why, and what to pass to redis-py instead.
     """
     if pool.max_connections < connections:
         raise ValueError(
-            f"this client has at most {pool.max_connections} connections: create it with a "
-            f"max_connections of {connections} or more"
+            f"this client has at most {pool.max_connections} connections: create it with "
+            f"max_connections={connections} or more"
         )
     if getattr(pool, "cache", None) is not None:
-        raise ValueError("client-side caching isn't possible here: create the client without cache")
-    # Built but not connected: only the connection itself knows what redis-py's defaults came to.
+        raise ValueError("this client has client-side caching: create it without cache")
+    # Created but not connected: only a connection shows which defaults redis-py has applied.
     with hide_url_in_errors():
         connection = pool.connection_class(**pool.connection_kwargs)
     if connection.retry.get_retries() != 0:
@@ -177,13 +177,13 @@ def _require_usable(
     timeout = connection.socket_timeout
     if timed if timeout is None else timeout <= block_seconds:
         raise ValueError(
-            f"this client's socket_timeout is {timeout}: create it with above {block_seconds:g} "
-            f"seconds, or a dead peer goes unnoticed and a claim is given up too soon"
+            f"this client's socket_timeout is {timeout}: create it with more than "
+            f"{block_seconds:g} seconds, so that a dead peer is detected and a claim isn't cut short"
         )
 
 
 def identity(pool: Any) -> str:
-    """Name the Redis that a pool's connections lead to, without its password."""
+    """Return a name of the Redis that a pool connects to, without its password."""
     settings = pool.connection_kwargs
     place = (
         settings.get("path")

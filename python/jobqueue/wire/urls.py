@@ -1,8 +1,8 @@
-"""Which URLs of Redis are safe to hand to redis-py: those that it reads as they were meant.
+"""Which Redis URLs are safe to pass to redis-py: those that it reads as they are meant.
 
-It never complains of a password whose special characters aren't percent-encoded. What follows the
-first of them it takes for a database, for options or for nothing, and what precedes it for a host:
-so it asks another Redis, and shows a part of the password in its errors.
+redis-py accepts a password whose special characters aren't percent-encoded. It takes what follows
+the first of them for a database or for options, and what precedes it for a host: it then connects to
+another Redis, and its errors contain a part of the password.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from urllib.parse import unquote, urlsplit
 
 
 def require_unambiguous(url: str) -> None:
-    """Refuse what redis-py would read as something else.
+    """Refuse a URL that redis-py would misread.
 
     Raises:
-        ValueError: It would; the error may quote a part of the URL.
+        ValueError: The URL is ambiguous. The message may contain a part of it.
     """
-    # urlsplit drops some control characters, and what isn't UTF-8 fails only at the connect.
+    # urlsplit drops some control characters, and bytes that aren't UTF-8 fail only at the connect.
     if not url.isprintable():
         raise ValueError("a character that is not printable")
     unquote(url, errors="strict")  # %E9 of Latin-1 would be read as U+FFFD

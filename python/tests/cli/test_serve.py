@@ -178,7 +178,7 @@ def test_an_unreachable_redis_is_one_sentence(serve: Start) -> None:
     status, stderr = ended(serve("app:server", "--log-level", "error", REDIS_URL=url))
 
     assert (status, stderr.count("\n")) == (4, 1), stderr
-    assert stderr.startswith("jobqueue: cannot connect to Redis: ")
+    assert stderr.startswith("jobqueue: can't connect to Redis: ")
     assert "secret" not in stderr
 
 
@@ -300,7 +300,7 @@ def test_several_processes_without_redis_end(serve: Start) -> None:
     status, stderr = ended(process)
 
     assert status == 4
-    assert "jobqueue: cannot connect to Redis: " in stderr
+    assert "jobqueue: can't connect to Redis: " in stderr
     assert ("restarting it" in stderr, "secret" in stderr) == (False, False)
 
 

@@ -52,8 +52,8 @@ def test_what_belongs_to_a_process_cant_be_copied(caller: Caller, name: str) -> 
     """A client or a job that is sent to another process says in one sentence that it can't be."""
     job = caller.run("never")
 
-    with pytest.raises(TypeError, match="a job can't be pickled or copied"):
+    with pytest.raises(TypeError, match="a Job can't be pickled or copied"):
         COPIES[name](job)
-    with pytest.raises(TypeError, match="a client can't be pickled or copied"):
+    with pytest.raises(TypeError, match="a Client can't be pickled or copied"):
         caller.call(COPIES[name])
     assert not job.done()

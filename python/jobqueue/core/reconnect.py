@@ -1,7 +1,7 @@
-"""A session that outlasts its connections: what is lost is replaced, after waits that grow.
+"""Runs a session over a series of connections: a lost one is replaced, with exponential back-off.
 
-This is the only place that connects. A session says by `Backoff.reset` that Redis serves it; a
-connection alone is no proof of that.
+This is the only place that connects. A session calls `Backoff.reset` when Redis has served it; a
+connection alone doesn't prove that.
 """
 
 from __future__ import annotations
@@ -20,50 +20,50 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("jobqueue.server")
 
-LAST_SECONDS = 4.0  # without success, before a stop gives up
+LAST_SECONDS = 4.0  # without success, before a requested stop gives up
 
 
 class Backoff:
-    """How long to wait before the next attempt to connect, and when there is no hope left."""
+    """How long to wait before the next attempt to connect, and when to give up."""
 
     def __init__(self) -> None:
         self._failures = 0
         self._failing_since = 0.0
 
     def reset(self) -> None:
-        """Note that Redis serves: the next wait is a short one again."""
+        """Note that Redis serves: the next wait is short again."""
         self._failures = 0
 
     def failed(self, moment: Moment) -> None:
-        """Note that a connection was lost, or couldn't be made."""
+        """Note that a connection was lost or couldn't be made."""
         if not self._failures:
             self._failing_since = moment.seconds
         self._failures += 1
 
-    def hopeless(self, moment: Moment) -> bool:
-        """Tell whether a stop was requested, and Redis has served nothing for seconds."""
+    def gives_up(self, moment: Moment) -> bool:
+        """Tell whether a stop was requested and Redis has served nothing for 4 seconds."""
         # server.stop.unreachable
         return moment.stopping and moment.seconds - self._failing_since >= LAST_SECONDS
 
     def delay_seconds(self, jitter: float) -> float:
-        """Return the next wait, given a random number from 0 to 1."""
+        """Return the next wait in seconds, given a random number from 0 to 1."""
         return delay_seconds(self._failures, jitter)
 
 
 def run_with_reconnect(
     session: Callable[[Backoff], Steps[None]], *, persist: bool = False
 ) -> Steps[None]:
-    """Connect and begin the session, anew each time that its connection is lost.
+    """Connect and start the session, again each time that its connection is lost.
 
     Args:
-        session: Returns when it has come to its end. What it must remember of a connection that was
-            lost, it keeps outside of the generator.
-        persist: Whether to try again even where no connection was ever made.
+        session: Returns when the session is finished. State that has to survive a lost connection
+            is kept outside of the generator.
+        persist: Whether to try again even if the first attempt fails.
 
     Raises:
         Unreachable: The first attempt found no Redis, or was refused.
-        ConnectionLost: A stop was requested, and Redis has been away, or has refused what it was
-            sent, for seconds.
+        ConnectionLost: A stop was requested, and for 4 seconds Redis was away or refused what it
+            was sent.
     """
     backoff = Backoff()
     while True:
@@ -79,9 +79,9 @@ def run_with_reconnect(
             return
         moment: Moment = yield Now()
         backoff.failed(moment)
-        if backoff.hopeless(moment):
+        if backoff.gives_up(moment):
             raise lost
         # server.connection.survives
         delay = backoff.delay_seconds((yield Jitter()))
-        log.warning("%s; connecting again in %.2f s", lost, delay)
+        log.warning("%s; reconnecting in %.2f s", lost, delay)
         yield Sleep(delay) if moment.stopping else Pause(delay)

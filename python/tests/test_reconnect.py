@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from jobqueue.core.lasting import LAST_SECONDS, Backoff, run_with_reconnect
+from jobqueue.core.reconnect import LAST_SECONDS, Backoff, run_with_reconnect
 from jobqueue.core.steps import (
     Connect,
     Jitter,
