@@ -34,7 +34,7 @@ def main() -> int:
     parser = _parser()
     options = parser.parse_args()
     if options.only and options.publish:
-        parser.error("--only names edits that somebody chose: --publish shows what a seed draws")
+        parser.error("--publish is for a random sample, so it can't be combined with --only")
     judged = commit()
     possible = sample.possible()
     words = survivors.explained(survivors.EXPLAINED.read_text(encoding="utf-8"))
@@ -98,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _show(verdicts: list[trial.Verdict], words: dict[sample.Key, str]) -> int:
-    """Print who wasn't killed; returns how many survivors nobody has explained."""
+    """Print the survivors; returns how many of them have no explanation."""
     unexplained = 0
     for verdict in verdicts:
         if verdict.how == "killed":

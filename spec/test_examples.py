@@ -26,7 +26,7 @@ SPEC = Path(__file__).parent
 PROTOCOL = (SPEC / "protocol.md").read_text("utf-8")
 BLOCK = re.compile(r"^```(\S+)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINE = re.compile(r"(\w+) +([<>]) (.*)")
-# Redis 7.0 has words of its own for what a script may not do.
+# Redis 7.0 words the errors of scripts differently.
 REFUSAL = re.compile(r"permission|The user executing the script can't", re.IGNORECASE)
 KINDS = {
     ("json", "job"),
@@ -275,7 +275,7 @@ def test_acl_suffices(party: tuple[str, Any]) -> None:
 
 
 def test_acl_forbids(party: tuple[str, Any]) -> None:
-    """The ACL forbids what the role has no use for: other keys, other channels, other commands."""
+    """The ACL forbids what the role doesn't need: other keys, other channels, other commands."""
     role, connection = party
     for command in [*NOBODY, *FORBIDDEN[role]]:
         answered = answer(connection, *shlex.split(command))

@@ -137,7 +137,7 @@ def test_a_stale_extract_fails(folder: Path, source: str) -> None:
     status, said = run(folder, "--check")
 
     assert status == 1, f"a changed {source} is noticed"
-    assert "is stale" in said, f"the remedy is told, got: {said}"
+    assert "is stale" in said, f"the remedy is named, got: {said}"
     assert (folder / source).read_text("utf-8") == text, "the check leaves the sources alone"
     assert (folder / "requirements" / "2.0.json").read_text("utf-8") == extracted, "and the extract"
 
@@ -173,7 +173,7 @@ REFUSED = [
 
 @pytest.mark.parametrize("paragraph, fault", REFUSED)
 def test_a_bad_paragraph_is_refused(folder: Path, paragraph: str, fault: str) -> None:
-    """A binding sentence that could be missed or misread is refused, and its line is told."""
+    """A binding sentence that could be missed or misread is refused, and its line is named."""
     run(folder)
     text = (folder / "protocol.md").read_text("utf-8")
     (folder / "protocol.md").write_text(f"{text}\n{paragraph}\n", "utf-8")

@@ -175,7 +175,7 @@ LINES = [
 
 @pytest.mark.parametrize("name, line, valid", LINES)
 def test_driver_lines(name: str, line: dict[str, Any], *, valid: bool) -> None:
-    """A driver's lines are told apart from what looks like them."""
+    """A driver's lines are distinguished from similar ones."""
     assert validator(name).is_valid(line) is valid, f"{line} is{'' if valid else ' not'} a {name}"
 
 

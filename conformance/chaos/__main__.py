@@ -9,7 +9,7 @@ stands behind a port of its own for each program. The seed decides which fault s
 it can't decide what the programs are doing at that moment. So the same seed repeats the faults, and not always the
 failure.
 
-A job is lost when Redis has accepted it, as its append-only file says, and it then lies on no list although no
+A job is lost when Redis has accepted it, as its append-only file says, and it is then on no list although no
 result of it was ever sent. A push that never reached Redis isn't lost. The exit status is 0 where no job is lost,
 none is stuck or misreported, and no process hangs; else 1, and 2 for a mistake in the command line.
 """

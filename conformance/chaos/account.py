@@ -1,8 +1,8 @@
 """What became of every job: the account of a storm.
 
-Pure: evidence in, account out. A job that Redis has accepted is *lost* when it lies on no list where a server would
-find it, and nobody has seen a result of it: neither its caller, nor the door through which its server speaks to Redis.
-That it has run is no excuse: a server that removes a job before it publishes can lose it.
+Pure: evidence in, account out. A job that Redis has accepted is *lost* when it is on no list where a server would
+find it, and no result of it was seen: neither by its caller, nor by the relay between its server and Redis.
+A job that has run can be lost, too: a server that removes a job before it publishes can lose it.
 """
 
 from collections import Counter
@@ -37,7 +37,7 @@ class Evidence:
     accepted: Counter[int] = field(default_factory=Counter)  # how often it is in Redis's file
     sent: frozenset[int] = frozenset()  # a server was seen to send its result
     left: Mapping[int, str] = field(default_factory=dict)  # on which list it lies in the end
-    dead: frozenset[int] = frozenset()  # it lies on the dead list
+    dead: frozenset[int] = frozenset()  # it is on the dead list
     runs: Iterable[Run] = ()
     kills: Iterable[Kill] = ()
     troubles: Iterable[str] = ()  # hangs, and what else went wrong
@@ -132,9 +132,9 @@ def _strange(seen: Evidence) -> Iterable[str]:
         elif how not in {"result", "timeout", "lost", "not-queued"}:
             yield f"job {job} was settled by {client} as {how}"
     for job, key in seen.left.items():
-        yield f"job {job} lies on {key} although every server runs and has nothing to do (a hang)"
+        yield f"job {job} is on {key} although every server is running and idle (a hang)"
     for job in seen.dead:
-        yield f"job {job} lies on the dead list although nothing is wrong with it"
+        yield f"job {job} is on the dead list although it is valid"
 
 
 def _story(job: int, seen: Evidence, runs: list[Run]) -> str:
@@ -152,7 +152,7 @@ def _story(job: int, seen: Evidence, runs: list[Run]) -> str:
             f"Redis accepted it from {seen.pushed[job]}",
             *(ran or ["no run of it was recorded"]),
             *kills,
-            "it lies on no list",
-            f"no result of it was ever sent, and its caller was told {outcome!r}",
+            "it is on no list",
+            f"no result of it was ever sent, and its caller got {outcome!r}",
         ]
     )

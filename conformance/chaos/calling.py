@@ -1,4 +1,4 @@
-"""A client in a storm: it pushes jobs at a pace and keeps what it is told about each.
+"""A client in a storm: it pushes jobs at a pace and records the outcome of each.
 
 Jobs are numbered over all clients; the number is the job's `seq`, and stands in its parameters.
 """
@@ -12,8 +12,8 @@ from pathlib import Path
 from jobqueue_conformance.programs.process import Process
 from jobqueue_conformance.proxy.waiting import Notifier
 
-from chaos.doors import Door
 from chaos.programs import Program
+from chaos.relays import Relay
 
 BETWEEN_S = 0.015
 IN_FLIGHT = 24
@@ -26,10 +26,10 @@ class Caller:
     """One client's process and its two threads; the client itself is never killed."""
 
     def __init__(
-        self, program: Program, queue: str, door: Door, logs: Path, first: int, step: int
+        self, program: Program, queue: str, relay: Relay, logs: Path, first: int, step: int
     ) -> None:
         self.name = program.name
-        self.door = door
+        self.relay = relay
         self.pushed: list[int] = []
         self.settled: dict[int, str] = {}
         self.troubles: list[str] = []
@@ -41,7 +41,7 @@ class Caller:
             self.name,
             program.command,
             program.folder,
-            {"REDIS_URL": door.url, "JOBQUEUE_QUEUE": queue},
+            {"REDIS_URL": relay.url, "JOBQUEUE_QUEUE": queue},
             self._notifier,
             logs,
             talks=True,

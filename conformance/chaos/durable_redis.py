@@ -32,7 +32,7 @@ class DurableRedis(LocalRedis):
         ]
 
     def save_to(self, folder: Path) -> None:
-        """Keep its log and its append-only file for whoever looks into a failure."""
+        """Keep its log and its append-only file for the analysis of a failure."""
         for file in [Path(self._folder, "log"), *self._files()]:
             shutil.copy(file, folder / f"redis-{file.name}")
 

@@ -19,7 +19,7 @@ WHAT: dict[Kind, str] = {
     "cut": "CLIENT KILL of all connections of a server or client",
     "cut-one": "CLIENT KILL of one of them",
     "refuse": "connections cut, and new ones of a server or client refused",
-    "pause": "CLIENT PAUSE of everybody",
+    "pause": "CLIENT PAUSE for all clients",
     "restart": "SIGKILL to Redis, which is started again with its append-only file",
 }
 OFTEN: dict[Kind, int] = {

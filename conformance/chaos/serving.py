@@ -12,8 +12,8 @@ from jobqueue_conformance.programs.process import Process
 from jobqueue_conformance.proxy.waiting import Notifier
 
 from chaos.account import Run
-from chaos.doors import Door
 from chaos.programs import Program
+from chaos.relays import Relay
 
 ENDS_WITHIN_S = 35.0  # server.stop.unreachable says 30
 AGAIN_S = 0.3
@@ -25,11 +25,11 @@ class Server:
     """One server's lives; times are seconds since the storm began."""
 
     def __init__(
-        self, program: Program, queue: str, door: Door, logs: Path, clock: Callable[[], float]
+        self, program: Program, queue: str, relay: Relay, logs: Path, clock: Callable[[], float]
     ) -> None:
         self.name = program.name
         self.in_process = f"{queue}:in-process:{self.name}"
-        self.door = door
+        self.relay = relay
         self.lives = 0
         self.troubles: list[str] = []
         self.stops: list[int] = []  # the statuses with which it ended after SIGTERM
@@ -39,7 +39,7 @@ class Server:
         self._logs = logs
         self._runs = logs / f"{self.name}.runs"
         self._environment = {
-            "REDIS_URL": door.url,
+            "REDIS_URL": relay.url,
             "JOBQUEUE_QUEUE": queue,
             "JOBQUEUE_PROCESSOR": self.name,
             "JOBQUEUE_IN_PROCESS": self.in_process,
@@ -109,7 +109,7 @@ class Server:
         """Whether it runs, is past its start, and isn't to stop."""
         return (
             self._process.running
-            and self.door.connected.is_set()
+            and self.relay.connected.is_set()
             and self._stopping_since_s is None
         )
 
@@ -146,7 +146,7 @@ class Server:
         self.lives += 1
         self._again_at_s = None
         self._started_at_s = self._clock()
-        self.door.connected.clear()
+        self.relay.connected.clear()
         self._process = Process(
             self.name,
             self._program.command,

@@ -1,4 +1,4 @@
-"""The storm itself: starts everybody, lets the faults of a schedule strike, waits for the calm, gives the evidence."""
+"""Runs a storm: starts all programs, injects the faults of a schedule, waits for the end, returns the evidence."""
 
 import heapq
 import json
@@ -14,9 +14,9 @@ from jobqueue_conformance.proxy.waiting import Hung, Notifier
 
 from chaos.account import Evidence, Kill
 from chaos.calling import TIMEOUT_MS, Caller
-from chaos.doors import Door, Doors
 from chaos.durable_redis import DurableRedis
 from chaos.programs import Program
+from chaos.relays import Relay, Relays
 from chaos.schedule import Fault
 from chaos.serving import ENDS_WITHIN_S, Server
 
@@ -57,24 +57,24 @@ class Storm:
         with self._stack:  # who starts half of it leaves nothing of that
             self._redis = DurableRedis(binary)
             self._stack.callback(self._redis.close)
-            self._doors = Doors(self._redis.port)
-            self._stack.callback(self._doors.end)
+            self._relays = Relays(self._redis.port)
+            self._stack.callback(self._relays.end)
             self._admin = self._redis.connect()
             self._servers: dict[str, Server] = {}
             for program in servers:
-                door = self._doors.make(program.name)
-                self._servers[program.name] = Server(program, QUEUE, door, logs, self._now_s)
+                relay = self._relays.make(program.name)
+                self._servers[program.name] = Server(program, QUEUE, relay, logs, self._now_s)
                 self._stack.callback(self._servers[program.name].end)
             self._clients: dict[str, Caller] = {}
             for number, program in enumerate(clients):
-                door = self._doors.make(program.name)
+                relay = self._relays.make(program.name)
                 self._clients[program.name] = Caller(
-                    program, QUEUE, door, logs, number, len(clients)
+                    program, QUEUE, relay, logs, number, len(clients)
                 )
                 self._stack.callback(self._clients[program.name].end)
-            for door in self._doors.all:
-                if not door.connected.wait(STARTS_WITHIN_S):
-                    raise CannotStart(f"{door.name} never connected to Redis; its logs: {logs}")
+            for relay in self._relays.all:
+                if not relay.connected.wait(STARTS_WITHIN_S):
+                    raise CannotStart(f"{relay.name} never connected to Redis; its logs: {logs}")
             self._stack = self._stack.pop_all()
 
     def __enter__(self) -> Self:
@@ -143,38 +143,38 @@ class Storm:
                 server.freeze()
                 self._later(fault, server.thaw)
             case "refuse":
-                self._door(fault).close("refuse")
+                self._relay(fault).close("refuse")
                 self._later(fault, lambda: self._reopen(fault))
             case "cut" | "cut-one":
-                self._cut(self._door(fault), every=fault.kind == "cut")
+                self._cut(self._relay(fault), every=fault.kind == "cut")
             case "pause":
                 self._admin.client_pause(round(fault.lasts_s * 1000))
             case "restart":
                 self._redis.kill()
-                for door in self._doors.all:  # whose listeners hide that nobody listens behind them
-                    door.close("restart")
+                for relay in self._relays.all:  # whose listeners hide that Redis doesn't listen
+                    relay.close("restart")
                 self._later(fault, self._start_redis)
 
     def _later(self, fault: Fault, end: Callable[[], None]) -> None:
         heapq.heappush(self._ends, (fault.at_s + fault.lasts_s, self.struck.total(), end))
 
-    def _door(self, fault: Fault) -> Door:
-        return (self._servers.get(fault.target) or self._clients[fault.target]).door
+    def _relay(self, fault: Fault) -> Relay:
+        return (self._servers.get(fault.target) or self._clients[fault.target]).relay
 
     def _reopen(self, fault: Fault) -> None:
-        self._door(fault).open("refuse")
+        self._relay(fault).open("refuse")
         if fault.target in self._servers:
             self._servers[fault.target].forgive()
 
     def _start_redis(self) -> None:
         self._redis.start()
-        for door in self._doors.all:
-            door.open("restart")
+        for relay in self._relays.all:
+            relay.open("restart")
         for server in self._servers.values():
             server.forgive()
 
-    def _cut(self, door: Door, *, every: bool) -> None:
-        ports = sorted(door.upstream)
+    def _cut(self, relay: Relay, *, every: bool) -> None:
+        ports = sorted(relay.upstream)
         for port in ports if every else ports[:1]:
             try:
                 self._admin.client_kill(f"127.0.0.1:{port}")
@@ -182,7 +182,7 @@ class Storm:
                 continue  # it has just ended by itself
 
     def _calm(self) -> None:
-        """Wait until every list is empty and every job settled, or will never be; then end everybody."""
+        """Wait until every list is empty and every job settled, or will never be; then end all programs."""
         for client in self._clients.values():
             client.stop_pushing()
 
@@ -203,7 +203,7 @@ class Storm:
         try:
             self._notifier.wait(calm, "the calm", CALM_WITHIN_S)
         except Hung as hung:
-            self._say(str(hung))  # what is left then is told job by job
+            self._say(str(hung))  # the rest is reported job by job
         for client in self._clients.values():
             client.close()
         for server in self._servers.values():
@@ -230,7 +230,7 @@ class Storm:
             pushed=pushed,
             settled=settled,
             accepted=Counter(number(message) for message in self._redis.pushed(QUEUE)),
-            sent=frozenset().union(*(each.door.sent for each in self._servers.values())),
+            sent=frozenset().union(*(each.relay.sent for each in self._servers.values())),
             left=self._left(),
             dead=frozenset(
                 number(message) for message in self._admin.lrange(f"{QUEUE}:dead", 0, -1)

@@ -1,4 +1,4 @@
-"""The command `jobqueue-conformance`: the suite for whoever ports the protocol, wherever the kit is installed.
+"""The command `jobqueue-conformance`: the suite for ports of the protocol, wherever the kit is installed.
 
 It hands everything to pytest, so every option of pytest works, and exits with pytest's status: 0 where all tests
 pass, 1 where a requirement isn't met, 2 to 5 where nothing could be tested.
@@ -49,7 +49,7 @@ def main() -> None:
         )
         print(HELP.format(shipped=shipped), end="")
         sys.exit(0 if given or arguments else 2)
-    if not __debug__:  # pytest itself would stumble over this before the plugin can say so
+    if not __debug__:  # pytest itself would fail before the plugin can report this
         print(f"ERROR: {NO_ASSERTIONS}", file=sys.stderr)
         sys.exit(pytest.ExitCode.USAGE_ERROR)
     if not given:

@@ -13,8 +13,8 @@ import pytest
 from chaos import append_only_file, report, schedule, serving
 from chaos.account import Evidence, Kill, Run, settle
 from chaos.calling import outcome
-from chaos.doors import Doors
 from chaos.programs import Program
+from chaos.relays import Relays
 from jobqueue_conformance.proxy import resp
 from jobqueue_conformance.redis_servers.base import RedisServer
 
@@ -86,7 +86,7 @@ def seen(**what: object) -> Evidence:
 
 RAN = [Run(1, "a", 10, 1.0)]
 LOST = {
-    "nobody knows it": seen(settled={1: "timeout"}),
+    "it is nowhere": seen(settled={1: "timeout"}),
     "its caller lost a connection": seen(settled={1: "lost"}),
     "it ran, and no result was sent": seen(settled={1: "timeout"}, runs=RAN),
     "another job's result was sent": seen(settled={1: "timeout"}, sent=frozenset({2})),
@@ -94,7 +94,7 @@ LOST = {
 KEPT = {
     "its caller has the result": seen(settled={1: "result"}),
     "a result was sent": seen(settled={1: "timeout"}, sent=frozenset({1})),
-    "it lies on a list": seen(settled={1: "timeout"}, left={1: "storm"}),
+    "it is on a list": seen(settled={1: "timeout"}, left={1: "storm"}),
     "it never reached Redis": seen(settled={1: "lost"}, accepted=Counter()),
 }
 
@@ -121,8 +121,8 @@ STRANGE = {
     "but Redis has it": seen(settled={1: "not-queued"}, sent=frozenset({1})),
     "never reached Redis": seen(settled={1: "result"}, accepted=Counter()),
     "settled by c as {}": seen(settled={1: "{}"}, sent=frozenset({1})),
-    "lies on storm:in-process:a": seen(settled={1: "timeout"}, left={1: "storm:in-process:a"}),
-    "lies on the dead list": seen(settled={1: "timeout"}, sent=frozenset({1}), dead=frozenset({1})),
+    "is on storm:in-process:a": seen(settled={1: "timeout"}, left={1: "storm:in-process:a"}),
+    "is on the dead list": seen(settled={1: "timeout"}, sent=frozenset({1}), dead=frozenset({1})),
     "it hangs": seen(settled={1: "result"}, troubles=["it hangs"]),
 }
 
@@ -194,31 +194,31 @@ def socket_to(port: int) -> socket.socket:
 
 
 def test_a_door_refuses_and_sees(redis_server: RedisServer) -> None:
-    """A door carries bytes, notes the job whose result passes, and refuses while it is closed for any reason."""
-    doors = Doors(redis_server.port)
-    door = doors.make("a")
-    address = {"host": "127.0.0.1", "port": door.port}
+    """A relay carries bytes, notes the job whose result passes, and refuses while it is closed for any reason."""
+    relays = Relays(redis_server.port)
+    relay = relays.make("a")
+    address = {"host": "127.0.0.1", "port": relay.port}
     direct = redis_server.connect()
     with redis_server.connect() as through:
         through.connection_pool.connection_kwargs.update(address)
         through.lrem("storm", 0, '{"parameters": {"storm": 1}}')
         through.publish("c", '{"result": {"storm": 2}}')
         through.eval("return 1", 0, '["c", "{\\"result\\": {\\"storm\\":3}}"]')
-        assert len(door.upstream) == 1
-        assert f"127.0.0.1:{door.upstream[0]}" in {each["addr"] for each in direct.client_list()}
+        assert len(relay.upstream) == 1
+        assert f"127.0.0.1:{relay.upstream[0]}" in {each["addr"] for each in direct.client_list()}
 
-        door.close("one")
-        door.close("other")
-        door.open("one")
-        with pytest.raises(ConnectionRefusedError), socket_to(door.port):
+        relay.close("one")
+        relay.close("other")
+        relay.open("one")
+        with pytest.raises(ConnectionRefusedError), socket_to(relay.port):
             pass
-        door.open("other")
-        with socket_to(door.port) as connected:
+        relay.open("other")
+        with socket_to(relay.port) as connected:
             connected.sendall(resp.command("PING"))
             assert connected.recv(100) == b"+PONG\r\n"
-    doors.end()
+    relays.end()
 
-    assert door.sent == {2, 3}
+    assert relay.sent == {2, 3}
 
 
 def test_a_server_that_ignores_a_stop_hangs(
@@ -227,12 +227,12 @@ def test_a_server_that_ignores_a_stop_hangs(
     """A server that still runs when its time is over is a trouble, is killed, and is started again."""
     monkeypatch.setattr(serving, "ENDS_WITHIN_S", 0.5)
     text = "import signal; signal.signal(15, signal.SIG_IGN); print('ready', flush=True); signal.pause()"
-    doors = Doors(redis_server.port)
+    relays = Relays(redis_server.port)
     ticks = iter(range(1000))
     server = serving.Server(
         Program("deaf", (sys.executable, "-c", text), tmp_path),
         "storm",
-        doors.make("deaf"),
+        relays.make("deaf"),
         tmp_path,
         lambda: float(next(ticks)),
     )
@@ -244,7 +244,7 @@ def test_a_server_that_ignores_a_stop_hangs(
     server.look()
     server.look()
     server.end()
-    doors.end()
+    relays.end()
 
     assert ["deaf still runs" in trouble for trouble in server.troubles] == [True]
     assert server.lives == 2
@@ -280,7 +280,7 @@ def storm(tmp_path: Path, *words: str) -> tuple[int, dict[str, object], str]:
 
 
 def test_a_server_that_removes_before_it_publishes_is_caught(tmp_path: Path) -> None:
-    """A job that is removed, and whose server is killed before it publishes, is lost, and the status says so."""
+    """A job that is removed, and whose server is killed before it publishes, is lost, which the exit status shows."""
     (tmp_path / "server.py").write_text(LOSES)
     (tmp_path / "impl.toml").write_text(
         'name = "loses"\nspec = "1.0"\n[server]\ncommand = ["{python}", "server.py"]\n'
@@ -297,7 +297,7 @@ def test_a_server_that_removes_before_it_publishes_is_caught(tmp_path: Path) -> 
 
 
 def test_the_reference_survives_a_storm_of_kills(tmp_path: Path) -> None:
-    """None of five shapes of servers loses a job when they are killed, and the status says so."""
+    """None of five shapes of servers loses a job when they are killed, and the exit status is 0."""
     status, account, said = storm(tmp_path, "--seconds=4")
 
     assert (status, account["lost"], account["faults"]) == (0, [], []), said

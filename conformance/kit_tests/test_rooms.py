@@ -73,7 +73,7 @@ def test_nothing_imports_upwards(package: Path) -> None:
 
 @PACKAGES
 def test_no_import_leads_back_to_its_module(package: Path) -> None:
-    """At run time there is no circle, nor one that an import inside a function closes."""
+    """At run time there is no import cycle, also not one by an import inside a function."""
     assert imports.circle([each for each in imports.read(package) if not each.typing]) == []
 
 

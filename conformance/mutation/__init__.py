@@ -1,1 +1,1 @@
-"""Mutants that nobody chose: small random edits of the reference, which the suite is to notice."""
+"""Random mutants: small random edits of the reference, which the suite has to detect."""

@@ -86,7 +86,7 @@ def render(sample: dict[str, Any] | None) -> str:
     rows = [("killed", sample["killed"], "fails a test, twice")]
     rows += [(word, sample["survived"][word], meaning) for word, meaning in WORDS.items()]
     rows += [
-        ("unexplained", sample["survived"]["unexplained"], "nobody has looked at it yet"),
+        ("unexplained", sample["survived"]["unexplained"], "not explained yet"),
         (
             "unknown",
             sample["unknown"],

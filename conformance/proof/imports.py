@@ -1,7 +1,7 @@
 """Which modules of a package import which others of it, read from their sources.
 
 Pure but for reading the files. An import inside a function counts, for it is one at run time; one that
-only the type checker follows is told apart.
+only the type checker follows is distinguished.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def leading_to(module: str, imports: Collection[Import]) -> set[str]:
 
 
 def circle(imports: Collection[Import]) -> list[str]:
-    """Modules of which each imports the next, and the last the first; none where there is no circle."""
+    """An import cycle: each module imports the next, the last one the first. Empty if there is none."""
     following: dict[str, list[str]] = {}
     for each in imports:
         following.setdefault(each.importer, []).append(each.imported)

@@ -22,7 +22,7 @@ def shorten_waits(factor: float = 0.4) -> None:
     """Shorten the deadlines: mutants hang, and their base must pass within these times, too."""
     vars(waiting)["contention"] = lambda: (
         1.0
-    )  # many run at a time, which is no reason to wait longer
+    )  # many run at a time, which must not make a wait longer
     vars(fixtures)["Pace"] = partial(fixtures.Pace, deadline_s=fixtures.Pace().deadline_s * factor)
     for name, module in list(sys.modules.items()):
         if name.startswith("jobqueue_conformance."):

@@ -35,7 +35,7 @@ STEPS = (
 )  # what they mark keeps the function
 MOST = 24  # mutants for one assertion
 MOST_TESTS = 6  # for one null program
-NOBODY = "without it, everything still passes"
+NOBODY = "without it, all tests still pass"
 
 
 @dataclass(frozen=True)

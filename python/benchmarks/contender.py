@@ -23,7 +23,7 @@ class Contender:
 
     Attributes:
         name: Its module in `contenders/entries`, or its name in `contender.js`.
-        kind: A limit is no queue that one could use; it shows what is possible.
+        kind: A limit isn't a usable queue; it shows what is possible.
         jobs_per_s: Roughly, so that a measurement takes about as long for each.
         requirements: The packages of its environment; empty where it runs in this one.
         concurrent: It runs several handlers at once within one process.

@@ -92,7 +92,7 @@ def _run(command: list[str]) -> str:
 
 
 def _reason(said: str) -> str:
-    """The line that says why: npm explains itself at length after it, everybody else before it."""
+    """The line that says why: npm explains itself at length after it, the others before it."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     of_npm = [line for line in lines if line.startswith("npm error") and "code" not in line]
     return (of_npm[:1] or lines[-1:] or [""])[0]

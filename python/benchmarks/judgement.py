@@ -1,8 +1,8 @@
 """What the reference promises, and whether this run shows it.
 
 Every promise is a ratio within one run, or a number that doesn't depend on the machine's speed.
-The median of several runs keeps or breaks it; beside it stands what the runs came to by themselves.
-A promise of which something wasn't measured is neither kept nor broken.
+The median of several runs decides; the results of the single runs are shown beside it.
+A promise is undecided if a part of it wasn't measured.
 """
 
 from __future__ import annotations

@@ -253,7 +253,7 @@ def _serving(
 def _fill(contender: Contender, shape: Shape, redis: PrivateRedis, count: int) -> None:
     if contender.kind == "peer":
         filler, role = contender, "push"
-    else:  # the same jobs, pushed by whoever is fastest
+    else:  # the same jobs, pushed by the fastest client
         filler, role = CONTENDERS["raw"], "push_many"
     options = _options(shape, redis, "--count", str(count))
     processes.answer(filler.command(role, *options), START_S + count / filler.jobs_per_s * 10)

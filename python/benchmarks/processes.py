@@ -56,7 +56,7 @@ def answer(command: list[str], longest_s: float) -> dict[str, Any]:
     try:
         found: dict[str, Any] = json.loads(output.strip().splitlines()[-1])
     except (IndexError, ValueError) as error:
-        raise ProcessFailed(f"its last line is no JSON: {error}") from error
+        raise ProcessFailed(f"its last line is not valid JSON: {error}") from error
     return found
 
 

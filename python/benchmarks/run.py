@@ -28,7 +28,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 QUICK_S = 55.0  # for each run; leaves time to write the answers within the minute
-LOGGED = 20  # a line for each so many measurements, where nobody watches
+LOGGED = 20  # a line for each so many measurements, without a terminal
 LOG_COLUMNS = 1000  # as many as any table needs, since a log has no right edge
 LATEST, CHART = HERE / "results" / "latest.json", HERE / "results" / "chart.svg"
 

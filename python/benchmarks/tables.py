@@ -30,7 +30,7 @@ Titled = Iterator[tuple[str, list[Column]]]
 
 
 def tables(results: Results, names: list[str]) -> list[Table]:
-    """Make the tables of which something was measured."""
+    """Make the tables for which something was measured."""
     made = (
         _table(title, results, columns)
         for name in TABLES

@@ -122,7 +122,7 @@ def test_a_dead_message_is_named_by_its_bytes(redis: Redis) -> None:
         (b'{"channel": "c"}', "$.id must be a non-empty string"),
         (
             b'{"channel": "c", "id": "1", "method": "echo"}',
-            "the server that claimed it may not publish on its channel",
+            "the server may not publish on its channel",
         ),
     ],
 )
@@ -133,7 +133,7 @@ def test_a_dead_message_says_why(message: bytes, reason: str) -> None:
 
 @pytest.mark.parametrize("message", HOSTILE)
 def test_dead_bytes_are_requeued_exactly(redis: Redis, message: bytes) -> None:
-    """A requeued message has the very bytes that it had, and waits behind the others."""
+    """A requeued message has the same bytes as before, and waits behind the others."""
     redis.lpush("job-queue:dead", "other", message)
     redis.lpush("job-queue", "waiting")
 

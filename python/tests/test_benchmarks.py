@@ -1,4 +1,4 @@
-"""The benchmarks run, and write what the README and whoever compares machines can read."""
+"""The benchmarks run, and write results for the README and for comparisons of machines."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def _runs(pid: str) -> bool:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except FileNotFoundError:
         return False
-    return state != "Z"  # ended, and not yet looked after by whoever has inherited it
+    return state != "Z"  # ended, and not yet reaped by the process that has inherited it
 
 
 def _children(pid: int) -> list[str]:

@@ -178,9 +178,9 @@ def test_a_refused_subscription_is_a_failed_attempt() -> None:
 
 
 @pytest.mark.parametrize("frame", [1, b"PONG", [], ErrorReply("ERR", "ERR")])
-def test_what_nobody_asked_for_ends_the_connection(frame: Any) -> None:
+def test_an_unexpected_reply_ends_the_connection(frame: Any) -> None:
     """client.lost.settles: replies that can't be matched any more match nothing."""
-    with pytest.raises(ConnectionLost, match="nobody"):
+    with pytest.raises(ConnectionLost, match="unexpected reply"):
         core().received(0, [frame], 0)
 
 
@@ -205,7 +205,7 @@ def test_a_silent_redis_is_noticed(links: int) -> None:
     assert session.take_controls()
     assert session.next_tick() == 2 + 3 * silence
 
-    with pytest.raises(ConnectionLost, match="answer"):
+    with pytest.raises(ConnectionLost, match="no reply"):
         session.tick(2 + 3 * silence)
 
 
@@ -251,7 +251,7 @@ def test_closing_pushes_what_waits() -> None:
 
 
 def test_a_released_session_ends_with_its_last_job() -> None:
-    """Whoever waits for a job gets its result, though nobody has the client any more."""
+    """A caller that waits for a job gets its result, though the client was dropped."""
     session = core("1")
     session.take_push(0)
     session.release()

@@ -202,14 +202,14 @@ def test_a_call_returns_though_redis_stands_still(
 
 def test_a_lost_subscription(client: Client, redis: Redis) -> None:
     """client.lost.settles, client.lost.waits, client.lost.resubscribes: by timeout or not."""
-    hopeless, waits = client.run("echo"), client.run("echo", timeout=DEADLINE_S)
+    untimed, timed = client.run("echo"), client.run("echo", timeout=DEADLINE_S)
     _, pushed = claim(redis), claim(redis)
 
     lose_subscription(redis)
 
-    assert isinstance(hopeless.exception(DEADLINE_S), ConnectionLost)
+    assert isinstance(untimed.exception(DEADLINE_S), ConnectionLost)
     until(lambda: answer(redis, pushed), "the client to subscribe again, on the same channel")
-    assert waits.result(DEADLINE_S) is None
+    assert timed.result(DEADLINE_S) is None
     new = client.run("echo")
     answer(redis, claim(redis), result="new")
     assert new.result(DEADLINE_S) == "new"
@@ -321,7 +321,7 @@ def test_an_idle_connection_that_was_closed_is_replaced(client: Client, redis: R
 
 
 def test_closing_settles_what_is_left(client: Client, redis: Redis) -> None:
-    """A closed client's jobs may have run; it takes no more, and closing it twice is no mistake."""
+    """A closed client's jobs may have run; it accepts no more, and may be closed twice."""
     with client:
         job = client.run("echo")
         claim(redis)

@@ -46,7 +46,7 @@ def interrupted_at(step: int, call: Callable[[], object]) -> bool:
                 raise Interrupt
         return trace
 
-    before = sys.gettrace()  # of whoever measures coverage
+    before = sys.gettrace()  # coverage's, if that is measured
     sys.settrace(trace)
     try:
         call()
@@ -183,7 +183,7 @@ def test_where_no_thread_can_be_started_the_call_says_so(
 def test_an_exception_that_nobody_expected_settles_everything(
     client: Client, redis: Redis, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """client.lost.settles: with words that say so, in the log too, and the next call works."""
+    """client.lost.settles: with a message, in the log too, and the next call works."""
     jobs = [client.run("echo"), client.run("echo", timeout=DEADLINE_S)]
     claim(redis)
     claim(redis)

@@ -54,7 +54,7 @@ def test_publish_and_removal_are_one_transaction() -> None:
 
 
 def test_a_removal_that_finds_nothing_is_told() -> None:
-    """server.remove.gone: the server goes on, and the log says so."""
+    """server.remove.gone: the server goes on, and logs a warning."""
     led = commands.finish(KEYS, ANSWER, transactions=True)
 
     _, odd = lead(led, ["OK", "QUEUED", "QUEUED", [0, 0]])
@@ -102,7 +102,7 @@ def test_a_forbidden_channel_makes_a_message_dead(
 
 @pytest.mark.parametrize("text", FORBIDS_CHANNEL)
 def test_a_forbidden_channel_is_told_by_the_words(text: str) -> None:
-    """server.publish.noperm: each way in which Redis and Valkey say so."""
+    """server.publish.noperm: each error message of Redis and Valkey."""
     led = commands.finish(KEYS, ANSWER, transactions=False)
 
     writes, _ = lead(led, [ErrorReply("NOPERM", text)], [1], [1])

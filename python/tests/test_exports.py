@@ -30,7 +30,7 @@ def test_the_public_names_are_these(module: ModuleType) -> None:
 
 @pytest.mark.parametrize("name", ["Client", "Server", "Job"])
 def test_both_halves_have_the_same_methods(name: str) -> None:
-    """Whoever knows one half knows the other, except that it awaits."""
+    """Both halves have the same methods, except that one awaits."""
     here, there = getattr(jobqueue, name), getattr(aio, name)
 
     # The bases of a job have other parameters: a message for `cancel`, or timeouts.

@@ -97,7 +97,7 @@ def test_a_signal_stops_gracefully(
 
 
 def test_a_second_sigint_stops_at_once(start: Callable[[], Program], client: Client) -> None:
-    """A handler that doesn't end is no obstacle for somebody who insists."""
+    """A handler that doesn't end can't prevent a second SIGINT."""
     program = start()
     client.run("hang")
     assert program.stdout is not None

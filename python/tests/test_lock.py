@@ -56,7 +56,7 @@ def test_another_process_is_named(folder: Path) -> None:
 
 
 def test_a_lock_is_its_owners(folder: Path) -> None:
-    """Others can't read who serves what, and a name of the list is no part of a path."""
+    """Others can't read who serves what, and the name of the list isn't part of a path."""
     with ProcessorLock("redis", "../../list\n"):
         (file,) = folder.iterdir()
 
@@ -67,7 +67,7 @@ def test_a_lock_is_its_owners(folder: Path) -> None:
 def test_without_a_place_for_locks_a_server_serves(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A read-only disk is no reason to serve nothing; the log says what isn't noticed."""
+    """A server works on a read-only disk; the log says what it can't detect."""
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "file"))
 

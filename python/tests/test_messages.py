@@ -46,7 +46,7 @@ def nested(depth: int) -> Any:
 def error_of(answer: Answer) -> Any:
     """The error that an answer publishes, with nothing that strict JSON lacks."""
     result = json.loads(
-        answer.result, parse_constant=lambda name: pytest.fail(f"{name} is no JSON")
+        answer.result, parse_constant=lambda name: pytest.fail(f"{name} is not valid JSON")
     )
     assert result.keys() == {"id", "error"}
     return result["error"]
@@ -338,7 +338,7 @@ def test_a_caller_is_told_where_the_number_is() -> None:
     ],
 )
 def test_an_invalid_result_is_refused_with_its_path(sent: bytes, path: str) -> None:
-    """client.ignore.malformed: the error says where the message is no result."""
+    """client.ignore.malformed: the error says what is wrong with the result."""
     with pytest.raises(InvalidMessage) as caught:
         messages.decode_result(sent)
 

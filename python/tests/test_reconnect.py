@@ -60,7 +60,7 @@ def test_what_is_lost_is_replaced_for_ever() -> None:
 
 
 def test_the_back_off_ends_where_redis_serves() -> None:
-    """server.connection.back-off: a connection alone is no proof of that."""
+    """server.connection.back-off: a connection alone doesn't prove that."""
 
     def session(backoff: Backoff) -> Steps[None]:
         yield Room(1)

@@ -254,7 +254,7 @@ class World:
         self.publish(self.random.choice(JUNK))
 
     def publish(self, message: bytes) -> None:
-        """Send a message to whoever is subscribed."""
+        """Send a message to all subscribers."""
         if self.subscribed:
             self.answer(self.links - 1, [b"message", b"channel", message])
 

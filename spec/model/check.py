@@ -122,7 +122,7 @@ def crash_rows(found: Mapping[str, Iterable[tuple[int, ...]]]) -> list[dict[str,
 
 
 def differences(derived: list[dict[str, Any]], table: Mapping[str, Any]) -> list[str]:
-    """Where the crash table says something else than the model."""
+    """The differences between the crash table and the model."""
     model = {row["step"]: row for row in derived}
     said = {row["step"]: row for row in table["rows"]}
     faults = [f"crash-table.json lacks the step {step}" for step in model if step not in said]

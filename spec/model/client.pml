@@ -1,6 +1,6 @@
 /*
  * A client: subscribes, pushes its jobs, settles each once. Client 0 has the jobs 0 and 2, client 1
- * has job 1, the only one with a timeout. A client that dies is one whose settlements nobody reads.
+ * has job 1, the only one with a timeout. A client that dies is one whose settlements are never read.
  */
 
 #define owner(job) ((job) % CLIENTS)

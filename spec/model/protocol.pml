@@ -35,18 +35,18 @@
 
 mtype = {
   never_lost,                     /* an accepted job is always in the queue, on a list, dead or answered */
-  empty_when_quiet,               /* when all is quiet, the queue and the lists are empty */
-  settled_when_quiet,             /* when all is quiet, every job is settled, unless it is dead */
+  empty_when_quiet,               /* when all is idle, the queue and the lists are empty */
+  settled_when_quiet,             /* when all is idle, every job is settled, unless it is dead */
   settled_once,                   /* a client settles each job once */
   refused_stays,                  /* a removal never takes effect where its PUBLISH was refused */
   rerun_after_fault,              /* a job runs again only where a fault made its server forget the run */
   runs_once                       /* each job runs once: not promised, and refuted */
 }
-/* One more, comes_to_rest, is no assertion but a search for cycles: once faults have stopped, all
-   becomes quiet. With what holds when all is quiet it says that everything is finished at last, and
+/* One more, comes_to_rest, is not an assertion but a search for cycles: once faults have stopped, all
+   becomes quiet. With what holds when all is idle it says that everything is finished at last, and
    assumes nothing about who moves when. */
 
-/* For the properties alone: the jobs whose push Redis accepted, those of which it refused every
+/* For the properties alone: the jobs whose push Redis accepted, those whose every push it refused
    PUBLISH so far, and those that ran and whose server still knows it. */
 byte accepted, refused, ran;
 
@@ -83,12 +83,12 @@ inline any_of(set) {
 #include "server.pml"
 
 /* Calm begins at any moment: no fault happens from then on, and everybody comes back. When nothing
-   can move any more, all is quiet. */
+   can move any more, all is idle. */
 init {
   atomic { run client(0); run client(1); run server(0); run server(1); run wire(0); run wire(1) };
 progress_faults:
   atomic { faults = 0; printf("everybody: no fault happens from here on\n") };
-  timeout -> printf("everybody: all is quiet\n");
+  timeout -> printf("everybody: all is idle\n");
 #ifdef CRASH_TABLE
   if
   :: died ->

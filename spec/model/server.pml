@@ -1,6 +1,6 @@
 /*
  * A server: looks at its list, claims, runs, publishes, removes; HANDS jobs at once. One that is down
- * or cut off is one that has yet to look, so its restart is no transition of its own. A claim is
+ * or cut off is one that has yet to look, so its restart is not a transition of its own. A claim is
  * outstanding whenever a hand is free and nothing found is waiting; its empty replies change nothing.
  */
 

@@ -1,6 +1,6 @@
 """One notifier for everything that can happen during a test: bytes at the proxy, a message, a line, an exit.
 
-Whoever changes something notifies it; whoever waits says what for, and looks again at every notification. A deadline
+A thread that changes something notifies it; a thread that waits checks its condition at every notification. A deadline
 only bounds hangs: it is never how a test finds out that something is missing. What runs out where it matters is *time
 with a processor*: on a machine where three programs want each processor, three seconds count as one.
 """

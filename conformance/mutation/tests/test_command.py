@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize(
     "arguments, sentence",
     [
-        (["--only=12345678", "--publish"], "--publish shows what a seed draws"),
+        (["--only=12345678", "--publish"], "--publish is for a random sample"),
         (["--only=12345678"], "there is no edit 12345678"),
     ],
 )

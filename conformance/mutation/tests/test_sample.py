@@ -57,7 +57,7 @@ def test_edits_that_look_the_same_have_names_of_their_own(library: Path) -> None
 
 
 def test_what_does_not_compile_is_not_drawn(library: Path) -> None:
-    """An edit that is no program isn't a mutant."""
+    """An edit that isn't a valid program isn't a mutant."""
     (library / "core.py").write_text("f(x for x in y), g(a, b=1)\nh(a, k(*c))\n", encoding="utf-8")
     for each in sample.drawn(sample.possible(library), 1, library):
         compile(each.edit.apply((library / "core.py").read_bytes()), "mutant", "exec")

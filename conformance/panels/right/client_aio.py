@@ -1,4 +1,4 @@
-"""A client driver on asyncio: a future for each job, settled by whoever comes first."""
+"""A client driver on asyncio: a future for each job, settled by the first outcome."""
 
 from __future__ import annotations
 

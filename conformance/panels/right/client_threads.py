@@ -21,7 +21,7 @@ OPTIONS = {**parse_url(os.environ["REDIS_URL"]), "protocol": 2, "socket_timeout"
 
 
 class Job:
-    """What becomes of one call: whoever settles it first is right."""
+    """The outcome of one call: the first one counts."""
 
     def __init__(self, call: dict[str, Any], name: str) -> None:
         ms = call.get("timeout_ms")

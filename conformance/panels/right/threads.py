@@ -1,6 +1,6 @@
 """A server of several threads, each of which does everything on a connection of its own.
 
-All share one in-process list. Whoever looks at it first makes sure that nobody's claim is
+All share one in-process list. A thread that reads it first makes sure that no claim is
 outstanding: claims pass a gate, and a look closes it.
 """
 

@@ -38,7 +38,7 @@ def test_a_kill_is_an_assertion_about_the_requirement() -> None:
 
 
 def test_a_hang_is_killed_by_a_deadline() -> None:
-    """A mutant whose bug is a hang is killed by a test that waits in vain."""
+    """A mutant whose bug is a hang is killed by a test whose wait ends at its deadline."""
     hangs = replace(MUTANT, hangs=True)
     assert matrix.judge(hangs, Session(ended=[replace(KILL, how="hung"), CLEAN])) == []
 

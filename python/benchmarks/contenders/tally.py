@@ -1,6 +1,6 @@
 """How many jobs a server's process has run, and when its first and its last one ran.
 
-It is a mapped file, so that whoever measures reads it while the process runs, at no cost to it.
+It is a mapped file, so that it can be read while the process runs, at no cost to it.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ class Link:
         self._pool = pool
         try:
             connection: Any = pool.get_connection()
-        except Exception as error:  # not only redis-py's: a host name can be no name at all
+        except Exception as error:  # not only redis-py's: an invalid host name is a UnicodeError
             raise not_connected(error) from error
         self._redis = connection
         abort_when_closed(connection)

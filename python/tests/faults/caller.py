@@ -70,7 +70,7 @@ class Caller:
         timeout: float | None = None,
         within: float = DEADLINE_S,
     ) -> AnyJob:
-        """Run a job; the time within which `run` has to return is no part of the job."""
+        """Run a job; the time within which `run` has to return doesn't belong to the job."""
         job: AnyJob = self.call(
             lambda client: client.run(method, parameters, timeout=timeout), within
         )

@@ -37,7 +37,7 @@ server = (aio.Server if kind.startswith("asyncio") else Server)(
 
 def say(word: object) -> None:
     """Tell the test."""
-    os.write(1, f"{word}\n".encode())  # whoever forked may hold a lock of the stream
+    os.write(1, f"{word}\n".encode())  # the parent may have held a lock of the stream
 
 
 @server.on("echo")
@@ -71,7 +71,7 @@ def forks(leave: str) -> str:
 
 
 def sleep_on() -> None:
-    """Be a child that sleeps until SIGTERM; one to which that means something else says so."""
+    """Be a child that sleeps until SIGTERM; one that gets another effect of SIGTERM prints it."""
     if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
         os._exit(9)
     time.sleep(3600)

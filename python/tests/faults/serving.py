@@ -106,7 +106,7 @@ def in_the_main_thread(
 
     Args:
         servers: One server of threads, or several of asyncio in one loop.
-        during: Is given what tells that a server has ended; after it, whoever runs is stopped.
+        during: Is given a function that tells whether a server has ended; afterwards all that still run are stopped.
         how: The arguments of `run`.
     """
     ends = {server: threading.Event() for server in servers}

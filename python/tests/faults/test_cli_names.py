@@ -129,7 +129,7 @@ def test_servers_use_them(
 
 
 def told(results: Any, running: Program) -> Any:
-    """Return the next result, or None; whoever has ended tells none."""
+    """Return the next result, or None if the server has ended."""
     assert not running.ended, running.stderr
     return results.get_message(timeout=1)
 

@@ -83,7 +83,7 @@ def test_a_hangup_stops_gracefully(
 def test_a_hangup_ends_what_a_handler_has_forked(
     serve: Callable[..., Program], client: Client, arguments: list[str]
 ) -> None:
-    """A child is no server, so SIGHUP means to it what it means to any program."""
+    """A child is not a server, so SIGHUP has its default effect."""
     running = serve(*arguments)
 
     assert running.settled(client.run("hang-up")).result(0) == -signal.SIGHUP
@@ -119,7 +119,7 @@ def test_a_hangup_that_the_application_handles_is_its_own(
 def test_a_parent_hears_signals_that_it_inherits_as_blocked(
     serve: Callable[..., Program], client: Client
 ) -> None:
-    """Whoever starts it may have blocked them; so may each server find them."""
+    """Its parent may have blocked them, and each server inherits that."""
     running = serve(
         "app:threads",
         "--processes",

@@ -114,7 +114,7 @@ PROGRAMS = {
 def test_jobs_that_nobody_awaits_end_in_silence(
     colour: str, redis_url: str, worker: Worker
 ) -> None:
-    """Fire and forget is no mistake: the end says nothing about exceptions never retrieved."""
+    """Jobs that aren't awaited are fine: nothing is logged about exceptions never retrieved."""
     assert run_program(PROGRAMS[colour], redis_url) == ""
     assert [job["method"] for job in worker.claimed[:1]] == ["echo"]
 
@@ -274,7 +274,7 @@ def test_a_pushed_job_keeps_no_parameters(caller: Caller, worker: Worker) -> Non
 
 
 def test_a_job_outlives_its_client(colour: str, redis_url: str, worker: Worker) -> None:
-    """Whoever has only the job gets its result, as in `Client(url).run("echo").result()`."""
+    """A caller that keeps only the job gets its result, as in `Client(url).run("echo").result()`."""
 
     async def scenario() -> Any:
         job = await aio.Client(redis_url).run("echo", 5)

@@ -163,7 +163,7 @@ def test_a_loop_that_has_ended_leaves_nothing_behind(
 def test_a_job_belongs_to_its_loop(
     client: aio.Client, loops: tuple[Loop, Loop], worker: Worker
 ) -> None:
-    """Awaited in another loop it says so at once, as a future of asyncio does, and stays whole."""
+    """Awaited in another loop it raises at once, as a future of asyncio does, and stays usable."""
     mine, others = loops
     job = mine.run(client.run("never"))
 

@@ -122,7 +122,7 @@ BIG = [("echo", "x" * 900_000)] * 30
 
 @pytest.mark.usefixtures("small_buffer")
 def test_big_results_in_bulk(caller: Caller, worker: Worker) -> None:
-    """Reading keeps up with whatever Redis sends: nobody is cut off, and nobody waits in vain."""
+    """Reading keeps up with whatever Redis sends: no client is disconnected, and no wait times out."""
     jobs = caller.run_many(BIG, timeout=30)
     assert [len(caller.outcome(job, 30)) for job in jobs] == [900_000] * 30
     assert len(worker.claimed) == 30

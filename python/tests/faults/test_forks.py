@@ -289,7 +289,7 @@ def test_a_fork_inside_a_loop(redis_url: str, worker: Worker) -> None:
 
 
 def test_an_inherited_job_awaited_in_the_childs_loop(redis_url: str, worker: Worker) -> None:
-    """It belongs to the parent's loop, so awaiting it says so instead of waiting for ever."""
+    """It belongs to the parent's loop, so awaiting it raises instead of waiting forever."""
     program = """
     client = aio.Client(sys.argv[1])
 

@@ -222,7 +222,7 @@ def test_control_c_in_a_loop(redis_url: str, worker: Worker) -> None:
     step = 1
     while interrupted(step, lambda: asyncio.run(both(step)), ours=True):
         assert asyncio.run(ask(step)) == step
-        step += 4  # of some hundred steps, most of which are no call's but the loop's
+        step += 4  # of some hundred steps, most of them in the event loop
     require_nothing_registered()
     print(step)
     """

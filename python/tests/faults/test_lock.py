@@ -173,7 +173,7 @@ def test_what_somebody_else_may_have_put_there_is_left_alone(
     trap: Callable[[Path, Path], None],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """No link is followed, nothing is truncated; the server serves without a lock, and says so."""
+    """No link is followed, nothing is truncated; the server serves without a lock, and logs a warning."""
     file = lock_file(folder, thread, redis_url)
     (tmp_path / "elsewhere").mkdir()
     victim = tmp_path / "elsewhere" / "victim"
@@ -201,7 +201,7 @@ def test_another_users_place_is_not_used(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Whoever owns the folder or the file can replace or lock it: neither is trusted."""
+    """The owner of the directory or the file can replace or lock it: neither is trusted."""
     file = lock_file(folder, thread, redis_url)
     file.write_bytes(PRECIOUS)
     file.chmod(0o600)

@@ -1,6 +1,6 @@
 """Signals of a process in which one or several servers run beside an application's own handlers.
 
-A server that handles signals is a guest: it stops at SIGTERM and SIGINT, whoever else wants to hear
+A server that handles signals is a guest: it stops at SIGTERM and SIGINT, whatever else handles
 of them does, and what it finds at its start is there again at its end.
 """
 
@@ -241,7 +241,7 @@ def test_the_loops_own_signal_handlers_hear_the_signal_too(
 def test_sigterm_that_is_inherited_as_blocked_stops(
     program: Callable[..., Program], client: Client
 ) -> None:
-    """Whoever starts the server may have blocked the signal; a server unblocks what it handles."""
+    """The server's parent may have blocked the signal; a server unblocks what it handles."""
     running = program(
         preexec_fn=lambda: signal.pthread_sigmask(
             signal.SIG_BLOCK, SIGNALS

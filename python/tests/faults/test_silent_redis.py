@@ -36,7 +36,7 @@ def test_a_push_to_a_frozen_redis(
 def test_more_than_the_socket_holds(
     caller: Caller, worker: Worker, redis_process: RedisProcess
 ) -> None:
-    """client.timeout.settles: bytes that Redis doesn't take are no reason to keep the caller."""
+    """client.timeout.settles: bytes that Redis doesn't accept don't delay the caller."""
     assert caller.outcome(caller.run("echo", 1)) == 1
     with redis_process.frozen():
         pushing = caller.start(lambda client: client.run_many(LARGE, timeout=0.3))

@@ -36,7 +36,7 @@ def test_a_timeout_without_end_is_none(caller: Caller, worker: Worker, name: str
 
 
 def test_a_timeout_that_no_float_holds(caller: Caller, worker: Worker) -> None:
-    """An integer has no largest value, and a long timeout is no mistake."""
+    """An integer has no largest value, and a long timeout is valid."""
     assert caller.outcome(caller.run("echo", 1, timeout=2**2000)) == 1
     assert isinstance(caller.outcome(caller.run("never", timeout=0.05)), JobTimeout)
     assert worker.claimed
@@ -67,7 +67,7 @@ def test_what_is_no_timeout_is_refused(caller: Caller, worker: Worker, wrong: fl
 
 @pytest.mark.parametrize("wrong", ["1", [], {}, 1j])
 def test_what_is_no_number_is_a_type_error(caller: Caller, worker: Worker, wrong: Any) -> None:
-    """A timeout that is no number is a TypeError before anything is sent, and does no harm."""
+    """A timeout that isn't a number is a TypeError before anything is sent; the client stays usable."""
     with pytest.raises(TypeError):
         caller.run("echo", 1, timeout=wrong)
 

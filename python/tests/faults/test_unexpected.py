@@ -1,4 +1,4 @@
-"""What nobody has foreseen, in a thread or a task of ours: everything owed is settled, and says so."""
+"""Unexpected exceptions in a thread or a task of the library: every job is settled with a message."""
 
 import asyncio
 import logging
@@ -191,7 +191,7 @@ def test_a_callback_that_cancels_under_a_lock_of_the_application(redis_url: str)
 
 
 def test_a_loop_that_cancels_the_clients_tasks(redis_url: str, worker: Worker) -> None:
-    """A framework that cancels all tasks ends the session, and says so; the next job works."""
+    """A framework that cancels all tasks ends the session with a message; the next job works."""
 
     async def scenario() -> None:
         async with aio.Client(redis_url) as client:

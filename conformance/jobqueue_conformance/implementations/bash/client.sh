@@ -23,7 +23,7 @@ push() {
   "${redis[@]}" --no-raw -x LPUSH "$queue" < <(printf %s "$job") >&"$events" 2>&1 &
 }
 
-start_timer() { # A read that nobody answers is a sleep that needs no program, and ends with its shell.
+start_timer() { # A read without an answer is a sleep that needs no program, and ends with its shell.
   {
     read -rt "$seconds" <> <(:)
     echo timeout

@@ -35,7 +35,7 @@ def answer($prefix):
 def job($channel; $id):
   fromjson | "\(.seq) \((.timeout_ms | values / 1000) // "-") \({method, parameters, $channel, $id})";
 
-# A message on the client's channel -> {result} or {error}; nothing where it is no result, or another job's.
+# A message on the client's channel -> {result} or {error}; nothing if it is not a result, or another job's.
 def outcome($id):
   json
   | objects

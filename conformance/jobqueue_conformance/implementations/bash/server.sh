@@ -35,7 +35,7 @@ take_turn() {
   [[ ${found[-1]} == 0 ]] || found=('no whole reply')
 }
 
-# A claim blocks for a second. One whose connection is lost can take a job until then, and nobody reads its reply.
+# A claim blocks for a second. One whose connection is lost can take a job until then, and its reply is never read.
 claim() {
   "${redis[@]}" BLMOVE "$queue" "$list" RIGHT LEFT 1 >/dev/null || may_claim_late=1
 }
@@ -51,7 +51,7 @@ answer=''
 while true; do
   take_turn
   case ${found[0]-} in
-    '') # Nothing lies on the list, and what was to be finished is.
+    '') # The list is empty, and everything is finished.
       sha=''
       answer=''
       if [[ ! $stop ]]; then

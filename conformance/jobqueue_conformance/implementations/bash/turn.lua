@@ -23,7 +23,7 @@ for _, message in ipairs(redis.call("LRANGE", list, 0, -1)) do
   end
 end
 
--- What lies on the list comes before any claim, oldest first: server.recovery.first, server.recovery.order.
+-- Entries of the list come before any claim, oldest first: server.recovery.first, server.recovery.order.
 local message = redis.call("LRANGE", list, -1, -1)[1]
 if not message and stop == "" then
   message = redis.call("LMOVE", queue, list, "RIGHT", "LEFT") -- server.claim.atomic

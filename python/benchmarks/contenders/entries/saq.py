@@ -49,7 +49,7 @@ def push(url: str, options: Any, payload: str) -> float:
 async def call(url: str) -> AsyncIterator[Any]:
     queue = Queue.from_url(url)
     await queue.connect()
-    # It subscribes while anybody listens; somebody always does, so that no call waits for that.
+    # It subscribes while there is a listener; there always is one, so that no call waits for that.
     held_open = asyncio.create_task(queue.listen(["nobody"], lambda *_: False, None))
     await asyncio.sleep(0.2)
 

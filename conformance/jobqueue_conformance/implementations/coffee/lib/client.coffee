@@ -10,7 +10,7 @@
 
 LONGEST_TIMER_MS = 2 ** 31 - 2 # what a timer of Node.js can hold
 
-# The promise of a result. `done` ends a chain: what nobody caught on the way is thrown where the process sees it.
+# The promise of a result. `done` ends a chain: an error that was not caught is thrown as an uncaught exception.
 class Job extends Promise
   done: (onResult, onError) ->
     @then(onResult, onError).catch (error) -> setImmediate -> throw error

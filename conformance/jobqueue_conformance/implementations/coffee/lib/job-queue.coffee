@@ -1,4 +1,4 @@
-# The library's face: `createClient` for whoever has jobs, `createServer` for whoever runs them, and the errors.
+# The library's face: `createClient` to run jobs, `createServer` to serve them, and the errors.
 
 {Client} = require './client'
 {Server} = require './server'

@@ -1,6 +1,6 @@
 # The protocol between bytes and values, as pure functions: what a message means, what an answer looks like, and what has
-# to be recovered. Nothing here connects, waits, reads a clock or keeps state. Messages are Buffers from end to end: whoever
-# removes one needs the very bytes that Redis holds.
+# to be recovered. Nothing here connects, waits, reads a clock or keeps state. Messages are always Buffers: what
+# removes one needs the exact bytes that Redis holds.
 
 MAX_BYTES = 1024 * 1024
 WIRE_CODES = ['method-not-found', 'invalid-job', 'handler-error', 'result-not-serializable', 'result-too-large']
@@ -40,7 +40,7 @@ portable = (name, value) ->
     throw new TypeError 'a lone surrogate is not portable'
   strict name, value
 
-# The bytes to push for a job; throws where the caller asked for what no job can hold.
+# The bytes to push for a job; throws if the caller's values have no place in a job.
 encodeJob = ({method, parameters, channel, id}) ->
   throw new TypeError 'a method must be a non-empty string' unless isName method # client.job.form
   # client.job.parameters
@@ -64,10 +64,10 @@ decide = (bytes, {isHandled, prefixes}) ->
     return {channel, answer: encodeError id, new JobError 'method-not-found', "no handler is registered for method '#{method}'"}
   {channel, id, method, parameters}
 
-# The bytes to publish for what a handler returned.
+# The bytes to publish for a handler's result.
 encodeValue = (id, value) -> encodeAnswer id, result: value ? null # server.result.value
 
-# The bytes to publish for what a handler threw.
+# The bytes to publish for an error of a handler.
 encodeError = (id, thrown) ->
   isChosen = thrown instanceof JobError and (thrown.code in WIRE_CODES or /\./.test thrown.code) # server.result.code
   message = try String thrown?.message ? thrown catch then 'the handler failed'
@@ -84,7 +84,7 @@ encodeAnswer = (id, answer) -> # server.result.form, server.result.id
   return bytes if bytes.length <= MAX_BYTES or answer.error?.code is 'result-too-large'
   encodeAnswer id, error: {code: 'result-too-large', message: "the result has #{bytes.length} bytes"} # server.result.too-large
 
-# What a message on a client's channel says: `{id, value}` or `{id, error}`; undefined where it is no result.
+# What a message on a client's channel says: `{id, value}` or `{id, error}`; undefined if it is not a result.
 decodeResult = (bytes) ->
   return unless (message = decodeObject bytes) and isName message.id
   {id, result, error} = message
@@ -93,7 +93,7 @@ decodeResult = (bytes) ->
   return unless typeof error?.code is 'string' and typeof error.message is 'string'
   {id, error: new JobError error.code, error.message, error.data} # client.settle.error
 
-# What lies on the in-process list, in LRANGE's order, beyond what is held; oldest first. Bytes can lie there twice, so each
+# The entries of the in-process list, in LRANGE's order, that aren't held; oldest first. Bytes can lie there twice, so each
 # held message accounts for one entry (server.recovery.running).
 unheld = (listed, held) ->
   counts = new Map

@@ -1,5 +1,5 @@
 # Claims jobs, runs their handlers, publishes what they return, and only then removes them. A message is held from its claim
-# until Redis has confirmed its removal, across lost connections too; what lies on the in-process list and isn't held, is
+# until Redis has confirmed its removal, across lost connections too; an entry of the in-process list that isn't held is
 # recovered. A refusal counts as a lost connection, except where Redis forbids a channel.
 #
 # Two connections live and die together: one waits in claims, the other looks, publishes and removes. Neither is closed
@@ -116,7 +116,7 @@ class Server
       await EventEmitter.once @changes, 'change'
     return
 
-  # Starts what nobody runs. Called only while no claim is outstanding; what is held is noted before Redis is asked
+  # Starts what isn't running. Called only while no claim is outstanding; what is held is noted before Redis is asked
   # (server.recovery.quiet). A stop leaves to the next life what an earlier one claimed.
   recover: (pair) ->
     held = [@held...]

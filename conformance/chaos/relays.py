@@ -1,6 +1,6 @@
-"""Doors: each program finds Redis behind a port of its own, which can refuse it, and which sees what it sends.
+"""Relays: each program connects to Redis through a port of its own, which can refuse it and sees what it sends.
 
-A refusal is a real one: nobody listens. One thread carries the bytes of all.
+A refusal is a real one: the port isn't open. One thread relays the bytes of all.
 """
 
 import asyncio
@@ -19,16 +19,16 @@ MOVES = frozenset(
 NUMBER = re.compile(rb"storm\W{1,6}(\d+)")
 
 
-class Door:
+class Relay:
     """The port of one program, its connections, and the jobs whose results went through it."""
 
-    def __init__(self, name: str, doors: "Doors") -> None:
+    def __init__(self, name: str, relays: "Relays") -> None:
         self.name = name
         self.port = 0
         self.connected = threading.Event()
         self.sent: set[int] = set()
         self.upstream: list[int] = []  # the local ports by which Redis knows its connections
-        self._doors = doors
+        self._relays = relays
         self._closed_for: set[str] = set()
         self._listener: asyncio.Server | None = None
         self._pairs: set[asyncio.StreamWriter] = set()
@@ -39,12 +39,12 @@ class Door:
         return f"redis://{HOST}:{self.port}/0"
 
     def close(self, reason: str) -> None:
-        """Cut every connection, and refuse new ones until nobody has a reason any more."""
-        self._doors.do(self._close(reason))
+        """Close every connection, and refuse new ones until every reason is withdrawn."""
+        self._relays.do(self._close(reason))
 
     def open(self, reason: str) -> None:
         """This reason has passed."""
-        self._doors.do(self._open(reason))
+        self._relays.do(self._open(reason))
 
     async def listen(self) -> None:
         """Let connections in."""
@@ -67,7 +67,7 @@ class Door:
     async def _serve(self, near: asyncio.StreamReader, to_near: asyncio.StreamWriter) -> None:
         self.connected.set()
         try:
-            far, to_far = await asyncio.open_connection(HOST, self._doors.redis_port)
+            far, to_far = await asyncio.open_connection(HOST, self._relays.redis_port)
         except OSError:
             to_near.transport.abort()
             return
@@ -109,22 +109,22 @@ class Door:
                     )
 
 
-class Doors:
-    """All doors, and the thread that serves them."""
+class Relays:
+    """All relays, and the thread that runs them."""
 
     def __init__(self, redis_port: int) -> None:
         self.redis_port = redis_port
-        self.all: list[Door] = []
+        self.all: list[Relay] = []
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="doors", daemon=True)
+        self._thread = threading.Thread(target=self._loop.run_forever, name="relays", daemon=True)
         self._thread.start()
 
-    def make(self, name: str) -> Door:
-        """A door that is open."""
-        door = Door(name, self)
-        self.do(door.listen())
-        self.all.append(door)
-        return door
+    def make(self, name: str) -> Relay:
+        """A relay that accepts connections."""
+        relay = Relay(name, self)
+        self.do(relay.listen())
+        self.all.append(relay)
+        return relay
 
     def do(self, work: Coroutine[Any, Any, None]) -> None:
         """Have it done by the thread, and wait until it is."""
@@ -132,8 +132,8 @@ class Doors:
 
     def end(self) -> None:
         """Close all of them, and end the thread."""
-        for door in self.all:
-            door.close("the end")
+        for relay in self.all:
+            relay.close("the end")
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
