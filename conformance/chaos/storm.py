@@ -218,7 +218,7 @@ class Storm:
             server.check_last_stop()
 
     def _left(self) -> dict[int, str]:
-        """Which jobs lie on which list."""
+        """Which jobs are on which list."""
         keys = [QUEUE, *(server.in_process for server in self._servers.values())]
         return {number(message): key for key in keys for message in self._admin.lrange(key, 0, -1)}
 

@@ -71,5 +71,5 @@ def test_without_a_dead_list_a_dead_message_is_gone() -> None:
     ],
 )
 def test_lost_is_nowhere_and_never_answered(held: Held, *, lost: bool) -> None:
-    """A message is lost where no list holds it, and nobody was sent a result."""
+    """A message is lost if no list holds it and no result was published."""
     assert held.lost is lost

@@ -195,7 +195,7 @@ def test_a_client_that_cannot_be_tested(
 def test_a_client_that_settles_nothing(
     put_under_test: PutUnderTest, request: pytest.FixtureRequest, peer: Peer, hangs: str
 ) -> None:
-    """A client that waits for ever, or ends with its input, breaks a requirement: flushing wouldn't help it."""
+    """A client that waits forever, or ends with its input, breaks a requirement: flushing wouldn't help it."""
     put_under_test(client_text=CLIENT + PUSHES + hangs)
     driver = request.getfixturevalue("client")()
     seq = driver.submit("echo", 1)

@@ -135,7 +135,7 @@ def test_how_a_test_ended_is_its_verdict(
     strict: bool,  # noqa: FBT001 - a parameter of the table above
     expected: str,
 ) -> None:
-    """A set-up error is nobody's known failure, and a SHOULD fails only a strict run."""
+    """A set-up error is not a known failure, and a SHOULD fails only a strict run."""
     assert judge("test", (ORDER,), error, known, strict=strict).verdict == expected
 
 
@@ -170,7 +170,7 @@ class TestCharge:
         assert verdict_of(made, "server.stop.exit") == "fail"
 
     def test_a_known_failure_excuses_what_broke(self) -> None:
-        """The others stay undecided: nobody knows whether they are met."""
+        """The others stay undecided: the test doesn't show whether they are met."""
         made = summary(judge("test", (ONCE, ORDER), Failure(ORDER, "1", "2"), "7", strict=False))
 
         assert (verdict_of(made, ORDER), verdict_of(made, ONCE)) == ("known-failure", "undecided")

@@ -124,7 +124,7 @@ class Client:
         self.calls += 1
         name = self.job_id(call)
         job = Job(call["seq"], name, self.encode(call, name), self.settles_at(call))
-        if not self.pending:  # while nothing was pending, nobody asked whether Redis answers
+        if not self.pending:  # while nothing was pending, Redis wasn't pinged
             self.heard_at = time.monotonic()
             self.pings_at = self.heard_at + self.silence_s / 3
         self.register(job)

@@ -4,7 +4,7 @@ The main thread claims on one connection; a thread for each job runs its handler
 second one. Each step of the protocol is a method of its own, so that a mutant is one override.
 
 `held` is the multiset of entries that this process will answer. An entry stays there until its
-removal is confirmed, so whatever lies on the list beyond it is nobody's and is recovered.
+removal is confirmed, so further entries of the list belong to no handler and are recovered.
 """
 
 from __future__ import annotations
@@ -289,7 +289,7 @@ class Server:
         return json.dumps(result, allow_nan=False, ensure_ascii=False).encode()
 
     def finish(self, raw: bytes, job: Job | None, result: bytes | None) -> None:
-        """Answers a job or buries a dead message; raises where that isn't confirmed."""
+        """Answers a job or moves a dead message; raises if that isn't confirmed."""
         self.answers = self.answers or self.connect_answers()
         if job is None or result is None:
             self.bury(raw)

@@ -138,7 +138,7 @@ class OddFailureAsInvalidJob(Server):
 class AbruptFailureUnanswered(Server):
     def on_failure(self, failure: BaseException) -> dict[str, Json]:
         if not isinstance(failure, Exception):
-            raise failure  # which ends the thread, and nobody knows
+            raise failure  # which ends the thread without a message
         return super().on_failure(failure)
 
 

@@ -164,7 +164,7 @@ class _Finder(ast.NodeVisitor):
         self.raising = outer
 
     def visit_Constant(self, node: ast.Constant) -> None:
-        """Ask about it, but for what an error says to people; its code is a word."""
+        """Ask about it, except for the text of an error; its code counts."""
         if not (self.raising and isinstance(node.value, str) and " " in node.value):
             self.ask(node)
 

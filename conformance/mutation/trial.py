@@ -1,6 +1,6 @@
 """Puts a mutant on trial: a copy of the library with the edit, and the tests that come to it, the quickest first.
 
-A mutant is killed by a test that fails twice: by an assertion, or by waiting for what never came. It
+A mutant is killed by a test that fails twice: by an assertion, or by a wait that times out. It
 survives where no test fails in either colour, also where none comes to it. Of everything else nothing
 is known: a program that can't be put under test, a test that fails only once, a run that comes to no
 end although no test has failed.
@@ -117,7 +117,7 @@ def _passed(
 
 
 def digest(redis: str) -> str:
-    """A name for what a run on the right library depends on."""
+    """A name for everything that a run on the right library depends on."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", *INGREDIENTS],
         cwd=ROOT,

@@ -127,7 +127,7 @@ def test_a_dead_message_is_named_by_its_bytes(redis: Redis) -> None:
     ],
 )
 def test_a_dead_message_says_why(message: bytes, reason: str) -> None:
-    """The reason is the one for which a server buries the message."""
+    """The reason is the one for which a server moves the message to the dead list."""
     assert admin.DeadMessage(message).reason == reason
 
 

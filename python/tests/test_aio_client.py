@@ -97,7 +97,7 @@ def test_a_timeout_settles_a_job(play: Play) -> None:
 
 
 def test_waiting_for_a_while_cancels(play: Play, claim: Claim, answer: Answer) -> None:
-    """client.ignore.unknown: `wait_for` gives up on a job, and its late result harms nobody."""
+    """client.ignore.unknown: `wait_for` gives up on a job, and its late result is ignored."""
 
     async def scenario(client: aio.Client) -> None:
         job, other = await client.run("echo"), await client.run("echo")

@@ -197,7 +197,7 @@ def test_the_median_lies_in_the_interval_of_the_sign_test(
 
 
 def test_names_the_contenders_that_it_has() -> None:
-    """A contender that nobody knows ends the run at once, with the names that are known."""
+    """An unknown contender ends the run at once, with the names that are known."""
     done = subprocess.run(
         [sys.executable, str(RUN), "--contenders", "sidekiq"],
         capture_output=True,

@@ -210,7 +210,7 @@ def test_a_silent_redis_is_noticed(links: int) -> None:
 
 
 def test_an_idle_client_asks_nothing() -> None:
-    """A connection that nobody waits on is left alone."""
+    """A connection without jobs isn't pinged."""
     session = core()
     session.tick(1_000)
     assert session.take_controls() == []
@@ -297,7 +297,7 @@ def test_settled_jobs_leave_no_deadlines_behind() -> None:
 
 @pytest.mark.parametrize("timeout", [None, math.inf, 2e9, 2**2000])
 def test_a_timeout_without_end_is_none(timeout: float | None) -> None:
-    """client.timeout.settles: nobody sees it pass."""
+    """client.timeout.settles: it never passes."""
     assert deadline_of(timeout, 5) is None
 
 

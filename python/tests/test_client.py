@@ -31,7 +31,7 @@ def answer(redis: Redis, job: dict[str, Any], **members: Any) -> int:
 
 
 def push_and_forget(client: Client, redis: Redis) -> None:
-    """Push a job that nobody waits for, and return when nothing is under way any more."""
+    """Push a job without waiting for it, and return when the client is idle."""
     job = client.run("echo")
     claim(redis)
     job.cancel()
@@ -76,7 +76,7 @@ def test_results_settle_their_jobs_in_any_order(client: Client, redis: Redis) ->
 
 
 def test_what_is_no_result_is_ignored(client: Client, redis: Redis) -> None:
-    """client.ignore.malformed, client.ignore.unknown: anybody may publish on a channel."""
+    """client.ignore.malformed, client.ignore.unknown: any program may publish on a channel."""
     job = client.run("echo")
     pushed = claim(redis)
 
@@ -254,7 +254,7 @@ def test_a_callback_may_fail(client: Client, redis: Redis, failure: BaseExceptio
 
 
 def test_cancelling_only_stops_the_waiting(client: Client, redis: Redis) -> None:
-    """client.ignore.unknown: a cancelled job's late result harms nobody."""
+    """client.ignore.unknown: a cancelled job's late result is ignored."""
     job, other = client.run("echo"), client.run("echo")
     pushed = [claim(redis), claim(redis)]
     waiter = threading.Thread(target=lambda: concurrent.futures.wait([job]), daemon=True)

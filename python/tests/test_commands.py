@@ -92,7 +92,7 @@ def test_without_transactions_publish_is_looked_at_first() -> None:
 def test_a_forbidden_channel_makes_a_message_dead(
     transactions: bool, replies: list[list[Any]]
 ) -> None:
-    """server.publish.noperm, server.dead-list.keeps: buried, wherever Redis has said NOPERM."""
+    """server.publish.noperm, server.dead-list.keeps: moved to the dead list, at whichever command Redis says NOPERM."""
     led = commands.finish(KEYS, ANSWER, transactions=transactions)
 
     writes, odd = lead(led, *replies, [1], [1])
@@ -113,7 +113,7 @@ def test_a_forbidden_channel_is_told_by_the_words(text: str) -> None:
 @pytest.mark.parametrize("text", FORBIDS_COMMAND)
 @pytest.mark.parametrize("transactions", [True, False])
 def test_a_forbidden_command_is_no_fault_of_the_job(text: str, transactions: bool) -> None:
-    """server.publish.forbidden-command: nothing is buried or removed, and Redis counts as away."""
+    """server.publish.forbidden-command: no message is moved or removed, and Redis counts as away."""
     led = commands.finish(KEYS, ANSWER, transactions=transactions)
     next(led)
     refused = ErrorReply("NOPERM", text)
@@ -196,7 +196,7 @@ def test_a_claim_takes_the_oldest() -> None:
 
 @pytest.mark.parametrize("block,said", [(2.0, b"2.000"), (0.0, b"0.001"), (0.0001, b"0.001")])
 def test_a_claim_never_blocks_for_ever(block: float, said: bytes) -> None:
-    """server.recovery.block: Redis reads a timeout of 0 as for ever."""
+    """server.recovery.block: for Redis a timeout of 0 means forever."""
     writes, jobs = lead(commands.claim(KEYS, 1, block), [None])
 
     blocking = (b"BLMOVE", b"q", b"q:in-process:p", b"RIGHT", b"LEFT", said)

@@ -49,7 +49,7 @@ class Half:
             self._connection = Link(self._pool)
 
     def drop(self) -> None:
-        """Disconnect as somebody else who has the pool may."""
+        """Disconnect as another user of the pool may."""
         self._call(self._pool.disconnect())
 
     def forget(self) -> None:

@@ -177,7 +177,7 @@ def test_redis_restarts_while_a_job_runs(
 def test_a_forbidden_channel_is_no_end(
     serve: Serve, client: Client, redis: Redis, redis_url: str
 ) -> None:
-    """server.publish.noperm: the job is buried, and the next one answered."""
+    """server.publish.noperm: the job is moved to the dead list, and the next one answered."""
     rules = "on >secret resetchannels &job-queue:results:* allkeys +@all"
     redis.execute_command("ACL", "SETUSER", "confined", *rules.split())  # type: ignore[no-untyped-call]
     serve({"echo": echo}, redis_url.replace("//", "//confined:secret@"))

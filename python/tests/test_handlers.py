@@ -88,7 +88,7 @@ def test_a_coroutine_is_no_value() -> None:
 
 
 def test_a_handler_is_found_by_its_method() -> None:
-    """server.run.handler: a coroutine function only where somebody awaits it."""
+    """server.run.handler: a coroutine function only if the server awaits it."""
 
     async def wait(_: object) -> None: ...
 

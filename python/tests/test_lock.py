@@ -26,7 +26,7 @@ def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 def test_a_list_is_locked_once(folder: Path) -> None:
-    """server.list.own: in one process, too; another list or another Redis is nobody's business."""
+    """server.list.own: in one process, too; another list or another Redis has another lock."""
     with ProcessorLock("localhost:6379/0", "q:in-process:a"):
         with pytest.raises(ProcessorInUse, match=r"q:in-process:a.*this process"):
             ProcessorLock("localhost:6379/0", "q:in-process:a").__enter__()

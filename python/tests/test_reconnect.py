@@ -83,7 +83,7 @@ def test_the_back_off_ends_where_redis_serves() -> None:
 def test_a_redis_that_isnt_there_at_the_start_is_told(
     error: ConnectionLost, gives_up: bool
 ) -> None:
-    """server.connection.start: unless somebody else knows that it was there, or it hung up."""
+    """server.connection.start: unless another session was connected, or it hung up."""
     session, other = run_with_reconnect(waiting), run_with_reconnect(waiting, persist=True)
     next(session)
     next(other)

@@ -53,7 +53,7 @@ class Play:
     effective: bool = True  # whether the write takes effect that is lost
     refuses: dict[str, ErrorReply] = field(default_factory=dict)
     transactions: bool = True
-    meddles: bool = False  # whether somebody else removes what is claimed
+    meddles: bool = False  # whether another program removes the claimed jobs
     _queued: list[tuple[str, ...]] | None = None
 
     def serial(self, prefetch: int = 1) -> Serial:
@@ -329,7 +329,7 @@ def test_without_transactions_claims_go_alone() -> None:
 
 
 def test_a_refused_transaction_is_taken_apart() -> None:
-    """server.publish.noperm: the claim's reply is read first, and the message is buried."""
+    """server.publish.noperm: the claim's reply is read first, and the message is moved to the dead list."""
     play = Play(queue=[b"1", b"2"], refuses={"PUBLISH": NOPERM}, stops_at=2)
 
     play.take(play.serial())

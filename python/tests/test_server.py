@@ -100,7 +100,7 @@ def test_handlers_run_at_once_up_to_the_limit(kind: str, redis_url: str) -> None
 def test_odd_messages_are_buried_and_good_ones_answered(
     serve: Serve, client: Client, redis: Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """server.run.goes-on, server.dead-list.keeps: whatever lies on the queue, logged once each."""
+    """server.run.goes-on, server.dead-list.keeps: whatever is on the queue, logged once each."""
     junk = [b"", b"\xff\xfe", b"[]", b"{}", b'{"id": "x\\ny"}', b"[" * 5_000, b"1e999"]
     redis.lpush("job-queue", *junk)
 

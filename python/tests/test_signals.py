@@ -70,7 +70,7 @@ def test_what_the_applications_handler_raises_waits(
 
 
 def test_a_handler_may_call_the_one_that_it_has_replaced(told: list[str]) -> None:
-    """As a guest among guests does: nobody is told twice, and one SIGINT is not taken for two."""
+    """If handlers call each other: each is called once, and one SIGINT doesn't count as two."""
     with ExitStack() as servers:
         servers.enter_context(stopped_by_signals(lambda: told.append("a")))
         ours: Any = signal.getsignal(signal.SIGINT)
@@ -106,7 +106,7 @@ def test_a_handler_may_call_ours_when_no_server_runs(told: list[str]) -> None:
 
 
 def test_a_handler_that_is_put_back_too_late_is_the_applications(told: list[str]) -> None:
-    """Somebody may have replaced ours for longer than the server ran: no signal is lost by that."""
+    """Another handler may have replaced ours for longer than the server ran: no signal is lost by that."""
     with stopped_by_signals(lambda: told.append("stop")):
         ours = signal.signal(signal.SIGTERM, lambda *_: told.append("other"))
         mine = signal.getsignal(signal.SIGTERM)

@@ -29,7 +29,7 @@ def push_jobs(world: World) -> list[bytes]:
 
 
 def left(world: World, key: bytes) -> list[bytes]:
-    """What lies on a list."""
+    """The entries of a list."""
     return world.redis.lists.get(key, [])
 
 
@@ -85,7 +85,9 @@ def test_without_a_fault_everything_happens_once() -> None:
 def test_a_stop_ends_and_leaves_nothing_that_it_claimed() -> None:
     """server.stop.drains, server.stop.unreachable: whatever is lost before and after the request."""
     for seed in SEEDS:
-        world = World(seed, faults=3, late=False)  # no stop can wait for what is later than T
+        world = World(
+            seed, faults=3, late=False
+        )  # a stop doesn't wait for claims that arrive after T
         push_jobs(world)
         life = world.start()
         if world.chance.random() < 0.3:

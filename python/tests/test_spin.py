@@ -1,4 +1,4 @@
-"""Waiting awake: for how long, and when not. The clock is the tests' own."""
+"""Spinning: for how long, and when not. The clock is the tests' own."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ STEP = SPIN_SECONDS / 4
 
 
 class World:
-    """A clock that goes on whenever somebody asks whether something is ready."""
+    """A clock that advances at each poll."""
 
     def __init__(self) -> None:
         self.now = 0.0
         self.spin = Spin()
 
     def asked(self, ready_at: int | None = 1, step: float = STEP) -> int:
-        """Wait for what is ready at this question, or never; return how many were asked."""
+        """Wait until this poll, or without success; return the number of polls."""
         asked = 0
 
         def ready() -> bool:
@@ -36,11 +36,11 @@ class World:
         return asked
 
     def asleep(self, wait: Callable[[], int]) -> int:
-        """Return how many waits begin asleep before one asks; that one counts for what follows."""
+        """Return how many waits don't poll before one does."""
         return next(count for count in range(SKIP_LIMIT + 1) if wait())
 
     def in_vain(self) -> int:
-        """Wait for what never comes."""
+        """Wait without success."""
         return self.asked(None)
 
 
@@ -53,7 +53,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
 
 
 def test_it_ends_as_soon_as_something_is_there(world: World) -> None:
-    """And begins awake again and again, while that is in time."""
+    """And spins each time, while that succeeds."""
     assert [world.asked(ready_at=3) for _ in range(5)] == [3] * 5
 
 
@@ -71,7 +71,7 @@ def test_what_was_in_vain_is_tried_less_and_less(world: World) -> None:
 
 
 def test_what_comes_too_late_is_in_vain(world: World) -> None:
-    """Somebody else had the processor, and sleeping would have been as fast."""
+    """Another process had the processor, and sleeping would have been as fast."""
     assert world.asked(ready_at=1, step=2 * SPIN_SECONDS) == 1
     assert world.asleep(world.asked) == 2
 

@@ -1,4 +1,4 @@
-"""What a type checker sees of the public names; it reads this file, and nobody runs it."""
+"""What a type checker sees of the public names; it reads this file, which is never run."""
 
 import asyncio
 import concurrent.futures

@@ -158,7 +158,7 @@ class World:
         self.core.lost("the connection is lost", self.now, self.random.random())
 
     def check(self) -> None:
-        """See that nobody waits too long."""
+        """Check that no driver waits too long."""
         for job, (since, deadline) in self.submitted.items():
             if job not in self.settled and job not in self.cancelled:
                 assert deadline is None or self.now <= deadline, "a timeout that has passed"
@@ -241,7 +241,7 @@ class World:
             self.cancelled.add(job)
 
     def serve(self) -> None:
-        """Be a server: answer some of what lies on the queue, late or twice or not at all."""
+        """Be a server: answer some jobs of the queue, late or twice or not at all."""
         self.random.shuffle(self.queue)
         while self.queue and self.random.random() < 0.8:
             job = self.queue.pop()["id"]

@@ -145,7 +145,7 @@ class Peer:
         job: Job | None = None,
         patience_s: float = 0.0,
     ) -> Any:
-        """Wait for what the servers under test have to bring about.
+        """Wait for an effect of the servers under test.
 
         Args:
             look: returns it, once it is there.

@@ -202,7 +202,7 @@ class Connection:
     def _read_near(self) -> None:
         received = self._near.receive()
         if received and self._half_closed:
-            return  # nobody is there any more
+            return  # the peer has gone
         if received:
             self._commands.feed(received)
             self._pump()

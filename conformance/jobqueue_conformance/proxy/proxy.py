@@ -201,7 +201,7 @@ class Proxy:
                 self.run(self.selector.unregister, endpoint.listener)
 
     def refuse(self, who: str | None = None) -> None:
-        """Have the system refuse connections, until they are accepted again: nobody listens on the port."""
+        """Have the system refuse connections, until they are accepted again: the port isn't open."""
         self.stop_accepting(who)
         for endpoint in self._endpoints(who):
             self.run(endpoint.listener.close)

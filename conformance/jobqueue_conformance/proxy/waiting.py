@@ -16,7 +16,7 @@ from jobqueue_conformance.spec.verdicts import Unmet
 
 Answer = TypeVar("Answer")
 
-LOOK_AGAIN_S = 0.02  # what happens inside Redis notifies nobody
+LOOK_AGAIN_S = 0.02  # changes inside Redis notify no waiter
 LOAD = Path("/proc/loadavg")
 
 
@@ -90,7 +90,7 @@ class Notifier:
         self.happens(lambda: None, pause_s)
 
     def happens(self, look: Callable[[], Answer | None], within_s: float) -> Answer | None:
-        """What `look` returns within a time, or None: for what must not happen, and where no fence can be set."""
+        """What `look` returns within a time, or None: for events that must not happen, if no fence can be set."""
         try:
             return self.wait(look, "what need not happen", within_s)
         except Hung:

@@ -1,6 +1,6 @@
 """The names in Redis of one test: its queue, lists and channels.
 
-Fresh for each test, but for what the manifest says is hard-coded.
+Fresh for each test, except those that the manifest declares as hard-coded.
 """
 
 import uuid

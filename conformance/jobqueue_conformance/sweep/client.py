@@ -175,7 +175,7 @@ class ClientSweep(Sweep):
         found = self.driver.outcomes(call.seq)
         return found[0] if found else None
 
-    # Waiting for what nothing but time can prove.
+    # Only waiting can prove this.
 
     def stall(self, attempt: Attempt) -> None:
         """Keep the job at the boundary for a moment, then let it go on."""

@@ -64,7 +64,7 @@ class ServerSweep(Sweep):
         self._process = self._start(**self._settings)
 
     def kill(self, attempt: Attempt | None = None) -> None:
-        """End it by SIGKILL; all that it has sent reaches Redis, but for what is held at the boundary."""
+        """End it by SIGKILL; all that it has sent reaches Redis, except what is held at the boundary."""
         self.process.kill()
         if attempt is not None:
             attempt.fault = "SIGKILL"

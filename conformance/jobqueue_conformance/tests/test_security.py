@@ -31,7 +31,7 @@ def test_a_server_works_under_the_least_rights(
     proxy: Proxy,
     implementation: Implementation,
 ) -> None:
-    """A server with the rights that the protocol grants recovers, claims, answers, buries and connects again."""
+    """A server with the rights that the protocol grants recovers, claims, answers, removes and reconnects."""
     set_user(redis_server, "least", "pass", *least_rights("server", keys))
     listed = [peer.job("echo", "recovered")] if "recovery" in implementation.features else []
     peer.place(*listed)
@@ -166,12 +166,12 @@ def test_a_refused_client_writes_no_password(
 
 
 def tries(proxy: Proxy) -> int:
-    """How often somebody has connected."""
+    """How many connections were made."""
     return sum(each.kind == OPENED for each in proxy.events)
 
 
 def shown(proxy: Proxy) -> bool:
-    """Whether somebody has shown the password to Redis."""
+    """Whether a connection has sent the password to Redis."""
     return any(each.kind == COMMAND and each.carries(PASSWORD) for each in proxy.events)
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def test_a_wrong_call_is_refused_before_anything_is_run(
     arguments: list[str], sentence: str
 ) -> None:
-    """A sample that somebody chose isn't published, and a name that no edit has isn't passed over."""
+    """A chosen sample isn't published, and an unknown name is an error."""
     called = subprocess.run(
         [sys.executable, mutate.__file__, *arguments], capture_output=True, text=True, check=False
     )

@@ -60,7 +60,7 @@ def echoes_garbage() -> None:
 
 
 def publishes_to_everyone() -> None:
-    """Publishes a right answer to an echo on every channel that somebody listens on."""
+    """Publishes a right answer to an echo on every channel that has a subscriber."""
 
     def answer(connection: Connection, job: dict[str, Any]) -> None:
         for channel in connection.call("PUBSUB", "CHANNELS"):

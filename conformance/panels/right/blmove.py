@@ -1,6 +1,6 @@
 """A server on one connection that waits for every reply: BLMOVE, PUBLISH, LREM.
 
-It keeps nothing in memory: whatever lies on its list after a lost connection is run again. Made
+It keeps nothing in memory: every entry of its list is run again after a lost connection. Made
 from redis-py's Connection, whose retries and pools it doesn't use.
 """
 

@@ -64,7 +64,7 @@ class Client:
             self.settle(name, failed("connection-lost", lost))
         if not self.subscription.done():
             self.subscription.set_exception(lost)
-            self.subscription.exception()  # nobody has to be waiting
+            self.subscription.exception()  # so that asyncio logs nothing
         self.subscription = asyncio.get_running_loop().create_future()
 
     def receive(self, content: bytes) -> None:

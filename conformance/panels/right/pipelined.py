@@ -1,7 +1,7 @@
 """A server whose one round trip per job answers a job and claims the next.
 
 MULTI, PUBLISH, LREM, EXEC and LMOVE leave in one write; only an empty queue leads to BLMOVE. Where
-the transaction is refused although the claim succeeded, both jobs lie on the list, and the way out
+the transaction is refused although the claim succeeded, both jobs are on the list, and the way out
 is that of a lost connection: connect again, look, run what is there.
 """
 
@@ -122,7 +122,7 @@ def answer(raw: bytes) -> list[Any] | None:
 
 
 def finish(pipe: Pipe, raw: bytes, *, claim: bool) -> bytes | None:
-    """Answers or buries a message, and returns the next job where one was to be claimed."""
+    """Answers a message or moves it to the dead list, and returns the next job if one was to be claimed."""
     publish, bury, remove = answer(raw), ["LPUSH", DEAD, raw], ["LREM", LIST, -1, raw]
     replies = pipe.send(["MULTI"], publish or bury, remove, ["EXEC"], *([LMOVE] if claim else []))
     refusal = str(replies[1])

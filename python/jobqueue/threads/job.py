@@ -71,7 +71,7 @@ class Job(Future[Any]):
 
     # A condition of the standard library is eight objects, and the garbage collector visits those of
     # every job that is under way: half the time of a large `run_many`. So a job makes its own, when
-    # somebody waits or settles it. Whatever is done with a job begins here, so a job of the parent is
+    # a thread waits for it or settles it. Every use of a job begins here, so a job of the parent is
     # settled here in the child.
 
     @property

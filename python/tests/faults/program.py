@@ -1,4 +1,4 @@
-"""Python programs in processes of their own, for what may hang, fork, die or trace.
+"""Python programs in processes of their own, for tests that may hang, fork, die or trace.
 
 A program is a piece of source. It is given the URL of Redis as `sys.argv[1]`, asserts for itself,
 and says where it hangs.

@@ -1,4 +1,4 @@
-"""Logging of `jobqueue serve`: the application's configuration is kept, and silences nobody."""
+"""Logging of `jobqueue serve`: the application's configuration is kept, and silences no logger of ours."""
 
 from __future__ import annotations
 

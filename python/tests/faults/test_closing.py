@@ -144,7 +144,7 @@ def test_a_program_that_ends_without_closing(redis_url: str, redis: Redis, name:
 
 
 def test_a_program_that_ends_without_redis(relay: Relay) -> None:
-    """A Redis that doesn't answer holds up nobody's end for longer than a few seconds."""
+    """A Redis that doesn't reply delays the end of a client by a few seconds at most."""
     program = """
     import sys
     from jobqueue import Client
@@ -176,7 +176,7 @@ def drop(colour: str, relay: Relay, number: int) -> None:
 
 
 def test_dropped_clients_leave_nothing_behind(colour: str, relay: Relay, worker: Worker) -> None:
-    """Clients that nobody has closed or has any more end, and say that they weren't closed."""
+    """Clients that were dropped without `close` end, and warn about it."""
     before = {thread for thread in threading.enumerate() if "jobqueue" in thread.name}
 
     with pytest.warns(ResourceWarning, match="without close") as told:

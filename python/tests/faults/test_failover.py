@@ -18,7 +18,7 @@ LOADING = b"-LOADING Redis is loading the dataset in memory\r\n"
 
 @contextmanager
 def demoted(redis: Redis, relay: Relay) -> Iterator[None]:
-    """Make Redis the replica of nobody that answers; its connections stay (READONLY)."""
+    """Make Redis the replica of an address that doesn't answer; its connections stay (READONLY)."""
     assert relay.connections
     redis.replicaof("127.0.0.1", "1")
     try:

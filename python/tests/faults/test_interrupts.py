@@ -61,7 +61,7 @@ def require_no_threads():
 def require_nothing_registered():
     gc.collect()
     left = [each for each in gc.get_objects() if isinstance(each, (Job, aio.Job))]
-    assert not left, f"nobody has these jobs any more, but they are kept: {left[:3]}"
+    assert not left, f"no caller has these jobs any more, but they are kept: {left[:3]}"
 
 """
 
@@ -275,7 +275,7 @@ def test_a_signal_handler_that_cancels(redis_url: str, worker: Worker) -> None:
             again = struck(step, call, lambda: jobs.pop().cancel())
             step += 1
         total += step
-        assert len(jobs) == 1, "the one that nobody interrupted"
+        assert len(jobs) == 1, "the one that was not interrupted"
         jobs.clear()
     client.close()
     print(total)

@@ -143,7 +143,7 @@ def open_to_all(file: Path, _: Path) -> None:
 
 
 def pipe(file: Path, _: Path) -> None:
-    """Put something at which an open waits for ever."""
+    """Put something there that an open waits for forever."""
     os.mkfifo(file)
 
 

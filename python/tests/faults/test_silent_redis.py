@@ -49,7 +49,7 @@ def test_more_than_the_socket_holds(
 def test_a_bystander_of_a_push_that_waits(
     make_caller: Callable[..., Caller], relay: Relay, worker: Worker
 ) -> None:
-    """client.timeout.settles: another's push that Redis doesn't take is nobody else's matter."""
+    """client.timeout.settles: a push that Redis doesn't accept doesn't delay other callers."""
     caller = make_caller(relay.url)
     assert caller.outcome(caller.run("echo", 1)) == 1
     with relay.held():
@@ -161,7 +161,7 @@ def test_closing_while_redis_is_frozen(
 def test_closing_while_a_call_connects(
     make_caller: Callable[..., Caller], relay: Relay, redis: Redis, worker: Worker, first: bool
 ) -> None:
-    """`close` ends what is on its way: nobody waits on, and nothing is pushed afterwards."""
+    """`close` ends all jobs: no caller waits on, and nothing is pushed afterwards."""
     caller = make_caller(relay.url)
     if not first:
         assert caller.outcome(caller.run("echo", 1)) == 1

@@ -23,7 +23,7 @@ ENDLESS = {"inf": math.inf, "beyond a wait": threading.TIMEOUT_MAX * 2, "2**63":
 def test_a_timeout_without_end_is_none(caller: Caller, worker: Worker, name: str) -> None:
     """client.timeout.settles: infinity means no timeout, and later timeouts pass as before.
 
-    What is longer than a wait can take means the same: nobody sees the end of it.
+    A timeout that is longer than a wait can be means the same.
     """
     endless = ENDLESS[name]
     caller.run("never", timeout=endless)

@@ -1,4 +1,4 @@
-"""What a server that starts does about entries of its in-process list that nobody is running."""
+"""What a starting server does with entries of its in-process list that no server is running."""
 
 import pytest
 from redis import Redis

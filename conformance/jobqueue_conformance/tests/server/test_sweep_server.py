@@ -91,7 +91,7 @@ def test_a_crash_costs_no_job(server_sweep: ServerSweep, copies: int) -> None:
 @pytest.mark.requirement("server.recovery.first", "server.dead-list.keeps", "server.dead.removed")
 @pytest.mark.dimensions(occasion="restart", moment="outstanding", repetition="faults")
 def test_a_crash_costs_no_dead_message(server_sweep: ServerSweep) -> None:
-    """The server, killed while it buries a message and started again, keeps a copy of it."""
+    """The server, killed while it moves a message to the dead list and started again, keeps a copy of it."""
     for attempt in server_sweep.attempts("server.claim.atomic"):
         message = server_sweep.dead_message()
         server_sweep.start_on(attempt, message, copies=0)
