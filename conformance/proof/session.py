@@ -254,7 +254,7 @@ def play(session: Session, order: Order, *options: str) -> str | None:
 
 def run(orders: Sequence[Order], processes: int) -> Iterator[tuple[Order, Session]]:
     """Make the runs, this many at a time, and give each as it ends."""
-    gc.freeze()  # what is imported is no garbage: no child has to go through it, and so to copy it
+    gc.freeze()  # imported objects are never garbage: no child has to visit, and so to copy, them
     waiting = list(orders)
     running: dict[int, tuple[Order, ForkProcess, float]] = {}
     while waiting or running:
@@ -293,7 +293,7 @@ def _child(order: Order) -> None:
         session.problem = traceback.format_exc()
     session.took_s = time.monotonic() - started
     written = asdict(session) | {"fixtures_read": sorted(READ)}
-    del written["tests"]  # whoever makes runs knows them already
+    del written["tests"]  # the parent has them already
     order.outcome.write_text(json.dumps(written), encoding="utf-8")
     os._exit(0)
 

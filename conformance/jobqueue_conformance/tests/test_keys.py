@@ -51,7 +51,7 @@ def test_a_servers_lists_are_named_after_queue_and_processor(
     names: dict[str, Any],
     implementation: Implementation,
 ) -> None:
-    """A claimed job lies on the list of the vector, and a dead message on its dead list."""
+    """A claimed job is on the list of the vector, and a dead message on its dead list."""
     dead, job = b"no JSON", peer.job("echo", "named")
     hold = proxy.hold(matches.command(job))
     peer.push_message(dead)

@@ -188,7 +188,7 @@ def test_jobs_of_one_moment_go_to_the_left_end(
 def test_a_job_is_pushed_once(
     client: StartClient, peer: Peer, redis: Redis, keys: Keys, notifier: Notifier
 ) -> None:
-    """A job lies on the queue once, whether it is answered or times out."""
+    """A job is on the queue once, whether it is answered or times out."""
     driver = client()
 
     for number in range(3):

@@ -73,7 +73,7 @@ def test_a_claim_moves_the_job_to_the_left_end(
 def test_a_claimed_job_is_on_a_list_before_the_server_knows_it(
     server: StartServer, peer: Peer, redis: Redis, keys: Keys, proxy: Proxy, *, waits: bool
 ) -> None:
-    """When the reply that carries the job comes back, the job lies on the in-process list already."""
+    """When the reply that carries the job comes back, the job is on the in-process list already."""
     job = peer.job("echo", "claimed")
     hold = proxy.hold(matches.reply(job))
     if waits:
@@ -99,7 +99,7 @@ def test_a_claimed_job_is_on_a_list_before_the_server_knows_it(
 def test_other_lists_are_left_alone(
     server: StartServer, peer: Peer, redis: Redis, keys: Keys
 ) -> None:
-    """What lies on the in-process lists of other processors is neither run nor touched."""
+    """Entries of the in-process lists of other processors are neither run nor changed."""
     own = keys.in_process()
     names = {
         f"{keys.queue}:in-process{end}" for end in ("", ":", ":another", ":conformance-11")

@@ -94,7 +94,7 @@ def test_an_odd_message_leaves_the_list_in_one_of_three_ways(
 def test_the_dead_list_keeps_the_exact_bytes(
     server: StartServer, peer: Peer, redis: Redis, keys: Keys
 ) -> None:
-    """Every dead message lies on the dead list, byte for byte, and nothing else does."""
+    """Every dead message is on the dead list, byte for byte, and nothing else does."""
     server()
     before = b"what lay there before"
     redis.lpush(keys.dead, before)
@@ -119,7 +119,7 @@ def test_the_dead_list_keeps_the_exact_bytes(
 def test_a_dead_message_is_kept_before_it_is_removed(
     server: StartServer, peer: Peer, redis: Redis, keys: Keys, proxy: Proxy
 ) -> None:
-    """Before each command about a dead message, it lies on the in-process list or on the dead list."""
+    """Before each command about a dead message, it is on the in-process list or on the dead list."""
     started = server()
     dead = b"no JSON, and marked 5a0c"
 

@@ -264,7 +264,7 @@ def test_a_refused_publish_leaves_the_job_where_it_is(
 def test_a_job_on_a_forbidden_channel_is_kept(
     server: StartServer, peer: Peer, redis: Redis, redis_server: RedisServer, keys: Keys
 ) -> None:
-    """A job on whose channel Redis forbids to publish lies on the dead list, byte for byte."""
+    """A job on whose channel Redis forbids to publish is on the dead list, byte for byte."""
     set_user(redis_server, USER, PASSWORD, *EVERYTHING, "resetchannels", "&allowed:*")
     server(user=USER, password=PASSWORD)
 

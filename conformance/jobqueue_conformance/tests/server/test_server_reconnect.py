@@ -92,7 +92,7 @@ def test_a_job_that_lands_on_the_list_late_is_found(server: StartServer, peer: P
 def test_the_list_is_looked_at_before_the_next_claim(
     server: StartServer, peer: Peer, proxy: Proxy
 ) -> None:
-    """After each of several losses, what lies on the list is answered before what waits in the queue."""
+    """After each of several losses, the entries of the list are answered before the jobs of the queue."""
     started = server()
 
     for n in range(3):

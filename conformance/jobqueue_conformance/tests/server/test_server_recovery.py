@@ -19,7 +19,7 @@ PATIENCE_S = 1.0  # in which a server that runs several jobs at once sends a sec
 def test_the_list_is_run_oldest_first_and_before_the_queue(
     server: StartServer, peer: Peer, proxy: Proxy
 ) -> None:
-    """A restart answers what lies on its list from the right end on, then what waits in the queue."""
+    """A restart answers the entries of its list from the right end on, then the jobs of the queue."""
     left = [peer.job("echo", f"claimed {n}") for n in range(12)]
     peer.place(*left)
     left.append(peer.push("echo", "queued"))

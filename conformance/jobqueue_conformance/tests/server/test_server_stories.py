@@ -103,7 +103,7 @@ class ServerStory(RuleBasedStateMachine):
 
     @invariant()
     def no_job_is_lost(self) -> None:
-        """Every job lies on a list, or is answered."""
+        """Every job is on a list, or is answered."""
         waiting = self.peer.waiting()
         self.peer.messages()  # hears all that has been published
         lost = [
