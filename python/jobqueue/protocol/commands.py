@@ -35,7 +35,8 @@ class ErrorReply:
     text: str
 
 
-# "… no permissions to access one of the channels …", but "… to run the 'publish' command …".
+# "… no permissions to access one of the channels …", but "… to run the 'publish' command …": so do
+# Redis 6.2, 7.0 and 8.0 and Valkey 8.1 and 9.1 say it, each in slightly other words.
 _ABOUT_A_CHANNEL = re.compile("permissions? to access")
 
 
