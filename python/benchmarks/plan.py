@@ -145,9 +145,8 @@ def _dispensable(contender: Contender, measure: str, shape: Shape) -> bool:
     if contender.kind == "peer":
         return (
             measure in ("enqueue", "idle")
-            or (shape == UNANSWERED and (contender.asynchronous or contender.node))
+            or (shape == UNANSWERED and contender.node)
             or shape.waiting > 0
-            or (shape == HUNDRED_AT_ONCE and not contender.asynchronous)
         )
     spared = shape.waiting > 0 or measure == "idle" or shape == TEN_CLAIMED
     return spared and contender.name == "jobqueue_aio"

@@ -1,7 +1,7 @@
 """The benchmarks: the reference beside the limit of its protocol and beside its peers.
 
 `python run.py` measures what the promises are held against, in five interleaved runs, which takes
-about twenty minutes; `--quick` what fits in a minute; `--all` every table, in three runs, within an
+about a quarter of an hour; `--quick` what fits in a minute; `--all` every table, in three runs, within an
 hour. It needs Linux. README.md says what is measured, how, and what can't be compared.
 """
 
@@ -110,7 +110,8 @@ def _measure(
     console: Console,
 ) -> None:
     quick = options.extent == "quick"
-    planned = steps(contenders, options.asked, spare=quick, seconds=options.seconds)
+    spare = options.extent != "all"
+    planned = steps(contenders, options.asked, spare=spare, seconds=options.seconds)
     deadline = time.monotonic() + (options.runs * QUICK_S if quick else float("inf"))
     rounds = [
         (run, step)
