@@ -1,8 +1,8 @@
 """The benchmarks: the reference beside the limit of its protocol and beside its peers.
 
 `python run.py` measures what the promises are held against, in five interleaved runs, which takes
-about a quarter of an hour; `--quick` what fits in a minute; `--all` every table, in three runs, within an
-hour. It needs Linux. README.md says what is measured, how, and what can't be compared.
+about a quarter of an hour; `--quick` what fits in a minute; `--all` every table, in three runs,
+within an hour. It needs Linux. README.md says what is measured, how, and what can't be compared.
 """
 
 from __future__ import annotations
