@@ -60,8 +60,8 @@ handle() { # Takes an event into account: changes $state, and sets $outcome wher
       ;;
     '3) "'*) # the third line of a message
       unquote "$1"
-      quote "<$id $text"
-      printf '%s\n' "$quoted" >&"${jq[1]}"
+      quote "$text"
+      printf '[%s,null,%s]\n' "$id" "$quoted" >&"${jq[1]}"
       read -r outcome <&"${jq[0]}" || exit
       ;;
     timeout)
@@ -84,8 +84,7 @@ handle() { # Takes an event into account: changes $state, and sets $outcome wher
 id=0
 while IFS= read -r line || [[ $line ]]; do
   id=$((id + 1))
-  quote ">$id $line"
-  printf '%s\n' "$quoted" >&"${jq[1]}"
+  printf '[%s,%s]\n' "$id" "$line" >&"${jq[1]}" # quoted by bash, a MiB would take a minute
   read -r seq seconds job <&"${jq[0]}" || exit
 
   exec {events}<> <(:) # a pipe without a name, both of its ends: late words about another job don't come here

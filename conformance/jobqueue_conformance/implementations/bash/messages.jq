@@ -33,7 +33,7 @@ def answer($prefix):
 
 # The caller's line -> "SEQ SECONDS JOB", with "-" where it gave no timeout.
 def job($channel; $id):
-  fromjson | "\(.seq) \((.timeout_ms | values / 1000) // "-") \({method, parameters, $channel, $id})";
+  "\(.seq) \((.timeout_ms | values / 1000) // "-") \({method, parameters, $channel, $id})";
 
 # A message on the client's channel -> {result} or {error}; nothing if it is not a result, or another job's.
 def outcome($id):
@@ -42,8 +42,7 @@ def outcome($id):
   | select(.id == $id and has("result") != has("error"))
   | if has("result") then {result} else select(.error | objects | [.code, .message] | all(type == "string")) | {error} end;
 
-# The client asks both on one pipe: ">ID CALLER'S LINE" or "<ID MESSAGE".
+# The client asks both on one pipe: [ID, CALLER'S LINE] or [ID, null, MESSAGE].
 def turn($channel):
-  index(" ") as $space
-  | .[1:$space] as $id
-  | (startswith(">") as $pushes | .[$space + 1:] | if $pushes then job($channel; $id) else outcome($id) end) // "";
+  (.[0] | tostring) as $id
+  | (if .[1] then .[1] | job($channel; $id) else .[2] | outcome($id) end) // "";
