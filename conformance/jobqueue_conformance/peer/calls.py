@@ -1,16 +1,26 @@
 """Calls of a client under test, where a slow machine or a lost connection may cost several tries."""
 
-import time
 from collections.abc import Callable
 
 from jobqueue_conformance.peer.peer import Peer
 from jobqueue_conformance.programs.client import ClientProcess, Outcome
-from jobqueue_conformance.proxy.waiting import Notifier
+from jobqueue_conformance.proxy import waiting
+from jobqueue_conformance.proxy.waiting import Budget, Notifier
 from jobqueue_conformance.spec.messages import Job
 
 GUARD_MS = 8000  # the timeout of a job that has to be settled by something else, and sooner
 TRIES = 7
 AFTER_A_LOSS_S = 10.0
+
+
+def guard_ms() -> int:
+    """GUARD_MS, and longer while programs have to wait for a processor."""
+    return slowly(GUARD_MS)
+
+
+def slowly(timeout_ms: int) -> int:
+    """A timeout that gives a program as much of a processor as this one does on an idle machine."""
+    return int(timeout_ms * waiting.contention())
 
 
 def let_time_out(
@@ -43,10 +53,10 @@ def run_after_a_loss(
     Returns:
         The last outcome, and everything that was pushed meanwhile; all of it has been answered.
     """
-    end_s = time.monotonic() + AFTER_A_LOSS_S
+    budget = Budget(AFTER_A_LOSS_S)
     pushed: list[Job] = []
     while True:
-        seq = driver.submit("echo", parameters, timeout_ms)
+        seq = driver.submit("echo", parameters, timeout_ms and slowly(timeout_ms))
         while isinstance(
             job := notifier.wait(pushed_or_settled(driver, peer, seq), f"job {seq} to be settled"),
             Job,
@@ -54,7 +64,7 @@ def run_after_a_loss(
             pushed.append(job)
             peer.answer(job, result=job.parameters)
         outcome = driver.outcome(seq)
-        if outcome.kind == "result" or time.monotonic() > end_s:
+        if outcome.kind == "result" or budget.left_s() <= 0:
             return outcome, pushed
 
 

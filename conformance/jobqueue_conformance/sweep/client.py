@@ -3,19 +3,19 @@
 A call is known by a mark in its parameters, for its job's id is the client's own; the suite echoes them.
 """
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
 import redis
 
+from jobqueue_conformance.peer.calls import slowly
 from jobqueue_conformance.peer.peer import Peer
 from jobqueue_conformance.programs.client import ClientProcess, Outcome
 from jobqueue_conformance.programs.starting import StartClient
 from jobqueue_conformance.proxy.events import COMMAND, MESSAGE
 from jobqueue_conformance.proxy.proxy import Hold, Proxy
-from jobqueue_conformance.proxy.waiting import Hung, Notifier
+from jobqueue_conformance.proxy.waiting import Budget, Hung, Notifier
 from jobqueue_conformance.redis_servers.base import RedisServer
 from jobqueue_conformance.spec import messages
 from jobqueue_conformance.spec.keys import Keys
@@ -88,7 +88,8 @@ class ClientSweep(Sweep):
         mark = self._mark(len(self._calls) + 1)
         if attempt is not None:
             attempt.watch(mark)
-        call = Call(self.driver.submit("echo", {"mark": mark}, timeout_ms), mark, timeout_ms)
+        seq = self.driver.submit("echo", {"mark": mark}, timeout_ms and slowly(timeout_ms))
+        call = Call(seq, mark, timeout_ms)
         self._calls.append(call)
         return call
 
@@ -245,9 +246,9 @@ class ClientSweep(Sweep):
     def check_goes_on(self) -> None:
         """After a fault, calls have their results again: the second at the latest, once it could be pushed."""
         self.settled(self.call(SHORT_MS))
-        end_s = time.monotonic() + AMPLE_MS / 1000
+        budget = Budget(AMPLE_MS / 1000)
         while self.settled(call := self.call(AMPLE_MS)).code == "not-queued":
-            if time.monotonic() > end_s:
+            if budget.left_s() <= 0:
                 break
             self.notifier.pause(STALL_S)  # it is still on its way back
         self.check_settled_by_result(call, "client.lost.resubscribes")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from jobqueue_conformance.peer.calls import GUARD_MS
+from jobqueue_conformance.peer.calls import guard_ms
 from jobqueue_conformance.peer.peer import Peer
 from jobqueue_conformance.programs.starting import StartClient, StartServer
 from jobqueue_conformance.proxy.events import COMMAND
@@ -23,7 +23,7 @@ def test_values_go_there_and_back(server: StartServer, client: StartClient) -> N
     driver = client()
 
     for name, value in VALUES.items():
-        outcome = driver.outcome(driver.submit("echo", value, timeout_ms=GUARD_MS))
+        outcome = driver.outcome(driver.submit("echo", value, timeout_ms=guard_ms()))
 
         require(
             outcome.kind == "result" and equal(outcome.value, value),
@@ -43,7 +43,7 @@ def test_errors_reach_the_caller(server: StartServer, client: StartClient) -> No
 
     for method, code in [*told.items()] * 3:
         parameters = {"message": "no such user"}
-        outcome = driver.outcome(driver.submit(method, parameters, timeout_ms=GUARD_MS))
+        outcome = driver.outcome(driver.submit(method, parameters, timeout_ms=guard_ms()))
 
         require(
             outcome.code == code and (code or equal(outcome.value, parameters)),
@@ -87,7 +87,7 @@ def test_a_killed_server_costs_no_job(
         hold = proxy.hold(
             lambda event: event.kind == COMMAND and event.carries("the victim"), "server"
         )
-        seq = driver.submit("echo", f"the victim {life}", timeout_ms=GUARD_MS)
+        seq = driver.submit("echo", f"the victim {life}", timeout_ms=guard_ms())
         hold.wait()
         started.kill()
         hold.drop()

@@ -3,7 +3,7 @@
 import pytest
 from redis import Redis
 
-from jobqueue_conformance.peer.calls import GUARD_MS, run_after_a_loss
+from jobqueue_conformance.peer.calls import guard_ms, run_after_a_loss
 from jobqueue_conformance.peer.peer import Peer
 from jobqueue_conformance.programs.process import Process
 from jobqueue_conformance.programs.starting import StartClient, StartServer
@@ -62,7 +62,7 @@ def test_a_client_works_under_the_least_rights(
     set_user(redis_server, "least", "pass", *least_rights("client", keys))
     driver = client(user="least", password="pass")
 
-    seq = driver.submit("echo", "least rights", timeout_ms=GUARD_MS)
+    seq = driver.submit("echo", "least rights", timeout_ms=guard_ms())
 
     def pushed_or_refused() -> object:
         driver.check()
@@ -125,7 +125,7 @@ def test_a_client_writes_no_password(
     """Whether its password is right or wrong, a client that runs and loses its connections doesn't write it."""
     set_user(redis_server, "somebody", PASSWORD if known else "another", *EVERYTHING)
     driver = client(user="somebody", password=PASSWORD)
-    seq = driver.submit("echo", "secret", timeout_ms=GUARD_MS if known else 500)
+    seq = driver.submit("echo", "secret", timeout_ms=guard_ms() if known else 500)
     if known:
         peer.answer(peer.claim(), result=None)
         proxy.notifier.happens(lambda: driver.outcomes(seq), LOOK_S)

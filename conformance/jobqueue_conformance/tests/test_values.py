@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from jobqueue_conformance.peer.calls import GUARD_MS
+from jobqueue_conformance.peer.calls import guard_ms
 from jobqueue_conformance.peer.peer import Peer
 from jobqueue_conformance.programs.client import ClientProcess
 from jobqueue_conformance.programs.starting import StartClient, StartServer
@@ -144,7 +144,7 @@ def test_whatever_is_portable_passes_through_a_client(
 
 def require_unchanged(driver: ClientProcess, peer: Peer, name: str, value: Any) -> None:
     """The client pushes this value, and settles by it, as it is."""
-    seq = driver.submit("echo", value, timeout_ms=GUARD_MS)
+    seq = driver.submit("echo", value, timeout_ms=guard_ms())
     job = peer.claim()
     require(
         equal(job.parameters, value),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from jobqueue_conformance.peer.calls import GUARD_MS
+from jobqueue_conformance.peer.calls import guard_ms
 from jobqueue_conformance.peer.peer import Peer
 from jobqueue_conformance.programs.starting import StartClient
 from jobqueue_conformance.proxy.waiting import Notifier
@@ -38,7 +38,7 @@ def test_a_client_is_the_same_everywhere(
     """Wherever it is started, a client passes every character on, and times a job out when it has to."""
     driver = client(through=through)
 
-    seq = driver.submit("echo", TEXT, timeout_ms=GUARD_MS)
+    seq = driver.submit("echo", TEXT, timeout_ms=guard_ms())
     notifier.happens(lambda: peer.waiting() or driver.outcomes(seq), notifier.deadline_s)
     require(
         not driver.outcomes(seq),
@@ -52,7 +52,7 @@ def test_a_client_is_the_same_everywhere(
     outcome = driver.outcome(seq)
     require(outcome.value == TEXT, "client.settle.value", expected=TEXT, got=outcome)
 
-    seq = driver.submit("echo", "fails", timeout_ms=GUARD_MS)
+    seq = driver.submit("echo", "fails", timeout_ms=guard_ms())
     peer.answer(peer.claim(), error={"code": "a.b", "message": TEXT})
     outcome = driver.outcome(seq)
     require(outcome.message == TEXT, "client.settle.error", expected=TEXT, got=outcome)

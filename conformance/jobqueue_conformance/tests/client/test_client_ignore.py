@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from jobqueue_conformance.peer.calls import GUARD_MS
+from jobqueue_conformance.peer.calls import guard_ms
 from jobqueue_conformance.peer.peer import Peer
 from jobqueue_conformance.programs.starting import StartClient
 from jobqueue_conformance.spec.keys import Keys
@@ -39,7 +39,7 @@ def test_what_settles_nothing_is_ignored(client: StartClient, peer: Peer, requir
     for vector in IGNORED:
         if vector["requirements"][0] != requirement:
             continue
-        seq = driver.submit("echo", vector["id"], timeout_ms=GUARD_MS)
+        seq = driver.submit("echo", vector["id"], timeout_ms=guard_ms())
         job = peer.claim()
         peer.publish(job.channel, message(vector, job.id))
         peer.answer(job, result=SENTINEL)
@@ -59,7 +59,7 @@ def test_a_message_with_result_and_error_is_no_result(client: StartClient, peer:
     """A message that has both members settles nothing, even where one of them is null."""
     driver = client()
     for members in BOTH:
-        seq = driver.submit("echo", members, timeout_ms=GUARD_MS)
+        seq = driver.submit("echo", members, timeout_ms=guard_ms())
         job = peer.claim()
 
         peer.publish(job.channel, written(id=job.id, **members))
@@ -81,7 +81,7 @@ def test_an_odd_message_for_nobody_is_survived(client: StartClient, peer: Peer) 
     driver = client()
 
     for vector in ODD:
-        seq = driver.submit("echo", vector["id"], timeout_ms=GUARD_MS)
+        seq = driver.submit("echo", vector["id"], timeout_ms=guard_ms())
         job = peer.claim()
         peer.publish(job.channel, message(vector, "no-such-job"))
         peer.answer(job, result=SENTINEL)
@@ -105,7 +105,7 @@ def test_an_odd_result_settles_once_at_most(client: StartClient, peer: Peer) -> 
     for vector in ODD:
         if vector["id"].startswith("portable.depth."):
             continue  # not every driver can write such a value
-        seqs.append(driver.submit("echo", vector["id"], timeout_ms=GUARD_MS))
+        seqs.append(driver.submit("echo", vector["id"], timeout_ms=guard_ms()))
         job = peer.claim()
         peer.publish(job.channel, message(vector, job.id))
         peer.answer(job, result=SENTINEL)
@@ -126,7 +126,7 @@ def test_an_odd_result_settles_once_at_most(client: StartClient, peer: Peer) -> 
 def test_an_id_is_matched_character_for_character(client: StartClient, peer: Peer) -> None:
     """A result whose id differs from the job's in case or blanks alone isn't the job's."""
     driver = client()
-    seq = driver.submit("echo", "matched", timeout_ms=GUARD_MS)
+    seq = driver.submit("echo", "matched", timeout_ms=guard_ms())
     job = peer.claim()
     alike = {job.id.upper(), job.id.lower(), job.id.title(), job.id.swapcase(), f"{job.id}.0"}
     alike |= {job.id[:-1], job.id[1:], f"0{job.id}", f"+{job.id}", f"{job.id}\n", f"\ufeff{job.id}"}
@@ -149,7 +149,7 @@ def test_an_id_is_matched_character_for_character(client: StartClient, peer: Pee
 def test_an_id_that_is_no_string_is_none(client: StartClient, peer: Peer) -> None:
     """A message whose id is a number, an array or an object with the job's id in it settles nothing."""
     driver = client()
-    seq = driver.submit("echo", "no string", timeout_ms=GUARD_MS)
+    seq = driver.submit("echo", "no string", timeout_ms=guard_ms())
     job = peer.claim()
 
     number = [int(job.id)] if job.id.isdecimal() else []
@@ -170,7 +170,7 @@ def test_an_id_that_is_no_string_is_none(client: StartClient, peer: Peer) -> Non
 def test_only_the_jobs_own_channel_counts(client: StartClient, peer: Peer, keys: Keys) -> None:
     """A result with the job's id on another channel of the same queue settles nothing."""
     driver = client()
-    seq = driver.submit("echo", "own channel", timeout_ms=GUARD_MS)
+    seq = driver.submit("echo", "own channel", timeout_ms=guard_ms())
     job = peer.claim()
 
     for channel in (keys.channel(), keys.queue, f"{job.channel}x", job.channel[:-1]):

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 from redis import Redis
 
-from jobqueue_conformance.peer.calls import GUARD_MS, let_time_out
+from jobqueue_conformance.peer.calls import GUARD_MS, guard_ms, let_time_out
 from jobqueue_conformance.peer.peer import Peer
 from jobqueue_conformance.programs.starting import StartClient
 from jobqueue_conformance.proxy import matches
@@ -140,7 +140,7 @@ def test_a_job_goes_to_the_left_end(
     """A pushed job stands left of everything that waits already."""
     waiting = [peer.push("echo", number).message for number in range(3)]
 
-    client().submit("echo", "new", timeout_ms=timeout_ms)
+    client().submit("echo", "new", timeout_ms=timeout_ms and guard_ms())
     proxy.notifier.wait(lambda: redis.llen(keys.queue) > len(waiting), "the client's push")
     listed = redis.lrange(keys.queue, 0, -1)
 
@@ -169,7 +169,7 @@ def test_jobs_of_one_moment_go_to_the_left_end(
 
     driver = client()
     for number in range(AT_ONCE):
-        driver.submit("echo", number, timeout_ms=GUARD_MS)
+        driver.submit("echo", number, timeout_ms=guard_ms())
     hold.wait("the client to subscribe")
     hold.release()
     proxy.notifier.happens(lambda: redis.llen(keys.queue) == len(waiting) + AT_ONCE, PUSHED_S)

@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 import pytest
 from redis import Redis
 
-from jobqueue_conformance.peer.calls import GUARD_MS, let_time_out
+from jobqueue_conformance.peer.calls import guard_ms, let_time_out
 from jobqueue_conformance.peer.peer import Peer
 from jobqueue_conformance.programs.client import ClientProcess, Outcome
 from jobqueue_conformance.programs.starting import StartClient
@@ -64,7 +64,7 @@ def test_a_job_is_settled_as_its_vector_tells(
     driver = client()
 
     for vector in told:
-        seq = driver.submit("echo", vector["id"], timeout_ms=GUARD_MS)
+        seq = driver.submit("echo", vector["id"], timeout_ms=guard_ms())
         job = peer.claim()
         peer.publish(job.channel, message(vector, job.id))
         outcome = driver.outcome(seq)
@@ -89,7 +89,7 @@ def test_every_registered_code_settles(client: StartClient, peer: Peer) -> None:
     """An error with a code of the registry settles its job, as the first result does."""
     driver = client()
     for code in sorted(WIRE_CODES):
-        seq = driver.submit("echo", code, timeout_ms=GUARD_MS)
+        seq = driver.submit("echo", code, timeout_ms=guard_ms())
         job = peer.claim()
 
         peer.answer(job, error={"code": code, "message": "told"})
@@ -118,7 +118,7 @@ def test_the_first_of_several_results_settles(client: StartClient, peer: Peer) -
     seqs = []
 
     for number in range(10):
-        seqs.append(driver.submit("echo", number, timeout_ms=GUARD_MS))
+        seqs.append(driver.submit("echo", number, timeout_ms=guard_ms()))
         job = peer.claim()
         first: dict[str, Any] = {"result": number}
         if number % 2:
@@ -154,7 +154,7 @@ def test_late_results_settle_nothing_again(
     for number in range(3):
         seq, late, _ = let_time_out(driver, peer, notifier, number)
         peer.publish(late.channel, written(id=late.id, result="late"))
-        seqs += [seq, driver.submit("echo", "in time", timeout_ms=GUARD_MS)]
+        seqs += [seq, driver.submit("echo", "in time", timeout_ms=guard_ms())]
         job = peer.claim()
         peer.publish(late.channel, written(id=late.id, error={"code": "a.b", "message": "late"}))
         peer.answer(job, result=SENTINEL)
@@ -192,9 +192,9 @@ def test_a_refused_push_is_not_queued(
     driver = client(user=USER, password=PASSWORD)
     seqs = [settle(driver, peer)]
 
-    for timeout_ms in (None, GUARD_MS):
+    for timed in (False, True):
         refuse(redis_server, keys.queue)
-        seqs.append(driver.submit("echo", "refused", timeout_ms=timeout_ms))
+        seqs.append(driver.submit("echo", "refused", timeout_ms=guard_ms() if timed else None))
         outcome = driver.outcome(seqs[-1])
         heal(redis_server, keys.queue)
 

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from jobqueue_conformance.peer.calls import GUARD_MS
+from jobqueue_conformance.peer.calls import guard_ms
 from jobqueue_conformance.peer.peer import Peer
 from jobqueue_conformance.programs.starting import StartClient
 from jobqueue_conformance.proxy.waiting import Notifier
@@ -35,7 +35,7 @@ def test_parameters_and_results_of_any_size(client: StartClient, peer: Peer) -> 
 
     for size in SIZES:
         text = of_size(min(size, (1 << 20) - ENVELOPE_BYTES))
-        seq = driver.submit("echo", text, timeout_ms=GUARD_MS)
+        seq = driver.submit("echo", text, timeout_ms=guard_ms())
         job = peer.claim()
         require(
             job.parameters == text,
@@ -66,7 +66,7 @@ def test_parameters_and_results_of_any_size(client: StartClient, peer: Peer) -> 
 def test_many_elements_are_kept(client: StartClient, peer: Peer, value: object) -> None:
     """Arrays and objects of more elements than a round number are put into the job and taken from the result."""
     driver = client()
-    seq = driver.submit("echo", value, timeout_ms=GUARD_MS)
+    seq = driver.submit("echo", value, timeout_ms=guard_ms())
     job = peer.claim()
     peer.answer(job, result=value)
     outcome = driver.outcome(seq)
@@ -86,7 +86,7 @@ def test_errors_of_any_size_are_kept(client: StartClient, peer: Peer) -> None:
 
     for size in (100, 300, 1025, 65_537):
         code, text = f"a.{'b' * min(size, 1025)}", of_size(size)
-        seq = driver.submit("echo", size, timeout_ms=GUARD_MS)
+        seq = driver.submit("echo", size, timeout_ms=guard_ms())
         peer.answer(peer.claim(), error={"code": code, "message": text})
         outcome = driver.outcome(seq)
         require(
