@@ -5,6 +5,7 @@ Loaded by `-p` for every run in the repository, so it is cheap, and silent witho
 """
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,8 @@ from jobqueue_conformance.spec.assertions import NO_ASSERTIONS
 from jobqueue_conformance.spec.paths import SUITE
 
 JUNIT = "junit.xml"
-# Tests mostly wait for processes to start, so it pays to run more of them than there are cores.
-DEFAULT_WORKERS = 4
+# Tests mostly wait for what programs do, so it pays to run more of them than there are cores.
+DEFAULT_WORKERS = 6
 TEACH = (
     "the conformance suite tests an implementation: name one by --impl=NAME or --impl=path/to/impl.toml,"
     " or a pair by --server=X --client=Y"
@@ -57,6 +58,8 @@ def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) 
     if not _under_test(known):
         return
     args.insert(0, "--tb=short")
+    if hasattr(known, "maxschedchunk"):
+        args.insert(0, "--maxschedchunk=1")  # in the order of the suite, by whoever is free
     if known.report is not None:
         args.insert(0, f"--junitxml={known.report / JUNIT}")
     whole = not known.boundary and not known.keyword and not any("::" in arg for arg in args)
@@ -80,15 +83,19 @@ def pytest_configure(config: pytest.Config) -> None:
             raise pytest.UsageError("the kit needs POSIX signals and processes: run it in WSL")
         if not __debug__:
             raise pytest.UsageError(NO_ASSERTIONS)
+        _leave_assertions_alone(config)
         from jobqueue_conformance.running import (  # noqa: PLC0415 - only where something is under test
             fixtures,
             session,
-            terminal,
         )
 
         this = session.Run(config)
         config.pluginmanager.register(this, "jobqueue-run")
         if this.reports:
+            from jobqueue_conformance.running import (  # noqa: PLC0415 - only in one process of a run
+                terminal,
+            )
+
             config.pluginmanager.register(terminal.Reporter(this), "jobqueue-reporter")
         config.pluginmanager.register(fixtures, "jobqueue-fixtures")
 
@@ -111,6 +118,12 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
         return None
     on_the_way = collection_path in (SUITE, *SUITE.parents) or SUITE in collection_path.parents
     return None if on_the_way else True
+
+
+def _leave_assertions_alone(config: pytest.Config) -> None:
+    """Keep pytest from rewriting the suite: it says by itself what was expected, and each process starts sooner."""
+    rewriting: object = config.pluginmanager.rewrite_hook
+    sys.meta_path[:] = [finder for finder in sys.meta_path if finder is not rewriting]
 
 
 def _under_test(options: object) -> bool:

@@ -16,7 +16,8 @@ from jobqueue_conformance.spec.verdicts import Unmet
 
 Answer = TypeVar("Answer")
 
-LOOK_AGAIN_S = 0.02  # changes inside Redis notify no waiter
+# Changes inside Redis notify no waiter; one that has waited for long can look less often.
+LOOK_AGAIN_S, OF_THE_WAIT, LONGEST_PAUSE_S = 0.02, 0.05, 0.1
 LOAD = Path("/proc/loadavg")
 
 
@@ -111,6 +112,7 @@ class Notifier:
         """
         deadline_s = self.deadline_s if deadline_s is None else deadline_s
         budget = Budget(deadline_s)
+        begun_s = time.monotonic()
         while True:
             self.check()
             count = self._count
@@ -120,6 +122,7 @@ class Notifier:
             left_s = budget.left_s()
             if left_s <= 0:
                 raise Hung(what, deadline_s)
+            again_s = max(LOOK_AGAIN_S, OF_THE_WAIT * (time.monotonic() - begun_s))
             with self._condition:
                 if self._count == count:
-                    self._condition.wait(min(left_s, LOOK_AGAIN_S))
+                    self._condition.wait(min(left_s, again_s, LONGEST_PAUSE_S))
