@@ -1,6 +1,7 @@
 """Repeats the suite in random order and under CPU load, and counts what fails by chance.
 
     python conformance/soak.py --runs 20                 the reference, three runs at a time
+    python conformance/soak.py --runs 20 --load 8        beside eight busy processes
     python conformance/soak.py --runs 20 --impl coffee   another implementation
 
 A run that fails prints the seed of its order. The count is kept in conformance/soak.json, with its
@@ -37,6 +38,7 @@ class Count:
 
     implementation: str
     redis: str
+    load: int
     runs: int = 0
     tests: int = 0
     failed: list[str] = field(default_factory=list)
@@ -63,6 +65,7 @@ class Count:
             "python": platform.python_version(),
             "redis": self.redis,
             "implementation": self.implementation,
+            "load": self.load,
             "runs": self.runs,
             "tests": self.tests,
             "failed": self.failed,
@@ -109,7 +112,7 @@ def main() -> int:
     burners = [multiprocessing.Process(target=burn, daemon=True) for _ in range(options.load)]
     for burner in burners:
         burner.start()
-    count = Count(implementation.label, choice.describe(redis, "redis:8"))
+    count = Count(implementation.label, choice.describe(redis, "redis:8"), options.load)
     for order, said in session.run(orders, options.jobs):
         failures = count.add(order, said.ended, said.problem)
         print(
