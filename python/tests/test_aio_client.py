@@ -101,11 +101,12 @@ def test_waiting_for_a_while_cancels(play: Play, claim: Claim, answer: Answer) -
 
     async def scenario(client: aio.Client) -> None:
         job, other = await client.run("echo"), await client.run("echo")
+        pushed = [await claim(), await claim()]
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(job, 0.05)
 
-        answer(await claim())
-        answer(await claim(), result=1)
+        answer(pushed[0])
+        answer(pushed[1], result=1)
 
         assert await other == 1
         assert job.cancelled()

@@ -200,16 +200,19 @@ def test_forks_while_threads_push(redis_url: str, worker: Worker) -> None:
     program = """
     client = Client(sys.argv[1])
     stopped = threading.Event()
+    pushed = threading.Event()
     jobs = []
 
     def push():
         while not stopped.is_set():
             jobs.append(client.run("echo", 1))
+            pushed.set()
             jobs[-1].result(5)
 
     threads = [threading.Thread(target=push) for _ in range(3)]
     for thread in threads:
         thread.start()
+    assert pushed.wait(5)
 
     def child():
         assert client.run("echo", 2).result(5) == 2
