@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
-    from mutation.sample import Key
+    from mutation.sample import Key, Mutant
     from mutation.trial import Verdict
 
 FOLDER = Path(__file__).parent
@@ -24,6 +24,7 @@ WORDS = {
     "library-only": "breaks a promise of the library that isn't the protocol's",
     "gap": "breaks the protocol, and no test notices yet",
 }
+FOR_GOOD = WORDS.keys() - {"gap"}  # what no test can kill, or should
 BEGIN = "<!-- mutation: generated from mutation/sample.json -->\n"
 END = "<!-- end -->\n"
 
@@ -34,6 +35,11 @@ def explained(text: str) -> dict[Key, str]:
         (each["file"], each["where"], each["was"], each["becomes"]): each["word"]
         for each in tomllib.loads(text).get("survivor", [])
     }
+
+
+def spared(mutants: Iterable[Mutant], words: dict[Key, str]) -> list[Mutant]:
+    """Those of which the last word is said: no test can kill them, or should."""
+    return [each for each in mutants if words.get(each.key) in FOR_GOOD]
 
 
 def complaints(words: dict[Key, str], possible: Collection[Key]) -> list[str]:
@@ -68,6 +74,7 @@ def figures(verdicts: Sequence[Verdict], words: dict[Key, str]) -> dict[str, Any
     return {
         "mutants": len(verdicts),
         "killed": how["killed"],
+        "refused": how["refused"],
         "unknown": how["unknown"],
         "survived": {word: said[word] for word in [*WORDS, "unexplained"]},
     }
@@ -83,21 +90,25 @@ def render(sample: dict[str, Any] | None) -> str:
     if sample is None:
         return "No sample has been published yet; `make nightly` publishes one of 200.\n"
     judged = sample["mutants"] - sample["unknown"]
-    rows = [("killed", sample["killed"], "fails a test, twice")]
+    died = sample["killed"] + sample["refused"]
+    rows = [
+        ("killed", sample["killed"], "fails a test, twice"),
+        ("refused", sample["refused"], "can't be put under test, and is told why, twice"),
+    ]
     rows += [(word, sample["survived"][word], meaning) for word, meaning in WORDS.items()]
     rows += [
         ("unexplained", sample["survived"]["unexplained"], "not explained yet"),
         (
             "unknown",
             sample["unknown"],
-            "can't be put under test, fails by chance, or comes to no end",
+            "fails by chance, or comes to no end",
         ),
     ]
     return "\n".join(
         [
             (
-                f"Of {sample['mutants']} edits that seed {sample['seed']} drew, **{sample['killed']} of {judged}"
-                f" ({100 * sample['killed'] / max(1, judged):.0f} %) died**; of the mutants that people chose, all"
+                f"Of {sample['mutants']} edits that seed {sample['seed']} drew, **{died} of {judged}"
+                f" ({100 * died / max(1, judged):.0f} %) died**; of the mutants that people chose, all"
                 f" do. ({sample['date']}, commit {sample['commit']})"
             ),
             "",

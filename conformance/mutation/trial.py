@@ -1,9 +1,11 @@
 """Puts a mutant on trial: a copy of the library with the edit, and the tests that come to it, the quickest first.
 
-A mutant is killed by a test that fails twice: by an assertion, or by a wait that times out. It
-survives where no test fails in either colour, also where none comes to it. Of everything else nothing
-is known: a program that can't be put under test, a test that fails only once, a run that comes to no
-end although no test has failed.
+A mutant dies by a test that fails twice: it is killed by an assertion or by a wait that times out, and
+refused where the kit says that the program can't be put under test. It survives where no test fails, also
+where none comes to it. Of everything else nothing is known: a test that fails only once, a run that comes
+to no end although no test has failed.
+
+The first colour whose tests come to the edit decides: what both colours share behaves the same in both.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ DRIVERS = SUITE.parent / "implementations"
 BUILD = ROOT / "build" / "mutate"
 SMOKE = "test_smoke.py"
 FINE = {"passed", "skipped"}
-KILLING = {"failed", "hung"}
+DEATHS = {"failed": "killed", "hung": "killed", "refused": "refused"}
 # What a run on the right library depends on.
 INGREDIENTS = ("python/jobqueue", "conformance/jobqueue_conformance", "fixtures", "schemas", "spec")
 LIMIT_S, LIMIT_FACTOR = 60.0, 5.0
@@ -63,13 +65,21 @@ class Known:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of a mutant: `killed`, `survived` or `unknown`, by what, and by which test it failed."""
+    """What became of a mutant, and by what; `test` is the one at which it died.
+
+    `how` is `killed`, `refused`, `survived` or `unknown`.
+    """
 
     mutant: Mutant
     how: str
     by: str = ""
     took_s: float = 0.0
     test: str = ""
+
+    @property
+    def died(self) -> bool:
+        """Whether the suite noticed it."""
+        return self.how in DEATHS.values()
 
 
 def known(colour: str, redis: str, jobs: int) -> Known:
@@ -144,23 +154,20 @@ def copied(colour: str, name: str) -> Path:
 def judge(
     mutants: Sequence[Mutant], right: dict[str, Known], redis: str, jobs: int
 ) -> Iterator[Verdict]:
-    """Put mutants on trial, this many at a time; who survives one colour meets the next."""
+    """Put mutants on trial, this many at a time; those to which no test of a colour comes meet the next."""
     left = {mutant.name: Verdict(mutant, "survived", "no test comes to it") for mutant in mutants}
     for colour, base in right.items():
         first = [(each.mutant, base.tests(each.mutant)) for each in left.values()]
         again: list[tuple[Mutant, list[str]]] = []
         for mutant, said in _run(colour, base, first, redis, jobs):
             found = verdict(mutant, colour, said)
-            if found.how == "killed":
+            del left[mutant.name]
+            if found.died:
                 again.append((mutant, [found.test]))
-            elif found.how == "survived":
-                left[mutant.name] = found
             else:
-                del left[mutant.name]
                 yield found
         for mutant, said in _run(colour, base, again, redis, jobs):
             found = verdict(mutant, colour, said)
-            del left[mutant.name]
             if found.how == "survived":
                 found = replace(found, how="unknown", by=f"one of {found.by} failed only once")
             yield found
@@ -191,8 +198,9 @@ def order(mutant: Mutant, colour: str, tests: Sequence[str], redis: str, limit_s
 def verdict(mutant: Mutant, colour: str, said: Session) -> Verdict:
     """What one run says of a mutant."""
     failed = _failed(said)
-    if failed is not None and failed.how in KILLING:
-        return Verdict(mutant, "killed", f"{colour}: {failed.test}", said.took_s, failed.test)
+    if failed is not None and failed.how in DEATHS:
+        by = f"{colour}: {failed.test}"
+        return Verdict(mutant, DEATHS[failed.how], by, said.took_s, failed.test)
     if failed is not None:
         why = (failed.message.splitlines() or [failed.how])[0]
         return Verdict(mutant, "unknown", f"{colour}: {failed.test}: {why}", said.took_s)

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from jobqueue_conformance.programs.process import SetupError
 from jobqueue_conformance.proxy.waiting import Hung
 from jobqueue_conformance.running.session import requirements_of
 from jobqueue_conformance.spec import data
@@ -48,8 +49,9 @@ READ: set[str] = (
 class Ended:
     """How one test ended.
 
-    `how` is `passed`, `failed` by an assertion, `hung` where nothing came before a deadline, `skipped`
-    or `error`; `blamed` are the requirements that the assertion is about.
+    `how` is `passed`, `failed` by an assertion, `hung` where nothing came before a deadline, `refused`
+    where the program can't be put under test, `skipped` or `error`; `blamed` are the requirements that
+    the assertion is about.
     """
 
     test: str
@@ -172,6 +174,8 @@ def _how(error: BaseException | None) -> str:
         return "skipped"
     if isinstance(error, Hung):
         return "hung"
+    if isinstance(error, SetupError):
+        return "refused"
     return "failed" if isinstance(error, AssertionError) else "error"
 
 

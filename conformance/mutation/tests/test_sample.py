@@ -84,20 +84,28 @@ def test_an_entry_is_read_back_as_it_was_written() -> None:
     assert survivors.explained(survivors.entry(key)) == {key: ""}
 
 
+def test_who_survives_for_good_is_spared(library: Path) -> None:
+    """A gap, and what nobody has explained yet, is tried again: a test may have been written meanwhile."""
+    first, second, third, *_ = sample.possible(library)
+    words = {first.key: "equivalent", second.key: "gap"}
+    assert survivors.spared([first, second, third], words) == [first]
+
+
 def test_figures_count_the_dead_and_what_is_said_of_the_others(library: Path) -> None:
-    """Killed, unknown, and survivors by their word; the page shows the share of those judged."""
-    first, second, third, fourth, *_ = sample.possible(library)
+    """The dead, the unknown, and survivors by their word; the page shows the share of those judged."""
+    first, second, third, fourth, fifth, *_ = sample.possible(library)
     verdicts = [
         Verdict(first, "killed"),
         Verdict(second, "survived"),
         Verdict(third, "survived"),
         Verdict(fourth, "unknown"),
+        Verdict(fifth, "refused"),
     ]
     figures = survivors.figures(verdicts, {second.key: "equivalent"})
-    assert (figures["mutants"], figures["killed"], figures["unknown"]) == (4, 1, 1)
+    assert [figures[how] for how in ("mutants", "killed", "refused", "unknown")] == [5, 1, 1, 1]
     assert figures["survived"]["equivalent"] == figures["survived"]["unexplained"] == 1
     page = survivors.render(figures | {"date": "2026-11-26", "commit": "abc", "seed": 1})
-    assert "**1 of 3 (33 %) died**" in page
+    assert "**2 of 4 (50 %) died**" in page
 
 
 def test_the_readme_shows_the_last_sample() -> None:

@@ -101,20 +101,21 @@ def test_the_right_library_may_fail_a_test_once(
         ([Ended("a", "passed"), Ended("b", "failed")], None, "killed", "python: b"),
         ([Ended("a", "hung")], None, "killed", "python: a"),
         ([Ended("a", "failed")], "no end", "killed", "python: a"),
+        ([Ended("a", "refused", message="it exited")], None, "refused", "python: a"),
         (
-            [Ended("a", "error", message="it exited\nwith 1")],
+            [Ended("a", "error", message="no room\non the disk")],
             None,
             "unknown",
-            "python: a: it exited",
+            "python: a: no room",
         ),
         ([Ended("a", "passed")], "no end", "unknown", "python: no end"),
         ([Ended("a", "passed"), Ended("b", "skipped")], None, "survived", "2 tests of python"),
     ],
 )
-def test_only_an_assertion_or_a_hang_kills(
+def test_what_the_suite_says_of_a_program_is_its_death(
     mutant: Mutant, ended: list[Ended], problem: str | None, how: str, by: str
 ) -> None:
-    """A program that can't be put under test, or a run without an end, says nothing of the tests."""
+    """An assertion, a hang, a refusal; a fault of the kit's own, or a run without an end, says nothing."""
     said = trial.verdict(mutant, "python", Session(ended=ended, problem=problem))
 
     assert (said.how, said.by) == (how, by)
@@ -156,16 +157,27 @@ class TestJudge:
 
         assert found.how == "unknown"
 
-    def test_who_survives_one_colour_meets_the_next(
+    def test_the_first_colour_that_comes_to_it_decides(
         self, monkeypatch: pytest.MonkeyPatch, mutant: Mutant
     ) -> None:
-        """Each colour's own tests are run against each colour's own program."""
+        """Where no test of one colour comes to the edit, the next one's are run against its own program."""
+        right = {"python": known(mutant), "python-asyncio": known(mutant, b=1.0)}
+
+        made, found = self.judge(monkeypatch, right, "failed", "failed")
+
+        assert made == [("python-asyncio", "b"), ("python-asyncio", "b")]
+        assert (found.how, found.by) == ("killed", "python-asyncio: b")
+
+    def test_who_survives_one_colour_is_spared_the_next(
+        self, monkeypatch: pytest.MonkeyPatch, mutant: Mutant
+    ) -> None:
+        """What both colours share isn't tested twice."""
         right = {"python": known(mutant, a=1.0), "python-asyncio": known(mutant, b=1.0)}
 
-        made, found = self.judge(monkeypatch, right, "passed", "failed", "failed")
+        made, found = self.judge(monkeypatch, right, "passed")
 
-        assert made == [("python", "a"), ("python-asyncio", "b"), ("python-asyncio", "b")]
-        assert (found.how, found.by) == ("killed", "python-asyncio: b")
+        assert made == [("python", "a")]
+        assert (found.how, found.by) == ("survived", "1 tests of python")
 
 
 def test_the_quickest_test_is_the_first(mutant: Mutant) -> None:
