@@ -6,7 +6,7 @@ A job that has run can be lost, too: a server that removes a job before it publi
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 
@@ -28,6 +28,15 @@ class Kill:
     at_s: float
 
 
+@dataclass(frozen=True)
+class Rerun:
+    """A run of a job whose earlier run a kill ended."""
+
+    server: str
+    killed_s: float
+    at_s: float
+
+
 @dataclass
 class Evidence:
     """What was seen. Jobs go by their numbers; what isn't in `settled` has no outcome."""
@@ -40,6 +49,7 @@ class Evidence:
     dead: frozenset[int] = frozenset()  # it is on the dead list
     runs: Iterable[Run] = ()
     kills: Iterable[Kill] = ()
+    connects: Mapping[str, Sequence[float]] = field(default_factory=dict)  # when which server did
     troubles: Iterable[str] = ()  # hangs, and what else went wrong
 
 
@@ -54,6 +64,7 @@ class Account:
     run_twice: int
     results_lost: int
     kill_to_rerun_s: float | None
+    connect_to_rerun_s: float | None
     faults: list[str]
 
     @property
@@ -82,6 +93,7 @@ def settle(seen: Evidence) -> Account:
     unheard = [
         job for job in ran if job not in lost and seen.settled.get(job) in {"timeout", "lost"}
     ]
+    reruns = list(_reruns(runs, list(seen.kills)))
     return Account(
         pushed=len(seen.pushed),
         accepted=len(accepted),
@@ -89,7 +101,15 @@ def settle(seen: Evidence) -> Account:
         lost=lost,
         run_twice=sum(times[job] > 1 for job in times),
         results_lost=len(unheard),
-        kill_to_rerun_s=longest_to_rerun(runs, list(seen.kills)),
+        kill_to_rerun_s=max((each.at_s - each.killed_s for each in reruns), default=None),
+        connect_to_rerun_s=max(
+            (
+                each.at_s - max(at_s for at_s in seen.connects[each.server] if at_s <= each.at_s)
+                for each in reruns
+                if each.server in seen.connects
+            ),
+            default=None,
+        ),
         faults=[
             *(f"job {job} is lost: {_story(job, seen, runs)}" for job in lost),
             *_strange(seen),
@@ -98,23 +118,21 @@ def settle(seen: Evidence) -> Account:
     )
 
 
-def longest_to_rerun(runs: list[Run], kills: list[Kill]) -> float | None:
-    """The longest time from the kill of a server to the next run of a job that it was running.
+def _reruns(runs: list[Run], kills: list[Kill]) -> Iterable[Rerun]:
+    """The next run, by whichever server, of each job that was running when its server was killed.
 
     Args:
         runs: in the order of time.
         kills: of all servers.
     """
-    longest_s = None
     last: dict[int, Run] = {}
     for run in runs:
         before = last.get(run.job)
         if before is not None and before.process != run.process:
             for kill in kills:
                 if kill.server == before.server and before.at_s <= kill.at_s <= run.at_s:
-                    longest_s = max(longest_s or 0.0, run.at_s - kill.at_s)
+                    yield Rerun(run.server, kill.at_s, run.at_s)
         last[run.job] = run
-    return longest_s
 
 
 def _strange(seen: Evidence) -> Iterable[str]:

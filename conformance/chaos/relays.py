@@ -6,6 +6,7 @@ A refusal is a real one: the port isn't open. One thread relays the bytes of all
 import asyncio
 import re
 import threading
+import time
 from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any
@@ -26,6 +27,7 @@ class Relay:
         self.name = name
         self.port = 0
         self.connected = threading.Event()
+        self.connects: list[float] = []  # when, by the monotonic clock, it reached Redis
         self.sent: set[int] = set()
         self.upstream: list[int] = []  # the local ports by which Redis knows its connections
         self._relays = relays
@@ -71,6 +73,7 @@ class Relay:
         except OSError:
             to_near.transport.abort()
             return
+        self.connects.append(time.monotonic())
         port = to_far.get_extra_info("sockname")[1]
         self.upstream.append(port)
         self._pairs |= {to_near, to_far}

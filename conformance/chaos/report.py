@@ -12,7 +12,6 @@ SHOWN = 20
 
 def text(account: Account) -> str:
     """A table, then what is wrong."""
-    rerun = account.kill_to_rerun_s
     rows = [
         ("pushed", f"{account.pushed:,}"),
         ("accepted by Redis", f"{account.accepted:,}"),
@@ -21,13 +20,18 @@ def text(account: Account) -> str:
         ("lost", f"{len(account.lost):,}"),
         ("run twice", f"{account.run_twice:,}"),
         ("results lost to living callers", f"{account.results_lost:,}"),
-        ("longest from kill to re-run", "-" if rerun is None else f"{rerun:.2f} s"),
+        ("longest from kill to re-run", _seconds(account.kill_to_rerun_s)),
+        ("longest from connect to re-run", _seconds(account.connect_to_rerun_s)),
     ]
     lines = [f"{name:32}{value:>10}" for name, value in rows]
     lines += [f"FAULT {each}" for each in account.faults[:SHOWN]]
     if len(account.faults) > SHOWN:
         lines.append(f"and {len(account.faults) - SHOWN:,} more")
     return "\n".join(lines)
+
+
+def _seconds(time_s: float | None) -> str:
+    return "-" if time_s is None else f"{time_s:.2f} s"
 
 
 def data(account: Account) -> dict[str, Any]:
@@ -41,6 +45,7 @@ def data(account: Account) -> dict[str, Any]:
         "run_twice": account.run_twice,
         "results_lost": account.results_lost,
         "kill_to_rerun_s": account.kill_to_rerun_s,
+        "connect_to_rerun_s": account.connect_to_rerun_s,
         "faults": account.faults,
         "good": account.good,
     }

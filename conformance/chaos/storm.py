@@ -237,6 +237,10 @@ class Storm:
             ),
             runs=[run for each in self._servers.values() for run in each.runs(self._began_s)],
             kills=self._kills,
+            connects={
+                name: [at_s - self._began_s for at_s in each.relay.connects]
+                for name, each in self._servers.items()
+            },
             troubles=[*self.troubles, *(said for each in everybody for said in each.troubles)],
         )
 

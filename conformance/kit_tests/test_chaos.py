@@ -153,7 +153,7 @@ def test_a_result_that_its_caller_did_not_get_is_counted() -> None:
 
 
 def test_second_runs_are_counted_and_timed_from_the_kill() -> None:
-    """The time counts from the kill of the server that ran the job to its next run, wherever that is."""
+    """The time counts from the kill of the server that ran the job, and from the last connect of who runs it again."""
     account = settle(
         Evidence(
             pushed={},
@@ -165,11 +165,14 @@ def test_second_runs_are_counted_and_timed_from_the_kill() -> None:
                 Run(3, "b", 30, 8.0),  # again, without a kill
             ],
             kills=[Kill("a", 2.0), Kill("b", 20.0), Kill("b", 2.5)],
+            connects={"a": [0.5, 8.25, 9.5], "b": [0.5]},
         )
     )
 
     assert account.run_twice == 2
     assert account.kill_to_rerun_s == 7.0
+    assert account.connect_to_rerun_s == 0.75
+    assert "longest from connect to re-run      0.75 s" in report.text(account)
 
 
 @pytest.mark.parametrize(
