@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 MESSAGE_LIMIT_BYTES = 1024 * 1024
 STOP_S = 5.0  # for which a stopping server tries to reach Redis
+LOOK_S = 5.0  # from one look to the next, once it has looked twice
 
 Json: TypeAlias = Any
 Job: TypeAlias = dict[str, Json]
@@ -117,12 +118,13 @@ class Server:
 
     def schedule_looks(self) -> None:
         now = time.monotonic()
-        self.looks_at = [now, now + self.block_s]
+        self.second_look_at = now + self.block_s
+        self.looks_at = [now, self.second_look_at]
 
     def next_look(self) -> None:
         self.looks_at.pop(0)
         if not self.looks_at:
-            self.looks_at.append(time.monotonic() + self.block_s)
+            self.looks_at.append(time.monotonic() + LOOK_S)
 
     def on_lost(self, lost: Exception) -> None:
         self.log(f"connection lost: {lost}")
@@ -193,7 +195,7 @@ class Server:
         self.stopping = True
 
     def drain(self) -> None:
-        if self.was_lost and self.looks_at:
+        if self.was_lost and self.looks_at and self.looks_at[0] <= self.second_look_at:
             # A claim of the lost connection may still wait in Redis, and is this life's.
             time.sleep(max(0.0, self.looks_at[0] - time.monotonic()))
             self.looks_at.clear()

@@ -291,7 +291,12 @@ class RecoverOnlyAtStart(Server):
             self.looks_at.clear()
 
 
-class RecoverWhenIdle(Server):
+class LooksTwiceOnly(Server):
+    def next_look(self) -> None:
+        self.looks_at.pop(0)
+
+
+class RecoverWhenIdle(LooksTwiceOnly):
     def look(self) -> list[bytes]:
         if self.was_lost and self.running:
             return []
@@ -349,11 +354,6 @@ class LookBeforeNotingRunning(Server):
             else:
                 self.wait_for_slot()
                 self.start(raw)
-
-
-class LooksTwiceOnly(Server):
-    def next_look(self) -> None:
-        self.looks_at.pop(0)
 
 
 class LookTwice(LooksTwiceOnly):

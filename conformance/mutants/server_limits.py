@@ -7,6 +7,7 @@ which requirement that breaks, and which tests notice.
 from __future__ import annotations
 
 import os
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -64,9 +65,11 @@ class AtMostEightHandlers(Server):
 
 
 class StopWaitsTenSeconds(Server):
-    def drain(self) -> None:
-        with self.changed:
-            self.changed.wait_for(lambda: self.running == 0, 10)
+    def on_sigterm(self, number: int, frame: object) -> None:
+        super().on_sigterm(number, frame)
+        end = threading.Timer(10, os._exit, (0,))
+        end.daemon = True
+        end.start()
 
 
 # server.claim.order

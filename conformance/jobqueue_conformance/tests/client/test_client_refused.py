@@ -16,6 +16,7 @@ from jobqueue_conformance.spec.verdicts import require
 USER, PASSWORD = "somebody", "pass"
 REFUSED_S = 1.0  # time for many attempts of a client that hardly waits between them
 TRY_MS = 1500
+NOTICES_S = 0.5  # from the loss to the next attempt, where one is made without a job
 
 
 @pytest.mark.requirement("client.lost.waits", "client.lost.resubscribes")
@@ -112,4 +113,9 @@ def test_a_refused_subscription_is_none(
             expected=f"a new job's result within {AFTER_A_LOSS_S:g} s after SUBSCRIBE was allowed",
             got=outcome,
         )
+        seen = len(proxy.events)
         set_user(redis_server, USER, PASSWORD, "resetchannels")  # which ends subscriptions, too
+        proxy.notifier.happens(
+            lambda since=seen: any(each.frame[:1] == b"-" for each in proxy.events[since:]),  # type: ignore[misc]
+            NOTICES_S,
+        )
