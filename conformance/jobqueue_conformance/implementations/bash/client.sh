@@ -19,8 +19,10 @@ subscribe() {
   "${redis[@]}" --no-raw SUBSCRIBE "$channel" >&"$events" 2>&1 &
 }
 
+# Only what goes wrong is said: redis-cli writes a long message in several pieces, and "(integer) 1" could come between them.
 push() {
-  "${redis[@]}" --no-raw -x LPUSH "$queue" < <(printf %s "$job") >&"$events" 2>&1 &
+  "${redis[@]}" --no-raw -x LPUSH "$queue" < <(printf %s "$job") \
+    > >(while read -r said; do [[ $said == '(integer)'* ]] || printf '%s\n' "$said"; done >&"$events") 2>&1 &
 }
 
 start_timer() { # A read without an answer is a sleep that needs no program, and ends with its shell.
@@ -58,14 +60,14 @@ handle() { # Takes an event into account: changes $state, and sets $outcome wher
         push
       fi
       ;;
+    timeout | '3) "'*timeout) # also where it has come into the middle of a message
+      outcome='{"timeout":true}'
+      ;;
     '3) "'*) # the third line of a message
       unquote "$1"
       quote "$text"
       printf '[%s,null,%s]\n' "$id" "$quoted" >&"${jq[1]}"
       read -r outcome <&"${jq[0]}" || exit
-      ;;
-    timeout)
-      outcome='{"timeout":true}'
       ;;
     Could* | Error* | '(error)'*) # couldn't connect; lost the connection; was refused
       if [[ $state == subscribing || ($state == pushed && $1 != Error*) ]]; then
