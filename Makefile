@@ -5,6 +5,7 @@ PYTHON ?= python3
 IMPL   ?= python
 REDIS  ?= auto
 N      ?= 20
+LOAD   ?= 8
 BENCH  ?=
 SECONDS ?= 60
 SEED   ?=
@@ -12,14 +13,16 @@ ONLY   ?=
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/ready
+# Sessions that share pytest's own folder remove one another's files.
+OWN_FOLDER := temporary=$$(mktemp -d); trap "rm -rf $$temporary" EXIT; set -x; PYTEST_DEBUG_TEMPROOT=$$temporary
 
 .DEFAULT_GOAL := help
-.PHONY: help install test test-library test-kit lint conformance prove mutate model soak chaos nightly bench wheel clean
+.PHONY: help install test test-parts test-proof lint conformance prove mutate model soak chaos nightly bench wheel clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 	@echo
-	@echo 'Variables: IMPL=$(IMPL) (a name or a path), REDIS=$(REDIS) (auto, container, embedded, a path, redis://…), PYTHON=$(PYTHON), N=$(N), SECONDS=$(SECONDS), SEED (of make chaos and make mutate), BENCH (its options)'
+	@echo 'Variables: IMPL=$(IMPL) (a name or a path), REDIS=$(REDIS) (auto, container, embedded, a path, redis://…), PYTHON=$(PYTHON), N=$(N), LOAD=$(LOAD), SECONDS=$(SECONDS), SEED (of make chaos and make mutate), BENCH (its options)'
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "JobQueue needs Python 3.11 or newer; name one by PYTHON=…")'
@@ -31,20 +34,23 @@ $(READY): pyproject.toml
 	  && $(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1' \
 	  && $(BIN)/python -m pip install --quiet --editable '.[cli,conformance]' --group dev; \
 	fi
+# The tests start hundreds of programs; where Python is told to write no bytecode, each would compile what it imports.
+	-$(BIN)/python -m compileall -q -j 0 $(VENV)/lib python conformance spec fixtures >/dev/null
 	@touch $@
 
 install: $(READY) ## the virtual environment, with everything in it
 
 test: $(READY) ## the tests of the spec, the fixtures, the Python reference and the kit's own machinery
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-library test-kit
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-parts test-proof
 
-test-library: $(READY)
-	$(BIN)/coverage run -m pytest --durations=8 spec fixtures python/tests
-	$(BIN)/coverage report
+# Most tests wait for programs, so it pays to run more of them than there are cores; each process has its own Redis.
+test-parts: $(READY)
+	@$(OWN_FOLDER) $(BIN)/pytest -n 4 --dist=worksteal --cov --cov-report=term-missing:skip-covered --durations=8 \
+	  conformance/kit_tests spec fixtures python/tests
 
-test-kit: $(READY)
-	@temporary=$$(mktemp -d); trap "rm -rf $$temporary" EXIT; \
-	set -x; PYTEST_DEBUG_TEMPROOT=$$temporary $(BIN)/pytest --durations=8 conformance/kit_tests conformance/proof conformance/mutation .ci
+# Tests that fork sessions of the suite need a process with one thread.
+test-proof: $(READY)
+	@$(OWN_FOLDER) $(BIN)/pytest --durations=8 conformance/proof conformance/mutation .ci
 
 lint: $(READY) ## ruff, mypy, shellcheck, and what is generated is fresh
 	$(BIN)/ruff check
@@ -68,8 +74,8 @@ mutate: $(READY) ## N random edits of the Python reference: which does the suite
 model: $(READY) ## the checked model of the protocol (needs spin and gcc)
 	$(BIN)/python spec/model/check.py
 
-soak: $(READY) ## the suite N times in random order under load, and its flake count
-	$(BIN)/python conformance/soak.py --runs $(N)
+soak: $(READY) ## the suite against IMPL N times in random order beside LOAD busy processes, and its flake count
+	$(BIN)/python conformance/soak.py --runs $(N) --load $(LOAD) --impl $(IMPL)
 
 chaos: $(READY) ## servers and clients under kills, cuts, refusals and restarts for SECONDS: is a job lost?
 	$(BIN)/python -m chaos --seconds=$(SECONDS) $(if $(SEED),--seed=$(SEED))
