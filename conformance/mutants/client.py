@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
+import client_elsewhere
 import client_faults
 import client_jobs
 import client_results
@@ -13,7 +14,15 @@ import client_steps
 from base_client import Client
 from names import named
 
-MUTANTS = named(Client, client_faults, client_jobs, client_results, client_settling, client_steps)
+MUTANTS = named(
+    Client,
+    client_elsewhere,
+    client_faults,
+    client_jobs,
+    client_results,
+    client_settling,
+    client_steps,
+)
 
 if __name__ == "__main__":
     sys.exit(MUTANTS[sys.argv[1]](os.environ).serve())

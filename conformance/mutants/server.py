@@ -8,6 +8,7 @@ import sys
 import server_answers
 import server_claims
 import server_dead
+import server_elsewhere
 import server_faults
 import server_features
 import server_limits
@@ -21,6 +22,7 @@ MUTANTS = named(
     server_answers,
     server_claims,
     server_dead,
+    server_elsewhere,
     server_faults,
     server_features,
     server_limits,

@@ -274,7 +274,7 @@ class ClientSweep(Sweep):
     def restart_redis(self, attempt: Attempt) -> None:
         """Kill Redis at the boundary and start it with its data."""
         attempt.fault = "Redis killed and started again"
-        self.proxy.stop_accepting()
+        self.proxy.refuse()
         attempt.drop()
         self._redis_server.kill()
         self.proxy.wait_all_closed("client")

@@ -54,9 +54,9 @@ class ServerFaults:
         self._server.keep_data()
 
     def restart_redis(self, attempt: Attempt) -> None:
-        """Kill Redis at the boundary and start it with its data; no program can connect before the suite listens."""
+        """Kill Redis at the boundary and start it with its data; programs are refused until the suite listens."""
         attempt.fault = "Redis killed and started again"
-        self._proxy.stop_accepting()
+        self._proxy.refuse()
         attempt.drop()
         self._server.kill()
         self._proxy.wait_all_closed("server")

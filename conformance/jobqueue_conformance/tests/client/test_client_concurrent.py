@@ -3,15 +3,19 @@
 import random
 
 import pytest
+from redis import Redis
 
 from jobqueue_conformance.peer.calls import let_time_out
 from jobqueue_conformance.peer.peer import Peer
 from jobqueue_conformance.programs.starting import StartClient
+from jobqueue_conformance.proxy.proxy import Proxy
 from jobqueue_conformance.proxy.waiting import Notifier
+from jobqueue_conformance.spec.keys import Keys
 from jobqueue_conformance.spec.messages import written
 from jobqueue_conformance.spec.verdicts import require
 
 IN_FLIGHT = 32
+LEAST_MS, APART_MS = 300, 10
 
 
 @pytest.mark.requirement("client.concurrent.in-flight")
@@ -63,4 +67,81 @@ def test_one_jobs_fate_leaves_the_others_alone(
         "client.concurrent.in-flight",
         expected="an error for every third job, and its own value for each other one",
         got=got,
+    )
+
+
+@pytest.mark.requirement("client.concurrent.in-flight", "client.timeout.settles")
+@pytest.mark.dimensions(size="8", moment="outstanding", caller="timeout")
+def test_every_timeout_in_flight_passes(client: StartClient, notifier: Notifier) -> None:
+    """Of many jobs in flight, of which the later ones have the shorter timeouts, each is timed out."""
+    driver = client()
+    timeouts_ms = [LEAST_MS + APART_MS * number for number in reversed(range(IN_FLIGHT))]
+    seqs = [driver.submit("echo", ms, timeout_ms=ms) for ms in timeouts_ms]
+
+    notifier.happens(lambda: all(driver.outcomes(seq) for seq in seqs), notifier.deadline_s)
+    kinds = [each.kind for seq in seqs for each in driver.outcomes(seq)]
+
+    require(
+        kinds == ["timeout"] * IN_FLIGHT,
+        "client.timeout.settles",
+        expected=f"{IN_FLIGHT} timeouts",
+        got=f"{len(kinds)} outcomes: {kinds}",
+    )
+
+
+@pytest.mark.requirement("client.concurrent.in-flight", "client.lost.settles")
+@pytest.mark.dimensions(
+    size="8", moment="outstanding", connection=("all", "cut"), caller="no timeout"
+)
+def test_every_job_in_flight_is_lost(client: StartClient, peer: Peer, proxy: Proxy) -> None:
+    """Of many jobs in flight without a timeout, each is settled as connection-lost at one loss."""
+    driver = client()
+    seqs = [driver.submit("echo", number) for number in range(IN_FLIGHT)]
+    jobs = [peer.claim() for _ in seqs]
+    proxy.notifier.wait(
+        lambda: not any(proxy.under_way(job.id) for job in jobs), "the replies to the pushes"
+    )
+
+    proxy.drop()
+    proxy.notifier.happens(
+        lambda: all(driver.outcomes(seq) for seq in seqs), proxy.notifier.deadline_s
+    )
+    codes = [each.code for seq in seqs for each in driver.outcomes(seq)]
+
+    require(
+        codes == ["connection-lost"] * IN_FLIGHT,
+        "client.lost.settles",
+        expected=f"{IN_FLIGHT} times the error connection-lost",
+        got=f"{len(codes)} outcomes: {codes}",
+    )
+
+
+@pytest.mark.requirement("client.concurrent.in-flight", "client.settle.not-queued")
+@pytest.mark.dimensions(moment="outstanding", answer="error", caller=("timeout", "no timeout"))
+def test_a_refused_push_is_its_jobs_own(
+    client: StartClient, peer: Peer, redis: Redis, keys: Keys
+) -> None:
+    """When the push of one job is refused, those in flight wait on, with a timeout and without."""
+    driver = client()
+    seqs = [driver.submit("echo", ms, timeout_ms=ms) for ms in (None, 60_000)]
+    jobs = [peer.claim() for _ in seqs]
+
+    redis.set(keys.queue, "no list")
+    refused = driver.outcome(driver.submit("echo", "refused"))
+    redis.delete(keys.queue)
+    for job in jobs:
+        peer.answer(job, result=job.parameters)
+    got = [driver.outcome(seq).value for seq in seqs]
+
+    require(
+        refused.code == "not-queued",
+        "client.settle.not-queued",
+        expected="the error not-queued",
+        got=refused,
+    )
+    require(
+        got == [None, 60_000],
+        "client.concurrent.in-flight",
+        expected="the others settled by their results",
+        got=[driver.outcomes(seq) for seq in seqs],
     )

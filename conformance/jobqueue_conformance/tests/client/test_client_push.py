@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 from redis import Redis
 
-from jobqueue_conformance.peer.calls import GUARD_MS, guard_ms, let_time_out
+from jobqueue_conformance.peer.calls import GUARD_MS, guard_ms, let_time_out, run_after_a_loss
 from jobqueue_conformance.peer.peer import Peer
 from jobqueue_conformance.programs.starting import StartClient
 from jobqueue_conformance.proxy import matches
@@ -132,15 +132,30 @@ def test_the_channel_is_fresh_at_every_start(client: StartClient, peer: Peer, ke
 
 
 @pytest.mark.requirement("client.push.left")
-@pytest.mark.dimensions(caller=("timeout", "no timeout"))
+@pytest.mark.dimensions(
+    occasion="reconnect", connection=("all", "cut"), caller=("timeout", "no timeout")
+)
+@pytest.mark.parametrize("lost", [False, True], ids=["", "after-a-loss"])
 @pytest.mark.parametrize("timeout_ms", [None, GUARD_MS])
 def test_a_job_goes_to_the_left_end(
-    client: StartClient, peer: Peer, redis: Redis, keys: Keys, proxy: Proxy, timeout_ms: int | None
+    client: StartClient,
+    peer: Peer,
+    redis: Redis,
+    keys: Keys,
+    proxy: Proxy,
+    timeout_ms: int | None,
+    *,
+    lost: bool,
 ) -> None:
     """A pushed job stands left of everything that waits already."""
+    driver = client()
+    if lost:
+        run_after_a_loss(driver, peer, proxy.notifier, "before the loss")
+        proxy.drop()
+        run_after_a_loss(driver, peer, proxy.notifier, "behind it")
     waiting = [peer.push("echo", number).message for number in range(3)]
 
-    client().submit("echo", "new", timeout_ms=timeout_ms and guard_ms())
+    driver.submit("echo", "new", timeout_ms=timeout_ms and guard_ms())
     proxy.notifier.wait(lambda: redis.llen(keys.queue) > len(waiting), "the client's push")
     listed = redis.lrange(keys.queue, 0, -1)
 

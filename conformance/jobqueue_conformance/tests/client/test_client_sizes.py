@@ -78,21 +78,28 @@ def test_many_elements_are_kept(client: StartClient, peer: Peer, value: object) 
         require(equal(got, value), requirement, expected=f"{value!r:.200}", got=f"{got!r:.200}")
 
 
-@pytest.mark.requirement("client.settle.error")
+@pytest.mark.requirement("client.settle.error", "client.settle.data")
 @pytest.mark.dimensions(size=("100", "1,024", "65,536 bytes"))
 def test_errors_of_any_size_are_kept(client: StartClient, peer: Peer) -> None:
-    """Codes and messages of errors arrive whole, however long they are."""
+    """Codes, messages and data of errors arrive whole, however long they are."""
     driver = client()
 
     for size in (100, 300, 1025, 65_537):
         code, text = f"a.{'b' * min(size, 1025)}", of_size(size)
         seq = driver.submit("echo", size, timeout_ms=guard_ms())
-        peer.answer(peer.claim(), error={"code": code, "message": text})
+        data = [text, *range(size)]
+        peer.answer(peer.claim(), error={"code": code, "message": text, "data": data})
         outcome = driver.outcome(seq)
         require(
             (outcome.code, outcome.message) == (code, text),
             "client.settle.error",
             expected=f"a code of {len(code)} characters and a message of {len(text)}",
+            got=f"{outcome!r:.400}",
+        )
+        require(
+            outcome.data == data,
+            "client.settle.data",
+            expected=f"{len(data)} elements, the first of them a text of {len(text)} characters",
             got=f"{outcome!r:.400}",
         )
 

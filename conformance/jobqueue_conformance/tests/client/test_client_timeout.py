@@ -18,17 +18,20 @@ from jobqueue_conformance.spec.verdicts import fail, require
 ROUNDING_MS = 10  # timers fire early by a tick
 NOISE_EVERY_S, NOISE_S = 0.02, 6.0
 PATIENT_S = 1.5
+HELD_MS = 1000
 HUGE_MS = (1 << 31, (1 << 32) + 1, 10**11)  # beyond 31 and 32 bits of ms; years
 AT_ONCE_S = 0.3
+LATE_S = 1.0  # for a timeout on an idle machine
 
 
 @pytest.mark.requirement("client.timeout.local", "client.timeout.settles")
 @pytest.mark.dimensions(size="below 1", occasion="again", caller="timeout")
 def test_a_job_is_timed_out_when_its_timeout_has_passed(
-    client: StartClient, notifier: Notifier
+    client: StartClient, notifier: Notifier, pace: Pace
 ) -> None:
-    """Each of several jobs without a result is timed out, none before its own timeout has passed."""
+    """Each of several jobs without a result is timed out soon, none before its own timeout has passed."""
     driver = client()
+    late_s = []
 
     for timeout_ms in (150, 400, 50, 0.5, 1200):
         called_s = time.monotonic()
@@ -48,6 +51,44 @@ def test_a_job_is_timed_out_when_its_timeout_has_passed(
             expected=f"nothing before {timeout_ms} ms have passed",
             got=f"a timeout after {elapsed_ms:.0f} ms",
         )
+        late_s.append(elapsed_ms / 1000 - timeout_ms / 1000)
+
+    # The first waits for the client's start, and a busy machine can make each of the others late, but not all.
+    soonest_s = min(late_s[1:])
+    require(
+        soonest_s <= LATE_S * pace.deadline_s / Pace().deadline_s,
+        "client.timeout.settles",
+        expected=f"timeouts within {LATE_S:g} s",
+        got=f"all are late, by {soonest_s:.1f} s at least",
+    )
+
+
+@pytest.mark.requirement("client.timeout.settles")
+@pytest.mark.dimensions(
+    occasion="unconnected",
+    moment="outstanding",
+    connection=("subscription", "pushes", "held"),
+    caller="timeout",
+)
+@pytest.mark.parametrize("what", ["subscription", "push"])
+def test_a_timeout_passes_whatever_isnt_answered(
+    client: StartClient, keys: Keys, proxy: Proxy, what: str
+) -> None:
+    """A job is timed out while the reply to SUBSCRIBE, or to its push, is held."""
+    proxy.endpoint("client", keys.queue)
+    hold = proxy.hold(
+        matches.subscribed if what == "subscription" else matches.reply_naming(keys.queue)
+    )
+    driver = client()
+    seq = driver.submit("echo", "held", timeout_ms=HELD_MS)
+    proxy.notifier.happens(lambda: driver.outcomes(seq), proxy.notifier.deadline_s)
+
+    require(
+        [outcome.kind for outcome in driver.outcomes(seq)] == ["timeout"],
+        "client.timeout.settles",
+        expected=f"a timeout after {HELD_MS} ms",
+        got=f"{driver.outcomes(seq)}, while {hold.event or 'nothing'} is held",
+    )
 
 
 @pytest.mark.requirement("client.timeout.local")

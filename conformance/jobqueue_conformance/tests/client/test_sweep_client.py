@@ -41,7 +41,10 @@ def test_a_lost_connection_is_survived(client_sweep: ClientSweep, how: How, *, t
     "client.lost.waits", "client.lost.resubscribes", "client.push.once", "client.settle.once"
 )
 @pytest.mark.dimensions(
-    occasion="reconnect", connection=("all", "cut"), caller="timeout", repetition="faults"
+    occasion="reconnect",
+    connection=("all", "cut", "refused"),
+    caller="timeout",
+    repetition="faults",
 )
 def test_a_restart_of_redis_is_survived(client_sweep: ClientSweep) -> None:
     """The client settles a call once and pushes it once, whichever boundary Redis dies at."""

@@ -9,7 +9,9 @@ import time
 import pytest
 
 from jobqueue_conformance.peer.peer import Peer
+from jobqueue_conformance.programs.server import ServerProcess
 from jobqueue_conformance.programs.starting import StartServer
+from jobqueue_conformance.proxy.proxy import Proxy
 from jobqueue_conformance.spec.verdicts import require
 
 SHORT_MS = 250
@@ -18,13 +20,20 @@ ROUNDING_MS = 20  # timers fire early by a tick
 
 
 @pytest.mark.requirement("server.concurrency.parallel")
-@pytest.mark.dimensions(moment="outstanding", settings="several handlers")
-@pytest.mark.parametrize("concurrency", [2, 3])
+@pytest.mark.dimensions(
+    occasion="reconnect",
+    moment="outstanding",
+    connection=("all", "cut"),
+    settings="several handlers",
+    repetition="faults",
+)
+@pytest.mark.parametrize("concurrency, losses", [(2, 0), (3, 0), (3, 2)])
 def test_as_many_handlers_run_as_configured(
-    server: StartServer, peer: Peer, concurrency: int
+    server: StartServer, peer: Peer, proxy: Proxy, concurrency: int, losses: int
 ) -> None:
-    """A quick job overtakes as many slow ones as leave one place free."""
-    server(concurrency=concurrency)
+    """A quick job overtakes as many slow ones as leave one place free, also after lost connections."""
+    started = server(concurrency=concurrency)
+    lose(started, proxy, losses)
 
     slow = [peer.push("wait", {"ms": LONG_MS, "n": n}) for n in range(concurrency - 1)]
     quick = peer.push("wait", {"ms": 0})
@@ -45,13 +54,21 @@ def test_as_many_handlers_run_as_configured(
 
 
 @pytest.mark.requirement("server.concurrency.limit")
-@pytest.mark.dimensions(moment="outstanding", settings="several handlers")
-@pytest.mark.parametrize("concurrency", [1, 3])
+@pytest.mark.dimensions(
+    size="8",
+    occasion="reconnect",
+    moment="outstanding",
+    connection=("all", "cut"),
+    settings=("several handlers", "12 handlers"),
+    repetition="faults",
+)
+@pytest.mark.parametrize("concurrency, losses", [(1, 0), (3, 0), (12, 0), (1, 2), (3, 2)])
 def test_no_handler_starts_beyond_the_limit(
-    server: StartServer, peer: Peer, concurrency: int
+    server: StartServer, peer: Peer, proxy: Proxy, concurrency: int, losses: int
 ) -> None:
-    """A quick job behind as many slow ones as may run is answered after one of them has ended."""
-    server(concurrency=concurrency)
+    """A quick job behind as many slow ones as may run is answered after one of them, also after lost connections."""
+    started = server(concurrency=concurrency)
+    lose(started, proxy, losses)
 
     pushed_s = time.monotonic()
     slow = [peer.push("wait", {"ms": SHORT_MS, "n": n}) for n in range(concurrency)]
@@ -83,3 +100,11 @@ def test_recovered_jobs_count_towards_the_limit(server: StartServer, peer: Peer)
         expected="the slow job's result before the quick one's",
         got="the quick one's first",
     )
+
+
+def lose(started: ServerProcess, proxy: Proxy, losses: int) -> None:
+    """Lose the server's connections so many times, each time once it claims."""
+    for _ in range(losses):
+        started.wait_idle()
+        proxy.drop("server")
+    started.wait_idle()

@@ -16,11 +16,12 @@ from jobqueue_conformance.spec.keys import Keys
 from jobqueue_conformance.spec.messages import Job
 from jobqueue_conformance.spec.verdicts import Unsupported, require
 
-HOWS: tuple[How, ...] = ("fin", "rst", "fin")
+HOWS: tuple[How, ...] = ("fin", "rst") * 6
 LOSSES = 6
 LONGEST_SILENCE_S = 30.0
 SLACK_S = 5.0
 DECIDES_S = 1.0  # in which a server that finds no Redis has given up, if it does
+REMOVES_S = 5.0
 # How Redis is made to refuse a claim, and to accept it again.
 REFUSALS: dict[str, tuple[Callable[[Redis], object], Callable[[Redis], object]]] = {
     "UNBLOCKED": (
@@ -42,10 +43,14 @@ REFUSALS: dict[str, tuple[Callable[[Redis], object], Callable[[Redis], object]]]
 
 @pytest.mark.requirement("server.connection.survives")
 @pytest.mark.dimensions(
-    occasion="reconnect", moment="within T", connection=("all", "cut"), repetition="faults"
+    size="8",
+    occasion="reconnect",
+    moment="within T",
+    connection=("all", "cut"),
+    repetition="faults",
 )
 def test_a_lost_connection_is_made_again(server: StartServer, peer: Peer, proxy: Proxy) -> None:
-    """A server whose connections end, three times over, answers the next job in the same process."""
+    """A server whose connections end, twelve times over, answers the next job in the same process."""
     server()
 
     for how in HOWS:
@@ -55,7 +60,7 @@ def test_a_lost_connection_is_made_again(server: StartServer, peer: Peer, proxy:
 
 
 @pytest.mark.requirement("server.connection.survives")
-@pytest.mark.dimensions(occasion="reconnect", connection=("all", "cut"))
+@pytest.mark.dimensions(occasion="reconnect", connection=("all", "refused"))
 def test_a_restart_of_redis_is_survived(
     server: StartServer, peer: Peer, redis: Redis, redis_server: RedisServer, proxy: Proxy
 ) -> None:
@@ -64,13 +69,29 @@ def test_a_restart_of_redis_is_survived(
     server()
     peer.result(peer.push("echo", "before"))
 
-    proxy.stop_accepting()
+    proxy.refuse()
     redis_server.restart()
     redis.connection_pool.disconnect()
     peer.listen_again()
     proxy.accept_again()
     for n in range(2):
         peer.result(peer.push("echo", f"after {n}"), "server.connection.survives")
+
+
+@pytest.mark.requirement("server.connection.start")
+@pytest.mark.dimensions(occasion="unconnected", connection=("all", "refused"))
+def test_a_refused_start_is_made_good(
+    server: StartServer, peer: Peer, keys: Keys, proxy: Proxy
+) -> None:
+    """A server that nobody listens to at its start answers a job later, or has exited with a status other than 0."""
+    proxy.endpoint("server", keys.queue)
+    proxy.refuse("server")
+    started = server(wait=False)
+    proxy.notifier.happens(lambda: not started.running, 2 * DECIDES_S)
+    proxy.accept_again("server")
+    still_running(started, server, "server.connection.start")
+
+    peer.result(peer.push("echo", "somebody listens"), "server.connection.start")
 
 
 @pytest.mark.requirement("server.connection.start")
@@ -183,21 +204,34 @@ def test_a_replaced_connection_is_closed(
 
 
 @pytest.mark.requirement("server.connection.database")
-@pytest.mark.dimensions(settings="database")
+@pytest.mark.dimensions(occasion="reconnect", connection=("all", "cut"), settings="database")
 @pytest.mark.parametrize("path", ["/3", "/10", ""])
 def test_the_urls_database_is_used(
-    server: StartServer, peer: Peer, redis_server: RedisServer, keys: Keys, path: str
+    server: StartServer, peer: Peer, redis_server: RedisServer, keys: Keys, proxy: Proxy, path: str
 ) -> None:
-    """A job in the database that the URL names is answered, and one in another database is left there."""
+    """A job in the database that the URL names is answered and removed, and one in another database is left there."""
     if not redis_server.private:
         raise Unsupported("the other databases of the user's own Redis are not the suite's")
     jobs = {number: peer.job("echo", number) for number in (0, 1, 3, 10)}
     named = int(path[1:] or 0)
-    server(database=path)
+    started = server(database=path)
 
     for number, job in jobs.items():
         redis_server.connect(database=number).lpush(keys.queue, job.message)
     peer.result(jobs[named], "server.connection.database")
+    database = redis_server.connect(database=named)
+    proxy.notifier.happens(lambda: not database.exists(started.in_process), REMOVES_S)
+    listed = database.lrange(started.in_process, 0, -1)
+    require(
+        not listed,
+        "server.connection.database",
+        expected=f"the answered job removed in the database {named}",
+        got=listed,
+    )
+    proxy.drop("server")
+    again = peer.job("echo", "after a loss")
+    database.lpush(keys.queue, again.message)
+    peer.result(again, "server.connection.database")
     left = {
         number
         for number, job in jobs.items()

@@ -11,6 +11,7 @@ from jobqueue_conformance.peer.steps import steps
 from jobqueue_conformance.programs.manager import still_running
 from jobqueue_conformance.programs.starting import StartServer
 from jobqueue_conformance.proxy import matches
+from jobqueue_conformance.proxy.events import Event
 from jobqueue_conformance.proxy.proxy import Proxy
 from jobqueue_conformance.redis_servers.acl import EVERYTHING, set_user
 from jobqueue_conformance.redis_servers.base import RedisServer
@@ -21,6 +22,7 @@ from jobqueue_conformance.spec.vectors import vectors
 from jobqueue_conformance.spec.verdicts import Unsupported, require
 
 TWICE_T_S = 2.0
+TIMES = 4
 PATIENCE_S = 1.0  # in which a server that removes by a command of its own has sent it
 USER, PASSWORD = "confined", "pass-for-tests"
 
@@ -168,18 +170,22 @@ def test_an_unanswered_job_stays_on_its_list(
 
 
 @pytest.mark.requirement("server.publish.again")
-@pytest.mark.dimensions(occasion="reconnect", connection=("publishing", "cut"))
+@pytest.mark.dimensions(occasion="reconnect", connection=("publishing", "cut"), repetition="faults")
 def test_a_result_that_never_reached_redis_is_published_again(
     server: StartServer, peer: Peer, proxy: Proxy
 ) -> None:
-    """A job whose PUBLISH was lost with its connection is answered without being pushed again."""
+    """A job whose PUBLISH was lost with its connection, again and again, is answered without being pushed again."""
     server()
     job = peer.job("echo", "published again")
     hold = proxy.hold(matches.command(job))
     peer.push_job(job)
-    hold.wait()
 
-    hold.drop()
+    for _ in range(TIMES):
+        peer.wait(lambda: hold.event, "server.publish.again", "an answer to the job", job)  # noqa: B023
+        held, hold = hold, proxy.hold(matches.command(job))
+        held.drop()
+    proxy.forget(hold)
+    hold.release()
 
     peer.result(job, "server.publish.again")
     peer.wait_gone(job.message, requirement="server.remove.finished")
@@ -207,26 +213,33 @@ def test_a_job_whose_publish_was_never_confirmed_leaves_its_list(
 
 @pytest.mark.requirement("server.remove.again", "server.publish.again")
 @pytest.mark.dimensions(
-    occasion="again", moment=("after T", "after the second look"), connection=("publishing", "cut")
+    occasion="again",
+    moment=("after T", "after the second look"),
+    connection=("publishing", "cut"),
+    repetition="faults",
 )
 def test_a_removal_that_never_reached_redis_is_made_good(
     server: StartServer, peer: Peer, proxy: Proxy
 ) -> None:
-    """A job whose removal was lost with its connection leaves the list, also long after the connection was made."""
-    server()
+    """A job whose removal is lost with its connection, again and again, leaves the list, also late in a connection."""
+    started = server()
     peer.wait_settled(peer.push("echo", "before"))
     proxy.notifier.pause(TWICE_T_S)  # until no look is due any more
     job = peer.job("echo", "removed late")
-    answer = proxy.hold(matches.command(job))
-    peer.push_job(job)
-    answer.wait()
+    about, key = matches.command(job), started.in_process.encode()
 
-    removal = proxy.hold(matches.command(job))
-    answer.release()
-    if proxy.notifier.happens(lambda: removal.event, PATIENCE_S):
-        removal.drop()
-    else:
-        proxy.forget(removal)  # it answered and removed in one step
+    def removes(event: Event) -> bool:
+        commands = event.transaction or (event,)
+        return about(event) and any(key in each.arguments for each in commands)
+
+    hold = proxy.hold(removes)
+    peer.push_job(job)
+    for _ in range(TIMES):
+        peer.wait(lambda: hold.event, "server.remove.again", "the removal of the job", job)  # noqa: B023
+        held, hold = hold, proxy.hold(removes)
+        held.drop()
+    proxy.forget(hold)
+    hold.release()
 
     peer.result(job, "server.publish.again")
     peer.wait_gone(job.message, requirement="server.remove.again")

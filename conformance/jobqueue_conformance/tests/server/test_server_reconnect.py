@@ -10,6 +10,7 @@ from jobqueue_conformance.proxy.events import COMMAND, REPLY
 from jobqueue_conformance.proxy.proxy import Proxy
 from jobqueue_conformance.proxy.waiting import Hung
 from jobqueue_conformance.spec.keys import Keys
+from jobqueue_conformance.spec.manifest import Implementation
 from jobqueue_conformance.spec.messages import Job
 from jobqueue_conformance.spec.verdicts import fail, require
 
@@ -164,24 +165,34 @@ def test_a_job_is_recovered_while_another_runs(
     connection=("all", "cut"),
     settings="several handlers",
 )
-@pytest.mark.parametrize("concurrency", [1, 2])
+@pytest.mark.parametrize("concurrency, running", [(1, 1), (2, 1), (3, 2)])
 def test_a_running_job_is_not_started_again(
-    server: StartServer, peer: Peer, redis: Redis, keys: Keys, proxy: Proxy, concurrency: int
+    server: StartServer,
+    peer: Peer,
+    redis: Redis,
+    keys: Keys,
+    proxy: Proxy,
+    implementation: Implementation,
+    concurrency: int,
+    running: int,
 ) -> None:
-    """A job whose handler runs while the connections are lost is answered once."""
+    """Jobs whose handlers run while the connections are lost are answered once, whether or not another one may run."""
     server(concurrency=concurrency)
+    running = running if "concurrency" in implementation.features else 1
     for ms in RUNNING_MS:
-        job = peer.job("wait", {"ms": ms})
-        answer = proxy.hold(matches.command(job))
-        peer.push_job(job)
-        wait_claimed(peer, redis, keys, proxy, job)
+        jobs = [peer.job("wait", {"ms": ms, "n": n}) for n in range(running)]
+        answer = proxy.hold(matches.command(*jobs))
+        peer.push_job(*jobs)
+        for job in jobs:
+            wait_claimed(peer, redis, keys, proxy, job)
         proxy.drop()
         proxy.forget(answer)
         if answer.event is None:
-            break  # the machine was fast enough: the handler runs
+            break  # the machine was fast enough: the handlers run
         answer.release()
 
-    require_answered_once(peer, job, "server.recovery.running")
+    for job in jobs:
+        require_answered_once(peer, job, "server.recovery.running")
 
 
 @pytest.mark.requirement("server.recovery.running")

@@ -7,7 +7,7 @@ import pytest
 
 from jobqueue_conformance.peer.peer import Peer
 from jobqueue_conformance.programs.starting import StartServer
-from jobqueue_conformance.spec.messages import WIRE_CODES, Job, equal
+from jobqueue_conformance.spec.messages import WIRE_CODES, Job, equal, read_result
 from jobqueue_conformance.spec.vectors import Vector, job, message, vectors
 from jobqueue_conformance.spec.verdicts import require
 
@@ -19,6 +19,7 @@ REFUSED_REQUIREMENTS: list[str] = sorted(
 )
 HOSTILE = vectors("jobs", "dead", "either")
 LONG_BYTES = 10_000
+MANY = 1100
 ODD_FAILURES: list[Any] = [
     {"message": "no such user"},
     {"message": ""},
@@ -172,19 +173,19 @@ def test_a_good_job_runs_behind_every_hostile_message(server: StartServer, peer:
         peer.result(behind, "server.run.goes-on")
 
 
-@pytest.mark.requirement("server.publish.once", "server.run.goes-on")
-@pytest.mark.dimensions(size="100", occasion="again")
+@pytest.mark.requirement("server.publish.once", "server.run.goes-on", "server.claim.order")
+@pytest.mark.dimensions(size="1,024", occasion="again")
 def test_a_thousand_jobs_have_their_results_among_hostile_neighbours(
     server: StartServer, peer: Peer
 ) -> None:
-    """Of 1,000 jobs in a row, with hostile messages between them, each has its own result."""
-    server()
+    """Of 1,100 jobs in a row, with hostile messages between them, each has its own result, in their order."""
     hostile = cycle(each for each in map(message, HOSTILE) if len(each) < LONG_BYTES)
-    jobs = [peer.job("echo", {"number": number}) for number in range(1000)]
+    jobs = [peer.job("echo", {"number": number}) for number in range(MANY)]
 
     for tenth in range(0, len(jobs), 10):
         neighbours = [job.message for job in jobs[tenth : tenth + 10]]
         peer.push_message(*neighbours, next(hostile))
+    server()
     peer.wait_settled(*jobs)
     peer.messages()  # hears all that has been published
     values = {job.id: [each.get("result") for each in peer.received(job)] for job in jobs}
@@ -193,6 +194,16 @@ def test_a_thousand_jobs_have_their_results_among_hostile_neighbours(
     require(
         not wrong,
         "server.publish.once",
-        expected="for each of 1,000 jobs its own value, once",
+        expected=f"for each of {MANY} jobs its own value, once",
         got=f"{len(wrong)} others: {wrong!r:.500}",
+    )
+    numbers = {job.id: number for number, job in enumerate(jobs)}
+    heard = [each.data for each in peer.messages() if each.channel == peer.channel]
+    ids = [read_result(data)["id"] for data in heard]
+    order = [numbers[each] for each in ids if each in numbers]
+    require(
+        order == sorted(order),
+        "server.claim.order",
+        expected="results in the order of the jobs",
+        got=order,
     )

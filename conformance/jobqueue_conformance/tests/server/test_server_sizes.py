@@ -11,9 +11,17 @@ from jobqueue_conformance.proxy.events import REPLY
 from jobqueue_conformance.proxy.proxy import Proxy
 from jobqueue_conformance.proxy.waiting import Hung
 from jobqueue_conformance.spec.keys import Keys
-from jobqueue_conformance.spec.messages import read_result
+from jobqueue_conformance.spec.messages import Job, equal, read_result
 from jobqueue_conformance.spec.verdicts import fail, require
 
+LIMITS = (256, 1000, 1024, 4096, 8192, 1 << 14, 1 << 16, 1 << 17)
+SIZES = [*(limit + more for limit in LIMITS for more in (-1, 0, 1)), 1 << 20]
+MANY = {
+    "elements": [*range(1025)],
+    "members": {f"{number}": number for number in range(1025)},
+    "arrays": [[]] * 10_001,
+}
+NAMES = (257, 1025, 65_537)
 ENTRIES = 1100
 HANDLERS = 12
 LONG_MS = 4000
@@ -22,6 +30,62 @@ LONGEST_T_MS = 5000
 SLACK_S = 2.0
 LONG_STOP_MS = 13_000  # 10 s are a usual limit, and the spec has none
 STARTS_WITHIN_S = 0.5  # from the reply to a claim to the handler
+
+
+@pytest.mark.requirement("server.run.handler", "server.remove.exact-bytes")
+@pytest.mark.dimensions(size=("100", "1,024", "65,536 bytes", "1 MiB"), occasion="again")
+def test_jobs_of_any_size_are_run(server: StartServer, peer: Peer) -> None:
+    """Jobs of exactly these sizes are run, answered and removed, up to what is portable."""
+    server()
+
+    for size in SIZES:
+        job = of_size(peer, size)
+        peer.push_job(job)
+        result = peer.result(job, "server.run.handler")
+        require(
+            equal(result.get("result"), job.parameters),
+            "server.run.handler",
+            expected=f"the value of a job of {size} bytes",
+            got=f"{result!r:.200}",
+        )
+        peer.wait_gone(job.message, requirement="server.remove.exact-bytes")
+
+
+@pytest.mark.requirement("server.result.value", "server.run.parameters")
+@pytest.mark.dimensions(size=("1,024", "10,000"), occasion="again")
+def test_many_elements_come_back(server: StartServer, peer: Peer) -> None:
+    """Arrays and objects of more elements than a round number come back as they went in."""
+    server()
+
+    for name, value in MANY.items():
+        result = peer.result(peer.push("echo", value), "server.result.value")
+        require(
+            equal(result.get("result"), value),
+            "server.result.value",
+            expected=f"as many {name} as went in",
+            got=f"{result!r:.200}",
+        )
+
+
+@pytest.mark.requirement("server.result.id", "server.publish.channel", "server.publish.once")
+@pytest.mark.dimensions(size=("100", "1,024", "65,536 bytes"), occasion="again")
+def test_long_names_come_back(server: StartServer, peer: Peer) -> None:
+    """Results have the job's whole id and go to its whole channel, however long these are."""
+    server()
+
+    for length in NAMES:
+        for requirement, named in (
+            ("server.result.id", {"id": "i" * length}),
+            ("server.publish.channel", {"channel": peer.channel.ljust(length, "c")}),
+        ):
+            job = peer.push("echo", length, **named)
+            peer.wait_gone(job.message, requirement="server.remove.finished")
+            require(
+                len(peer.results(job)) == 1,
+                requirement,
+                expected=f"a result with the job's own {next(iter(named))} of {length} characters",
+                got="none",
+            )
 
 
 @pytest.mark.requirement("server.recovery.first", "server.recovery.order")
@@ -128,3 +192,9 @@ def test_a_handler_that_runs_for_long_is_waited_for(
     results = peer.results(job)
     require(len(results) == 1, "server.recovery.running", expected="one result", got=results)
     require(status == 0, "server.stop.exit", expected="the status 0", got=started.explain_exit())
+
+
+def of_size(peer: Peer, size: int) -> Job:
+    """A job whose message has so many bytes."""
+    envelope = len(peer.job("echo", "").message)
+    return peer.job("echo", "x" * (size - envelope))

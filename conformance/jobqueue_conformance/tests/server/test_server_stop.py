@@ -8,6 +8,7 @@ import pytest
 from redis import Redis
 
 from jobqueue_conformance.peer.peer import Peer
+from jobqueue_conformance.programs.process import Process
 from jobqueue_conformance.programs.server import ServerProcess
 from jobqueue_conformance.programs.starting import StartServer
 from jobqueue_conformance.proxy import matches
@@ -19,7 +20,9 @@ from jobqueue_conformance.spec.keys import Keys
 from jobqueue_conformance.spec.messages import Job
 from jobqueue_conformance.spec.verdicts import fail, require
 
+HANDLERS = 12
 LONGEST_STOP_S = 30.0  # for which a server may try to reach Redis after SIGTERM
+LONGEST_SILENCE_S = 30.0  # for which it may take a silent Redis for alive
 SLACK_S = 5.0
 
 
@@ -37,19 +40,31 @@ def test_an_idle_server_exits(server: StartServer, peer: Peer) -> None:
 
 
 @pytest.mark.requirement("server.stop.drains", "server.stop.exit")
-@pytest.mark.dimensions(occasion="stop", moment="outstanding", connection=("publishing", "held"))
-@pytest.mark.parametrize("method", ["echo", ""])
+@pytest.mark.dimensions(
+    occasion="stop",
+    moment="outstanding",
+    connection=("publishing", "held"),
+    repetition="faults",
+)
+@pytest.mark.parametrize("method, signals", [("echo", 1), ("", 1), ("echo", 2)])
 def test_a_running_job_is_finished(
-    server: StartServer, peer: Peer, redis: Redis, keys: Keys, proxy: Proxy, method: str
+    server: StartServer,
+    peer: Peer,
+    redis: Redis,
+    keys: Keys,
+    proxy: Proxy,
+    method: str,
+    signals: int,
 ) -> None:
-    """A job that is about to be answered when SIGTERM arrives is answered and removed before the exit."""
+    """A job that is about to be answered when SIGTERM arrives, once or twice, is answered before the exit."""
     started = server()
     job = peer.job(method, {"message": "running"})
     hold = proxy.hold(matches.command(job))
     peer.push_job(job)
     hold.wait()
 
-    terminate(started)
+    for _ in range(signals):
+        terminate(started)
     hold.release()
 
     require_status_0(started)
@@ -91,13 +106,16 @@ def test_what_waits_is_left_in_the_queue(
 
 
 @pytest.mark.requirement("server.stop.drains", "server.stop.exit")
-@pytest.mark.dimensions(occasion="stop", moment="outstanding", connection=("claims", "held"))
+@pytest.mark.dimensions(
+    occasion="stop", moment="outstanding", connection=("claims", "held"), handler="exception"
+)
+@pytest.mark.parametrize("method", ["echo", "fail"])
 def test_what_the_outstanding_claim_returns_is_finished(
-    server: StartServer, peer: Peer, redis: Redis, keys: Keys, proxy: Proxy
+    server: StartServer, peer: Peer, redis: Redis, keys: Keys, proxy: Proxy, method: str
 ) -> None:
     """A job whose claim was executed but not answered when SIGTERM arrives is answered, or comes next again."""
     started = server()
-    job = peer.job("echo", "claimed")
+    job = peer.job(method, {"message": "claimed"})
     hold = proxy.hold(matches.reply(job))
     peer.push_job(job)
     hold.wait()
@@ -163,17 +181,19 @@ def test_a_stop_during_recovery_loses_nothing(
 
 
 @pytest.mark.requirement("server.stop.drains", "server.concurrency.parallel")
-@pytest.mark.dimensions(occasion="stop", moment="outstanding", settings="several handlers")
+@pytest.mark.dimensions(
+    size="8", occasion="stop", moment="outstanding", settings="12 handlers", handler="late"
+)
 def test_all_running_jobs_are_finished(
     server: StartServer, peer: Peer, redis: Redis, keys: Keys, proxy: Proxy
 ) -> None:
-    """Of several handlers that run when SIGTERM arrives, each has its job answered and removed."""
-    started = server(concurrency=3)
-    jobs = [peer.push("wait", {"ms": 300 + n}) for n in range(3)]
+    """Of twelve handlers that run when SIGTERM arrives, each has its job answered and removed."""
+    started = server(concurrency=HANDLERS)
+    jobs = [peer.push("wait", {"ms": 500 + 50 * n}) for n in range(HANDLERS)]
     peer.wait(
         lambda: not redis.exists(keys.queue) and not any(proxy.under_way(job.id) for job in jobs),
         "server.concurrency.parallel",
-        "three claims",
+        f"{HANDLERS} claims",
         jobs[-1],
     )
 
@@ -204,34 +224,80 @@ def test_a_connection_that_is_lost_while_stopping_loses_nothing(
     require_drained(peer, redis, started, [job])
 
 
-@pytest.mark.requirement("server.stop.unreachable", "server.stop.exit")
-@pytest.mark.dimensions(occasion="stop", moment="outstanding", connection=("all", "cut"))
-@pytest.mark.parametrize("idle", [True, False], ids=["idle", "with-a-job"])
-def test_a_server_exits_though_redis_is_away(
-    server: StartServer, peer: Peer, redis_server: RedisServer, proxy: Proxy, *, idle: bool
+@pytest.mark.requirement("server.stop.drains", "server.dead.removed")
+@pytest.mark.dimensions(occasion="stop", moment="outstanding", connection=("claims", "held"))
+def test_a_dead_message_is_finished(
+    server: StartServer, peer: Peer, redis: Redis, proxy: Proxy
 ) -> None:
-    """A server that gets SIGTERM while Redis is away exits, with a status that tells of a job that it leaves behind."""
+    """A dead message whose claim isn't answered when SIGTERM arrives has left the list before the exit."""
     started = server()
     peer.wait_settled(peer.push("echo", "before"))
+    dead = Job(b"no JSON, and marked 7e21", "7e21", "")
+    hold = proxy.hold(matches.reply(dead))
+    peer.push_job(dead)
+    hold.wait()
+
+    terminate(started)
+    hold.release()
+
+    require_status_0(started)
+    listed = redis.lrange(started.in_process, 0, -1)
+    require(
+        not listed,
+        "server.stop.drains",
+        expected="the dead message off the list",
+        got=listed,
+    )
+
+
+@pytest.mark.requirement("server.stop.unreachable", "server.stop.exit")
+@pytest.mark.dimensions(
+    occasion="stop", moment="outstanding", connection=("all", "cut", "refused", "silent")
+)
+@pytest.mark.parametrize(
+    "idle, how",
+    [
+        pytest.param(True, "gone", id="idle-gone"),
+        pytest.param(False, "gone", id="with-a-job-gone"),
+        pytest.param(True, "refused", id="idle-refused"),
+        pytest.param(False, "refused", id="with-a-job-refused"),
+        pytest.param(False, "silent", id="with-a-job-silent"),
+    ],
+)
+def test_a_server_exits_though_redis_is_away(
+    server: StartServer,
+    peer: Peer,
+    redis_server: RedisServer,
+    proxy: Proxy,
+    *,
+    idle: bool,
+    how: str,
+) -> None:
+    """A server that gets SIGTERM while Redis is away exits, with a status that tells of a job that it leaves behind."""
+    longest_s = LONGEST_STOP_S + (LONGEST_SILENCE_S if how == "silent" else 0)
+    started = server()
+    peer.wait_settled(peer.push("echo", "before"))
+    started.wait_idle()
     if not idle:
         job = peer.job("echo", "left behind")
         hold = proxy.hold(matches.command(job))
         peer.push_job(job)
         hold.wait()
 
-    redis_server.kill()
+    lose(how, redis_server, proxy)
     try:
         started.terminate()
-        status = started.wait_exit(LONGEST_STOP_S + SLACK_S)
+        status = Process.wait_exit(started, longest_s + SLACK_S)
     except Hung as hung:
         fail(
             "server.stop.unreachable",
-            expected=f"an exit within {LONGEST_STOP_S:g} s",
+            expected=f"an exit within {longest_s:g} s",
             got=str(hung),
         )
     finally:
-        redis_server.start()
-        peer.listen_again()
+        if how == "gone":
+            redis_server.start()
+            peer.listen_again()
 
     require(
         idle or status != 0,
@@ -239,6 +305,18 @@ def test_a_server_exits_though_redis_is_away(
         expected="a status other than 0, for a claimed job is still on the list",
         got=started.explain_exit(),
     )
+
+
+def lose(how: str, redis_server: RedisServer, proxy: Proxy) -> None:
+    """Have the server reach Redis no more."""
+    if how == "gone":
+        redis_server.kill()
+    elif how == "refused":
+        proxy.refuse("server")
+        proxy.drop("server")
+    else:
+        proxy.stop_accepting("server")
+        proxy.mute("server")
 
 
 def terminate(started: ServerProcess) -> None:

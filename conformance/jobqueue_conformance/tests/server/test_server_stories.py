@@ -85,7 +85,7 @@ class ServerStory(RuleBasedStateMachine):
     @rule()
     def restart_redis(self) -> None:
         """Kill Redis, and start it again with its data; results that it has published are heard before."""
-        self.proxy.stop_accepting()
+        self.proxy.refuse()
         self.proxy.drop()
         self.proxy.hang_up()
         self.peer.messages()

@@ -13,6 +13,7 @@ from jobqueue_conformance.sweep.server_faults import Rejection, ServerFaults
     "server.publish.before-remove",
     "server.publish.once",
     "server.remove.finished",
+    "server.list.own",
 )
 @pytest.mark.dimensions(
     occasion="again", moment="outstanding", connection=("claims", "publishing", "held")
@@ -34,7 +35,10 @@ def test_a_job_is_somewhere_at_every_boundary(server_sweep: ServerSweep) -> None
 
 @pytest.mark.parametrize("how", ["fin", "rst"])
 @pytest.mark.requirement(
-    "server.connection.survives", "server.publish.again", "server.recovery.reconnect"
+    "server.connection.survives",
+    "server.publish.again",
+    "server.recovery.reconnect",
+    "server.list.own",
 )
 @pytest.mark.dimensions(
     occasion="reconnect",
@@ -71,7 +75,7 @@ def test_a_connection_lost_in_its_handshake_is_made_again(
 
 @pytest.mark.parametrize("copies", [0, 1, 2], ids=["queued", "listed", "listed-twice"])
 @pytest.mark.requirement(
-    "server.recovery.first", "server.list.stable", "server.publish.before-remove"
+    "server.recovery.first", "server.list.stable", "server.publish.before-remove", "server.list.own"
 )
 @pytest.mark.dimensions(occasion="restart", moment="outstanding", repetition=("faults", "messages"))
 def test_a_crash_costs_no_job(server_sweep: ServerSweep, copies: int) -> None:
@@ -104,10 +108,16 @@ def test_a_crash_costs_no_dead_message(server_sweep: ServerSweep) -> None:
 
 
 @pytest.mark.requirement(
-    "server.connection.survives", "server.publish.again", "server.recovery.reconnect"
+    "server.connection.survives",
+    "server.publish.again",
+    "server.recovery.reconnect",
+    "server.list.own",
 )
 @pytest.mark.dimensions(
-    occasion="reconnect", moment="outstanding", connection=("all", "cut"), repetition="faults"
+    occasion="reconnect",
+    moment="outstanding",
+    connection=("all", "cut", "refused"),
+    repetition="faults",
 )
 def test_a_restart_of_redis_costs_no_job(
     server_sweep: ServerSweep, server_faults: ServerFaults
@@ -146,6 +156,7 @@ def test_a_stop_leaves_nothing_behind(
     "server.remove.finished",
     "server.recovery.reconnect",
     "server.connection.survives",
+    "server.list.own",
 )
 @pytest.mark.dimensions(
     occasion="again",

@@ -27,6 +27,6 @@ jobs.on 'wait', (parameters) ->
   parameters
 
 # A second signal ends the process at once.
-process.once signal, (-> jobs.stop()) for signal in ['SIGTERM', 'SIGINT']
+process.on signal, (-> jobs.stop()) for signal in ['SIGTERM', 'SIGINT']
 
 jobs.run() # server.stop.exit: nothing is left to do once it resolves, and where it rejects, Node.js exits with 1

@@ -6,6 +6,6 @@ jobs = JobQueue.createServer url: process.env.REDIS_URL
 
 jobs.on 'echo', (data) -> data
 
-process.once signal, (-> jobs.stop()) for signal in ['SIGTERM', 'SIGINT']
+process.on signal, (-> jobs.stop()) for signal in ['SIGTERM', 'SIGINT']
 
 jobs.run()

@@ -1,0 +1,142 @@
+"""Client drivers that are right where one looks first: wrong at a size, on an occasion, on one connection (spec §6).
+
+Each class is one mutant. Its bug is what it overrides; mutants.toml says in words what is wrong,
+which requirement that breaks, and which tests notice.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from base_client import Client, Job, Json
+
+if TYPE_CHECKING:
+    from resp import Connection
+
+
+# size
+
+
+class LongErrorDataCut(Client):
+    def error(self, error: Json) -> Json:
+        told = super().error(error)
+        if isinstance(told.get("data"), str | list):
+            told["data"] = told["data"][:1000]
+        return told
+
+
+class LostSettlesTenAtMost(Client):
+    def on_subscription_lost(self, lost: Exception) -> None:
+        self.settles = 10
+        super().on_subscription_lost(lost)
+
+    def on_result_lost(self, job: Job) -> None:
+        self.settles = getattr(self, "settles", 10) - 1
+        if self.settles >= 0:
+            super().on_result_lost(job)
+
+
+class OnlySixteenTimers(Client):
+    def settles_at(self, call: dict[str, Json]) -> float | None:
+        timers = sum(job.settles_at is not None for job in self.pending.values())
+        return super().settles_at(call) if timers < 16 else None
+
+
+class TenthLossEndsClient(Client):
+    losses = 0
+
+    def on_subscription_lost(self, lost: Exception) -> None:
+        super().on_subscription_lost(lost)
+        self.losses += 1
+        if self.losses == 10:
+            os._exit(1)
+
+
+class TimeoutThreeSecondsLate(Client):
+    def settles_at(self, call: dict[str, Json]) -> float | None:
+        settles_at = super().settles_at(call)
+        return None if settles_at is None else settles_at + 3
+
+
+class TimeoutsLookedAtEveryFiveSeconds(Client):
+    looked_at = 0.0
+
+    def on_timeout(self, job: Job) -> None:
+        if time.monotonic() > self.looked_at + 5:
+            for each in list(self.pending.values()):
+                if each.settles_at is not None and each.settles_at <= time.monotonic():
+                    super().on_timeout(each)
+            self.looked_at = time.monotonic()
+
+
+# occasion
+
+
+class IdBeginsAnewAtAReconnect(Client):
+    def resubscribe(self) -> None:
+        super().resubscribe()
+        self.calls = 0
+
+    def on_subscription_lost(self, lost: Exception) -> None:
+        super().on_subscription_lost(lost)
+        if not self.pending:
+            self.calls = 0
+
+
+class PushRightAfterALoss(Client):
+    lost = False
+
+    def on_subscription_lost(self, lost: Exception) -> None:
+        self.lost = True
+        super().on_subscription_lost(lost)
+
+    def send_push(self, pushes: Connection, job: Job) -> None:
+        pushes.send("RPUSH" if self.lost else "LPUSH", self.queue, job.message)
+
+
+class SecondResultAfterALossNull(Client):
+    results = -(10**9)
+
+    def on_subscription_lost(self, lost: Exception) -> None:
+        self.results = 0
+        super().on_subscription_lost(lost)
+
+    def value(self, value: Json) -> Json:
+        self.results += 1
+        return None if self.results == 2 else value
+
+
+class DatabaseForgottenAtAReconnect(Client):
+    def on_subscription_lost(self, lost: Exception) -> None:
+        super().on_subscription_lost(lost)
+        self.url = urlsplit(self.url)._replace(path="").geturl()
+
+
+# moment, connection, answer
+
+
+class TimeoutWaitsForThePushsReply(Client):
+    def on_timeout(self, job: Job) -> None:
+        if job not in self.unanswered:
+            super().on_timeout(job)
+
+
+class TimeoutWaitsForTheSubscription(Client):
+    def on_timeout(self, job: Job) -> None:
+        if self.subscribed:
+            super().on_timeout(job)
+
+
+class SilentPushesForever(Client):
+    def notice_silence(self, now: float) -> None:
+        self.pushes_heard_at = now
+        super().notice_silence(now)
+
+
+class RefusedSettlesAll(Client):
+    def on_push_refused(self, job: Job, refusal: str) -> None:
+        for each in list(self.pending.values()):
+            super().on_push_refused(each, refusal)
