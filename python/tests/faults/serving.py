@@ -17,13 +17,12 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pytest
 from jobqueue import Server, aio
 
 from tests.conftest import until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
 
     from jobqueue import Client, Job
 
@@ -32,14 +31,6 @@ PATIENCE_S = 20.0  # only bounds what hangs
 JOBS_OF_A_FENCE = 10  # a server that answers so many one after another wasn't stopped before
 
 AnyServer = Server | aio.Server
-
-
-def kinds(reason: str, *red: str, of: Iterable[str] = KINDS) -> pytest.MarkDecorator:
-    """Parametrize `kind`; those in `red` have the fault that the reason tells."""
-    fault = pytest.mark.xfail(strict=True, reason=reason)
-    return pytest.mark.parametrize(
-        "kind", [pytest.param(kind, marks=[fault] if kind in red else []) for kind in of]
-    )
 
 
 def make(kind: str, source: Any, **options: Any) -> AnyServer:

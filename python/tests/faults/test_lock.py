@@ -12,6 +12,7 @@ import os
 import resource
 import signal
 import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,56 +23,12 @@ from tests.faults.serving import AnyServer, Program, Thread, make
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 pytestmark = pytest.mark.usefixtures("redis")
 
 PRECIOUS = b"not for truncation\n"
 
-SERVES = """
-import asyncio, logging, os, sys, threading
-from jobqueue import Client, Server, aio
-
-url, how = sys.argv[1:]
-logging.basicConfig(level="WARNING", format="%(message)s")
-server = Server(url, processor="program", block_timeout=0.05, concurrency=4 if how == "threads-4" else 1)
-server.on("echo", lambda value: value)
-
-@server.on("close")
-def close(_):
-    os.closerange(3, 256)
-
-@server.on("swap")
-def swap(path):
-    for file in os.listdir("/proc/self/fd"):
-        if os.path.realpath(f"/proc/self/fd/{file}").endswith(".lock"):
-            os.dup2(os.open(path, os.O_RDWR), int(file))
-            return file
-
-@server.on("fork")
-def fork(_):
-    read, write = os.pipe()
-    if not os.fork():
-        try:
-            Server(url, processor="program").run()
-        except BaseException as error:
-            os.write(write, str(error).encode())
-        os._exit(0)
-    os.close(write)
-    with open(read) as file:
-        return file.read(), os.getpid()
-
-def announce():
-    with Client(url) as jobs:
-        jobs.run("echo").result()
-    print("runs", flush=True)
-
-threading.Thread(target=announce, daemon=True).start()
-server.run()
-print("stopped", flush=True)
-if how == "swapped":
-    print(os.path.realpath(f"/proc/self/fd/{sys.stdin.readline().strip()}"), flush=True)
-"""
+PROGRAM = Path(__file__).with_name("lock_program.py")
 
 
 @pytest.fixture(autouse=True)
@@ -89,14 +46,11 @@ def server(redis_url: str) -> AnyServer:
 
 
 @pytest.fixture
-def start(
-    command: Callable[..., Program], redis_url: str, tmp_path: Path
-) -> Callable[..., Program]:
-    """Starts a server with odd handlers, and waits until it answers."""
-    (tmp_path / "serves.py").write_text(SERVES)
+def start(command: Callable[..., Program], redis_url: str) -> Callable[..., Program]:
+    """Starts `lock_program.py`, a server with odd handlers, and waits until it answers."""
 
     def run(how: str = "threads", **options: Any) -> Program:
-        started = command(str(tmp_path / "serves.py"), redis_url, how, **options)
+        started = command(str(PROGRAM), redis_url, how, **options)
         assert started.line() == "runs"
         return started
 
