@@ -43,6 +43,13 @@ def nested(depth: int) -> Any:
     return value
 
 
+def refusal_of(value: object) -> JobError:
+    """Why a handler's value can't be published."""
+    with pytest.raises(JobError) as raised:
+        messages.succeed(RUN, value)
+    return raised.value
+
+
 def error_of(answer: Answer) -> Any:
     """The error that an answer publishes, with nothing that strict JSON lacks."""
     result = json.loads(
@@ -149,7 +156,7 @@ def test_a_server_is_confined_to_prefixes(
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), {1, 2}, object(), "\ud800", {(): 1}])
 def test_a_result_that_is_no_json_is_told(value: object) -> None:
     """server.result.not-serializable: the code tells it from a handler that failed."""
-    assert error_of(messages.succeed(RUN, value))["code"] == "result-not-serializable"
+    assert refusal_of(value).code == "result-not-serializable"
 
 
 def test_a_result_that_contains_itself_is_told() -> None:
@@ -157,17 +164,17 @@ def test_a_result_that_contains_itself_is_told() -> None:
     cycle: list[Any] = []
     cycle.append(cycle)
 
-    assert error_of(messages.succeed(RUN, cycle))["code"] == "result-not-serializable"
+    assert refusal_of(cycle).code == "result-not-serializable"
 
 
 def test_a_large_result_is_told() -> None:
     """server.result.too-large: a result has at most 1 MiB."""
     envelope = len(messages.succeed(RUN, "").result)
     fits = messages.succeed(RUN, "x" * (messages.LIMIT_BYTES - envelope))
-    too_large = messages.succeed(RUN, "x" * (messages.LIMIT_BYTES - envelope + 1))
 
     assert len(fits.result) == messages.LIMIT_BYTES
-    assert error_of(too_large)["code"] == "result-too-large"
+    too_large = refusal_of("x" * (messages.LIMIT_BYTES - envelope + 1))
+    assert too_large.code == "result-too-large"
 
 
 @pytest.mark.parametrize(
@@ -231,7 +238,7 @@ class NamelessError(Exception, metaclass=Nameless):
 )
 def test_a_value_whose_methods_fail_is_told(make: Callable[[], object]) -> None:
     """server.result.not-serializable: whatever they raise."""
-    assert error_of(messages.succeed(RUN, make()))["code"] == "result-not-serializable"
+    assert refusal_of(make()).code == "result-not-serializable"
 
 
 @pytest.mark.parametrize(
@@ -245,7 +252,7 @@ def test_a_value_whose_methods_fail_is_told(make: Callable[[], object]) -> None:
         (lambda: JobError("a.b", ""), "a.b", "JobError"),
         (lambda: odd(ValueError, "m", __str__="method"), "handler-error", "Odd"),
         (lambda: odd(ValueError, "m", __class__="property"), "handler-error", "m"),
-        (lambda: NamelessError(), "handler-error", "an exception"),  # noqa: PLW0108 - a case is named by its name
+        (lambda: NamelessError(), "handler-error", "something nameless"),  # noqa: PLW0108 - a case is named by its name
     ],
 )
 def test_a_failure_that_cant_be_read_is_answered(
@@ -264,7 +271,7 @@ def test_an_interrupt_goes_through() -> None:
         messages.succeed(RUN, value, (KeyboardInterrupt,))
     with pytest.raises(KeyboardInterrupt):
         messages.fail(RUN, failure, (KeyboardInterrupt,))
-    assert error_of(messages.succeed(RUN, value))["message"].endswith("KeyboardInterrupt")
+    assert refusal_of(value).message.endswith("KeyboardInterrupt")
     assert error_of(messages.fail(RUN, failure))["message"] == "Odd"
 
 

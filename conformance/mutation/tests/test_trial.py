@@ -59,7 +59,7 @@ def test_a_wrong_edit_is_killed_and_others_survive() -> None:
     """The suite kills a library that answers nothing; an edit that nothing comes to survives, and a harmless one."""
     wrong = named("returned", "return Answer(")
     harmless = named("comparison", "if len(result) > LIMIT_BYTES")
-    unseen = named("returned", "return fail(")
+    unseen = named("statement", "raise JobError(")
     right = known(wrong, **{ORDER: 1.0})
 
     judged = trial.judge([wrong, harmless, unseen], {"python": right}, choice.program(), 2)
@@ -186,7 +186,7 @@ def test_the_quickest_test_is_the_first(mutant: Mutant) -> None:
 
     assert right.tests(mutant) == ["quick", "slow"]
     assert known(mutant, **{SMOKE: 0.1}).tests(mutant) == [SMOKE]
-    assert right.tests(named("returned", "return fail(")) == []
+    assert right.tests(named("statement", "raise JobError(")) == []
 
 
 def test_a_run_has_several_times_as_long_as_on_the_right_library(mutant: Mutant) -> None:

@@ -5,12 +5,12 @@ Like `jobqueue.threads.server`, with the same names in the same order.
 
 from __future__ import annotations
 
-import logging
 import socket
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Self
 
 from jobqueue.aio.driver import Driver, Stop, Workers
+from jobqueue.core.log import Log
 from jobqueue.core.parallel import Parallel
 from jobqueue.core.reconnect import run_with_reconnect
 from jobqueue.core.serial import Serial
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from redis.asyncio import Redis
 
-log = logging.getLogger("jobqueue.server")
+log = Log("jobqueue.server")
 
 
 class Server(Settings):

@@ -13,6 +13,7 @@ import traceback
 from types import CoroutineType, TracebackType
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
+from jobqueue.core.log import Log
 from jobqueue.errors import JobError
 from jobqueue.protocol import messages
 from jobqueue.protocol.messages import Answer, Dead, Interrupts, Run
@@ -24,7 +25,7 @@ Handler: TypeAlias = "Callable[[Any], Any]"
 HandlerT = TypeVar("HandlerT", bound="Handler")
 ExcInfo: TypeAlias = tuple[type[BaseException], BaseException, TracebackType | None]
 
-log = logging.getLogger("jobqueue.server")
+log = Log("jobqueue.server")
 
 # An exception's class may override the attribute; this reads the real one.
 _FRAMES: Any = BaseException.__dict__["__traceback__"]
@@ -74,16 +75,25 @@ class Handlers:
 
 
 def succeeded(job: Run, value: object, interrupts: Interrupts = ()) -> Answer:
-    """Answer a job whose handler returned."""
-    if type(value) is CoroutineType:
-        messages.read_safely(value.close, None, interrupts)
-        # server.result.not-serializable
-        sentence = (
-            "the result is a coroutine; jobqueue.aio.Server awaits those that handlers return"
-        )
-        answer = messages.fail(job, JobError("result-not-serializable", sentence))
-    else:
+    """Answer a job whose handler returned, by an error where the value can't be published."""
+    try:
+        if type(value) is CoroutineType:
+            messages.read_safely(value.close, None, interrupts)
+            # server.result.not-serializable
+            sentence = (
+                "the result is a coroutine; jobqueue.aio.Server awaits those that handlers return"
+            )
+            raise JobError("result-not-serializable", sentence)  # noqa: TRY301 - as if by `succeed`
         answer = messages.succeed(job, value, interrupts)
+    except JobError as refusal:
+        # What the value holds is the client's business, so the log has its type alone.
+        log.error(  # noqa: TRY400 - and so without the words of what was raised
+            "failed method=%s channel=%s id=%s: %s: the handler returned %s",
+            *_names(job),
+            refusal.code,
+            text(messages.name_of(value, interrupts)),
+        )
+        return messages.fail(job, refusal)
     if log.isEnabledFor(logging.DEBUG):
         log.debug("ran method=%s channel=%s id=%s", *_names(job))
     return answer

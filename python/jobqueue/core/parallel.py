@@ -7,10 +7,10 @@ between.
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
 from jobqueue.core import recovery
+from jobqueue.core.log import Log
 from jobqueue.core.reconnect import run_with_reconnect
 from jobqueue.core.recovery import Looks
 from jobqueue.core.steps import (
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from jobqueue.protocol.keys import Keys
     from jobqueue.protocol.messages import Answer, Dead
 
-log = logging.getLogger("jobqueue.server")
+log = Log("jobqueue.server")
 
 BATCH = 100  # outcomes per write
 

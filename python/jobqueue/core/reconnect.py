@@ -6,10 +6,10 @@ connection alone doesn't prove that.
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
 from jobqueue.core.backoff import delay_seconds
+from jobqueue.core.log import Log
 from jobqueue.core.steps import Connect, Jitter, Now, Pause, Sleep, Unreachable
 from jobqueue.errors import ConnectionLost
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from jobqueue.core.steps import Moment, Steps
 
-log = logging.getLogger("jobqueue.server")
+log = Log("jobqueue.server")
 
 LAST_SECONDS = 4.0  # without success, before a requested stop gives up
 

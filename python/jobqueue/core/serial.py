@@ -11,10 +11,10 @@ is confirmed, or when the list no longer contains its message.
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, TypeAlias
 
 from jobqueue.core import recovery
+from jobqueue.core.log import Log
 from jobqueue.core.recovery import Looks
 from jobqueue.core.steps import Exchange, Handle, Now, Send, Sleep, exchange, proceed
 from jobqueue.protocol import commands, keys
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 Work: TypeAlias = bytes | Answer | Dead  # a message to run, or an outcome to send again
 
-log = logging.getLogger("jobqueue.server")
+log = Log("jobqueue.server")
 
 
 class Serial:

@@ -10,7 +10,6 @@ another user, or that others may write to, is not used, and no link is followed.
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
 import stat
 import tempfile
@@ -18,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from jobqueue.core.log import Log
 from jobqueue.errors import ProcessorInUse
 
 try:
@@ -28,7 +28,7 @@ except ImportError:  # Windows, where clients and `import jobqueue` work
 if TYPE_CHECKING:
     from types import TracebackType
 
-log = logging.getLogger("jobqueue.server")
+log = Log("jobqueue.server")
 
 # The kernel's locks don't exclude servers within one process. A child that a handler forks holds
 # no lock of its parent, so the process id is part of the key.

@@ -105,7 +105,8 @@ def finish(keys: Keys, outcome: Answer | Dead, *, transactions: bool) -> Command
         (published,) = yield [publish]
     if _forbidden(published) and _ABOUT_A_CHANNEL.search(published.text):
         # server.publish.noperm
-        return (yield from _dead_letter(keys, Dead(outcome.message, published.text)))
+        yield from _dead_letter(keys, Dead(outcome.message, published.text))
+        return f"dead message: {published.text}"
     # server.publish.forbidden-command
     _checked(published)
     (removed,) = yield [remove]

@@ -2,25 +2,23 @@
 
 Stricter than `json` in both directions: UTF-8 only, no NaN, no number beyond a double. Decoding
 raises `InvalidMessage` and nothing else, whatever the bytes. Encoding a job raises TypeError or
-ValueError if the caller's value has no portable JSON. Encoding an answer doesn't fail: the answer is
-an error then. `decide` is the table of the protocol's section 7.2.
+ValueError if the caller's value has no portable JSON. Encoding a handler's value raises `JobError`,
+and encoding that doesn't fail. `decide` is the table of the protocol's section 7.2.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import re
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeAlias, TypeVar
 
 from jobqueue.errors import InvalidMessage, JobError, publishable
+from jobqueue.protocol.portable import DEPTH_LIMIT, require_portable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable
 
 LIMIT_BYTES = 1_048_576
-DEPTH_LIMIT = 32
-INTEGER_LIMIT = 2**53 - 1
 
 T = TypeVar("T")
 # Exceptions that come from a signal, such as Ctrl-C, rather than from the application's values.
@@ -91,7 +89,11 @@ def decide(
 
 
 def succeed(job: Run, value: object, interrupts: Interrupts = ()) -> Answer:
-    """Answer a job with its handler's value, or with an error if that can't be published."""
+    """Answer a job with its handler's value.
+
+    Raises:
+        JobError: The value can't be published; this is to be the answer in place of it.
+    """
     try:
         # server.result.form, server.result.id, server.result.value
         result = _encode({"id": job.id, "result": value})
@@ -100,11 +102,11 @@ def succeed(job: Run, value: object, interrupts: Interrupts = ()) -> Answer:
     except BaseException as error:  # the value's own methods may raise anything
         # server.result.not-serializable
         sentence = f"the result can't be written as JSON: {text_of(error, interrupts)}"
-        return fail(job, JobError("result-not-serializable", sentence))
+        raise JobError("result-not-serializable", sentence) from None
     if len(result) > LIMIT_BYTES:
         # server.result.too-large
         sentence = f"the result has {len(result)} bytes, more than {LIMIT_BYTES}"
-        return fail(job, JobError("result-too-large", sentence))
+        raise JobError("result-too-large", sentence)
     return Answer(job.message, job.channel, job.id, result)
 
 
@@ -158,9 +160,10 @@ def text_of(failure: BaseException, interrupts: Interrupts) -> str:
     return read_safely(lambda: _plain(failure), "", interrupts) or name_of(failure, interrupts)
 
 
-def name_of(failure: BaseException, interrupts: Interrupts) -> str:
-    """Return the name of an exception's type; its metaclass may raise."""
-    return read_safely(lambda: _plain(type(failure).__name__), "", interrupts) or "an exception"
+def name_of(thing: object, interrupts: Interrupts) -> str:
+    """Return the name of an object's type; its metaclass may raise."""
+    name = read_safely(lambda: _plain(type(thing).__name__), "", interrupts)
+    return name or "something nameless"
 
 
 def encode_job(method: str, parameters: object, channel: str, job_id: str) -> bytes:
@@ -185,13 +188,7 @@ def encode_job(method: str, parameters: object, channel: str, job_id: str) -> by
     if len(message) > LIMIT_BYTES:
         # client.job.size
         raise ValueError(f"the job has {len(message)} bytes, more than {LIMIT_BYTES}")
-    objects = message.count(b"{")
-    if message.count(b"[") + objects > DEPTH_LIMIT or _LONG_NUMBER.search(message):
-        _check_portable(parameters, "parameters", 0)
-    if objects > 1 and _has_ambiguous_names(parameters):
-        _check_names(message)
-    if not message.isascii() and _NONCHARACTER.search(message):
-        raise ValueError("a job must not contain noncharacters, such as U+FFFE")
+    require_portable(message, parameters)
     return message
 
 
@@ -219,14 +216,6 @@ def decode_result(message: bytes) -> Result:
         raise InvalidMessage("$.error.message", "must be a string")
     return Result(job_id, None, JobError(code, sentence, error.get("data")))
 
-
-# Numbers that may be beyond INTEGER_LIMIT have at least this many digits in a row.
-_LONG_NUMBER = re.compile(rb"\d{16}")
-
-# U+FDD0 to U+FDEF, and the last two of each plane, in UTF-8.
-_NONCHARACTER = re.compile(
-    rb"\xef\xb7[\x90-\xaf]|\xef\xbf[\xbe\xbf]|[\xf0-\xf4][\x8f\x9f\xaf\xbf]\xbf[\xbe\xbf]"
-)
 
 _encoder = json.JSONEncoder(
     ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":")
@@ -318,36 +307,6 @@ def _address(job: dict[str, Any], channel_prefixes: tuple[str, ...] | None) -> t
         return channel.encode(), job_id
     except UnicodeEncodeError:
         raise InvalidMessage("$", "has a lone surrogate in its channel or id") from None
-
-
-def _check_portable(value: object, path: str, depth: int) -> None:
-    if isinstance(value, int) and abs(value) > INTEGER_LIMIT:
-        raise ValueError(f"{path} is beyond ±(2**53-1), which other languages can't read exactly")
-    if isinstance(value, dict | list | tuple):
-        if depth == DEPTH_LIMIT:
-            raise ValueError(f"the parameters are nested deeper than {DEPTH_LIMIT}")
-        members = value.items() if isinstance(value, dict) else enumerate(value)
-        for key, member in members:
-            _check_portable(member, f"{path}[{key!r}]", depth + 1)
-
-
-def _has_ambiguous_names(value: object) -> bool:
-    """Tell whether two names may be equal in JSON that differ in Python, like 1 and "1"."""
-    if isinstance(value, dict):
-        if type(value) is not dict or any(type(name) is not str for name in value):
-            return True
-        value = value.values()
-    elif not isinstance(value, list | tuple):
-        return False
-    return any(_has_ambiguous_names(member) for member in value)
-
-
-def _check_names(message: bytes) -> None:
-    def distinct(members: list[tuple[str, Any]]) -> None:
-        if len(dict(members)) < len(members):
-            raise ValueError("two names of one object in the parameters are equal in JSON")
-
-    json.loads(message, object_pairs_hook=distinct)
 
 
 def _plain(value: object) -> str:

@@ -6,11 +6,11 @@ This file has its settings, its lock and its signals.
 
 from __future__ import annotations
 
-import logging
 import socket
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Self
 
+from jobqueue.core.log import Log
 from jobqueue.core.parallel import Parallel
 from jobqueue.core.reconnect import run_with_reconnect
 from jobqueue.core.serial import Serial
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from redis import Redis
 
-log = logging.getLogger("jobqueue.server")
+log = Log("jobqueue.server")
 
 
 class Server(Settings):

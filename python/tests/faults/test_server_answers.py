@@ -7,13 +7,13 @@ can't be read of an error is replaced, in the answer as in the log.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import logging
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from jobqueue import Client, JobError
 
+from tests.conftest import until
 from tests.faults.serving import KINDS, Thread, make
 
 if TYPE_CHECKING:
@@ -183,6 +183,61 @@ def test_a_value_whose_methods_fail_is_not_serializable(
     assert error.code == "result-not-serializable"
     assert error.message
     assert log.failures == []
+    assert sum(line.startswith("failed ") and "id=1" in line for line in log.lines) == 1
+
+
+def secretive(*_: object) -> Any:
+    """Be a method that tells what the value holds."""
+    raise ValueError("the card 4711 isn't valid")
+
+
+UNPUBLISHABLE: dict[str, tuple[Callable[[], Any], str]] = {
+    "of a type": (lambda: {4711}, "result-not-serializable: the handler returned set"),
+    "by its own words": (
+        lambda: row(dict, "items", secretive),
+        "result-not-serializable: the handler returned Row",
+    ),
+    "of a type of many lines": (
+        type("a\nb", (), {}),
+        r"result-not-serializable: the handler returned a\nb",
+    ),
+    "of a size": (lambda: "4711" * 300_000, "result-too-large: the handler returned str"),
+}
+
+
+@pytest.mark.parametrize("name", UNPUBLISHABLE)
+def test_a_value_that_isnt_published_is_told_by_its_type_alone(
+    kind: str, thread: Any, client: Client, redis: Redis, redis_url: str, log: Lines, name: str
+) -> None:
+    """server.result.not-serializable, server.result.too-large: one error, without what it holds."""
+    value, words = UNPUBLISHABLE[name]
+    server = make(kind, redis_url)
+    server.on("odd", lambda _: value())
+
+    answers(thread, client, redis, server)
+
+    (line,) = [line for line in log.lines if line.startswith("failed ")]
+    assert line.startswith("failed method=odd channel=job-queue:results:")
+    assert line.endswith(f" id=1: {words}")
+    assert not any("4711" in line for line in log.lines)
+
+
+def test_a_job_that_may_not_be_answered_is_told(
+    kind: str, thread: Any, client: Client, redis: Redis, redis_url: str, log: Lines
+) -> None:
+    """server.publish.noperm: what is buried after its run leaves as much as what never ran."""
+    rules = "on >secret resetchannels &job-queue:results:* allkeys +@all"
+    redis.execute_command("ACL", "SETUSER", "confined", *rules.split())  # type: ignore[no-untyped-call]
+    server = make(kind, redis_url.replace("//", "//confined:secret@"))
+    server.on("echo", lambda value: value)
+    running = thread(server)
+
+    redis.lpush("job-queue", '{"method": "echo", "channel": "elsewhere", "id": "9"}')
+
+    assert running.settled(client.run("echo", 1)).result(0) == 1
+    until(lambda: any("elsewhere" in line for line in log.lines), "a line about it")
+    (line,) = [line for line in log.lines if "elsewhere" in line]
+    assert line.startswith("dead message: NOPERM")
 
 
 @pytest.mark.parametrize("name", ERRORS)
@@ -207,81 +262,3 @@ def test_an_error_that_cannot_be_told_is_answered(
     assert error.message
     assert log.failures == []
     assert sum(line.startswith("failed ") and "id=1" in line for line in log.lines) == 1
-
-
-async def soon(value: Any) -> Any:
-    """Return the value, as a coroutine."""
-    return value
-
-
-class Later:
-    """A handler whose call is a coroutine."""
-
-    async def __call__(self, value: Any) -> Any:
-        """Return the value."""
-        return value
-
-    async def method(self, value: Any) -> Any:
-        """Return the value."""
-        return value
-
-
-@functools.wraps(soon)
-def decorated(value: Any) -> Any:
-    """Look like a coroutine function, and be called like one."""
-    return soon(value)
-
-
-VISIBLE: dict[str, Callable[[Any], Any]] = {
-    "function": soon,
-    "method": Later().method,
-    "partial": functools.partial(soon),
-    "callable": Later(),
-    "partial-of-callable": functools.partial(Later()),
-    "partial-of-method": functools.partial(Later().method),
-}
-
-
-def undecorated(value: Any) -> Any:
-    """Return a coroutine, which a plain function doesn't show."""
-    return soon(value)
-
-
-HIDDEN: dict[str, Callable[[Any], Any]] = {"plain": undecorated, "decorated": decorated}
-
-
-@pytest.mark.parametrize("name", VISIBLE)
-def test_a_coroutine_function_is_refused_where_it_is_seen(redis_url: str, name: str) -> None:
-    """A server of threads refuses it at `on` by a TypeError that says what takes it."""
-    server = make("threads", redis_url)
-
-    with pytest.raises(TypeError, match=r"aio\.Server"):
-        server.on("odd", VISIBLE[name])
-
-
-@pytest.mark.parametrize("name", HIDDEN)
-@pytest.mark.parametrize("kind", ["threads", "threads-4"])
-def test_a_coroutine_that_wasnt_seen_is_told(
-    kind: str, thread: Any, client: Client, redis: Redis, redis_url: str, name: str
-) -> None:
-    """The answer says that a coroutine was returned, and what serves those; it is never left over."""
-    server = make(kind, redis_url)
-    server.on("odd", HIDDEN[name])
-
-    error = answers(thread, client, redis, server)
-
-    assert error.code == "result-not-serializable"
-    assert "coroutine" in error.message
-    assert "aio.Server" in error.message
-
-
-@pytest.mark.parametrize("name", [*VISIBLE, *HIDDEN])
-@pytest.mark.parametrize("kind", ["asyncio", "asyncio-4"])
-def test_asyncio_awaits_whatever_can_be_awaited(
-    kind: str, thread: Any, client: Client, redis_url: str, name: str
-) -> None:
-    """However a coroutine function is wrapped, its value is the result."""
-    server = make(kind, redis_url)
-    server.on("soon", VISIBLE.get(name) or HIDDEN[name])
-
-    assert thread(server).settled(client.run("soon", [1])).result(0) == [1]
