@@ -76,6 +76,9 @@ class Driver:
                     value, resume = error, session.throw
         except StopIteration:
             return
+        except GeneratorExit:
+            self._link = None  # discarded with its loop, which is closed: nothing can be awaited
+            raise
         finally:
             session.close()
             if self._link is not None:
@@ -148,6 +151,8 @@ class Workers:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if exc_type is GeneratorExit:
+            return  # discarded with the loop, which is closed, as are the tasks
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -228,11 +233,11 @@ class Runner:
                 # server.run.handler
                 value = self._handlers[job.method](job.parameters)
                 if _awaitable(value):
-                    value = await value
+                    value = await self._parent_only.awaiting(value)
         except self._interrupts:
             raise
         except BaseException as error:
-            if _cancelled(error):
+            if self._parent_only.discarded or _cancelled(error):
                 raise
             return failed(job, error, self._interrupts)
         return succeeded(job, value, self._interrupts)

@@ -80,7 +80,10 @@ class Link:
             async with ReplyTimeout(self._reply_seconds):
                 while len(replies) < count:
                     try:
-                        replies.append(reply(await read(disable_decoding=True, timeout=math.inf)))
+                        read_one = read(
+                            disable_decoding=True, timeout=math.inf, disconnect_on_error=False
+                        )
+                        replies.append(reply(await read_one))
                     except ResponseError as error:
                         replies.append(error_reply(error))
                     replies += read_along(self._redis, count - len(replies))

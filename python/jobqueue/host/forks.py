@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 import traceback
-from typing import TYPE_CHECKING, NoReturn
+import types
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
-    from types import TracebackType
+    from collections.abc import Generator
+    from concurrent.futures import Future
 
 
 class ParentOnly:
@@ -17,8 +20,13 @@ class ParentOnly:
     of its exception: nothing that it has inherited is flushed, called or closed.
     """
 
+    _used = False  # whether this process is, or was, a server
+
+    discarded = False  # whether Python discards what awaits here, as it does with a closed loop
+
     def __init__(self) -> None:
         self._pid = os.getpid()
+        ParentOnly._used = True
 
     def __enter__(self) -> None:
         pass
@@ -27,10 +35,53 @@ class ParentOnly:
         self,
         exc_type: type[BaseException] | None,
         exc: BaseException | None,
-        traceback: TracebackType | None,
+        traceback: types.TracebackType | None,
     ) -> None:
         if os.getpid() != self._pid:
             _end(exc)
+
+    @types.coroutine
+    def awaiting(self, value: Any) -> Generator[Any, Any, Any]:
+        """Await a value inside the block, which no child leaves by awaiting: it isn't its loop."""
+        steps: Any = value if type(value) is types.GeneratorType else type(value).__await__(value)
+        error: BaseException | None = None
+        while True:
+            try:
+                step = next(steps) if error is None else steps.throw(error)
+            except StopIteration as end:
+                return end.value
+            if os.getpid() != self._pid:
+                _end(RuntimeError("a child of a handler can't await in its parent's event loop"))
+            try:
+                yield step
+            except GeneratorExit:
+                self.discarded = True
+                steps.close()
+                raise
+            except BaseException as thrown:
+                error = thrown
+            else:
+                error = None
+
+    @classmethod
+    def after_fork_in_child(cls) -> None:
+        """Have a child end that would become a thread without work of its parent's executor.
+
+        A function that a handler runs by `asyncio.to_thread` may fork, too.
+        """
+        threads: Any = sys.modules.get("concurrent.futures.thread")
+        frame: types.FrameType | None = sys._getframe()  # noqa: SLF001 - to see where it was forked
+        if not cls._used or threads is None:
+            return
+        work = threads._WorkItem.run.__code__  # noqa: SLF001 - a thread has nothing public to ask
+        while frame is not None and frame.f_code is not work:
+            frame = frame.f_back
+        if frame is not None:
+            frame.f_locals["self"].future.add_done_callback(_end_with)
+
+
+def _end_with(outcome: Future[Any]) -> NoReturn:
+    _end(outcome.exception())
 
 
 def _end(error: BaseException | None) -> NoReturn:
@@ -51,3 +102,7 @@ def _end(error: BaseException | None) -> NoReturn:
 def _say(text: str) -> None:
     # Not sys.stderr, whose lock another thread of the parent may have held.
     os.write(2, text.encode(errors="backslashreplace"))
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=ParentOnly.after_fork_in_child)

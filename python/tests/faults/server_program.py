@@ -13,6 +13,8 @@ import subprocess
 import sys
 import threading
 import time
+import types
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 early: list[int] = []  # the signals that come to a child as soon as it is there
@@ -59,6 +61,11 @@ def forks(leave: str) -> str:
     if child:
         say(child)
         return "parent"
+    return leaves(leave)
+
+
+def leaves(leave: str) -> str:
+    """Be a child that leaves."""
     if leave == "raise":
         raise ValueError("the child fails")
     if leave == "exit":
@@ -68,6 +75,40 @@ def forks(leave: str) -> str:
     if leave == "exit-thread":
         raise SystemExit
     return "child"
+
+
+@server.on("fork-in-thread")
+def forks_in_a_thread(leave: str) -> Any:
+    """Do the same in a thread of an executor, which waits for work afterwards."""
+    if isinstance(server, aio.Server):
+        return asyncio.to_thread(forks, leave)
+    with ThreadPoolExecutor() as threads:
+        return threads.submit(forks, leave).result()
+
+
+def fork_and_await(how: str) -> Any:
+    """Fork a child that awaits, as a coroutine, what the parent's event loop would have to do."""
+
+    @types.coroutine
+    def step() -> Any:
+        yield from () if how == "nothing" else (None,)
+
+    async def awaits() -> str:
+        ready = asyncio.get_running_loop().create_future()
+        child = os.fork()
+        if child:
+            say(child)
+            return "parent"
+        if how == "a sleep":
+            await asyncio.sleep(3600)
+        await (ready if how == "a future" else step())
+        return "child"
+
+    return awaits()
+
+
+if isinstance(server, aio.Server):
+    server.on("fork-and-await", fork_and_await)
 
 
 def sleep_on() -> None:

@@ -15,19 +15,24 @@ if TYPE_CHECKING:
 
     from jobqueue import Client
 
-LEAVES = ["return", "raise", "exit", "exit-thread", "interrupt"]
+LEAVES = [
+    (method, leave)
+    for method in ("fork", "fork-in-thread")
+    for leave in ("return", "raise", "exit", "exit-thread", "interrupt")
+]
+AWAITS = [("fork-and-await", what) for what in ("nothing", "a turn", "a sleep", "a future")]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_child_that_leaves_a_handler_ends_by_itself(
-    program: Callable[..., Program], client: Client
+    program: Callable[..., Program], client: Client, kind: str
 ) -> None:
     """However it leaves: only the parent answers, each job once, and it goes on to serve."""
     running = program()
     children = set()
-    for leave in LEAVES:
-        job = client.run("fork", leave)
-        assert running.settled(job).result(0) == "parent", leave
+    for method, how in LEAVES + (AWAITS if kind.startswith("asyncio") else []):
+        job = client.run(method, how)
+        assert running.settled(job).result(0) == "parent", (method, how)
         children.add(int(running.line()))
 
     served_by = {running.settled(client.run("pid")).result(0) for _ in range(20)}
