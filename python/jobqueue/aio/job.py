@@ -39,7 +39,7 @@ class Job(asyncio.Future[Any]):
         """Stop waiting, as `Future.cancel`. A job that was pushed still runs; its result is ignored."""
         cancelled = super().cancel(msg)
         if cancelled:
-            self._session.cancel(self.id)
+            self._session.cancel(self)
         return cancelled
 
     def settle(self, value: object, error: Exception | None) -> None:

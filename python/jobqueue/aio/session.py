@@ -4,9 +4,10 @@ Like `jobqueue.threads.session`, with the same names in the same order. Everythi
 loop. Callers don't depend on each other: a cancelled call leaves the others unchanged. One task
 reads each stream, and one connects.
 
-A session ends once: when it is closed, when the loop cancels its tasks, or by an unexpected
-exception, which settles every job with a message that says so. Then `ended` is true, and the client
-makes a new session for its next job.
+A session ends once: when it is closed; when the loop cancels its tasks, as `asyncio.run` does at its
+end and then waits for them; or by an unexpected exception. Except for the last, it pushes what was
+submitted first. Every job is settled with a message that says so. Then `ended` is true, and the
+client makes a new session for its next job.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from jobqueue.aio.stream import Stream, open_streams
-from jobqueue.core.calls import Calls, State, Submission
+from jobqueue.core.calls import CLOSE_SECONDS, Calls, State, Submission
+from jobqueue.core.log import Log
 from jobqueue.errors import ConnectionLost, JobError
-from jobqueue.host.log import Log
 from jobqueue.protocol import keys
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from jobqueue.aio.job import Job
 
     Sessions = dict[tuple[int, asyncio.AbstractEventLoop], "Session"]
+    Work = Callable[[], Coroutine[Any, Any, None]]
 
 log = Log("jobqueue.client")
 
@@ -72,13 +74,14 @@ class Session:
         self._calls: Calls[Job] = Calls(queue.encode(), self.channel.encode())
         self._streams: list[Stream] = []
         self._attempt = 0
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], Work | None] = {}  # with its work until it begins
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0  # when it acts
         self._turn_scheduled = False
         self._connecting: asyncio.Task[None] | None = None
         self._submissions = 0
         self._has_ended = asyncio.Event()
+        self._start(self._keep)
 
     def submit(self, batch: list[Submission[Job]], deadline: float | None) -> None:
         """Push jobs in one command, in one write with other submissions of this loop iteration."""
@@ -87,10 +90,10 @@ class Session:
             self._turn_scheduled = True
             self.loop.call_soon(self._turn)
 
-    def cancel(self, *ids: str) -> None:
+    def cancel(self, *jobs: Job) -> None:
         """Remove jobs."""
-        for job_id in ids:
-            self._calls.cancel(job_id)
+        for job in jobs:
+            self._calls.cancel(job.id)
 
     def close(self) -> None:
         """Push what was submitted and then end. This doesn't wait."""
@@ -118,16 +121,15 @@ class Session:
         if not self.ended:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._has_ended.wait(), seconds)
-        others = self._tasks - {asyncio.current_task()}
-        if others:
+        if others := self._others():
             await asyncio.wait(others, timeout=max(0.0, until - time.monotonic()))
         await asyncio.sleep(0)  # the loop closes the sockets in its next iteration
 
     async def wait_for_room(self, deadline: float | None) -> bool:
         """Wait while too much waits to be pushed; return False if the deadline passes first."""
-        self._submissions += 1
-        if self._submissions % YIELD_CALLS == 0:
+        if self._submissions % YIELD_CALLS == 0:  # the first time, too: `_keep` has begun then
             await asyncio.sleep(0)
+        self._submissions += 1
         while self._calls.waiting_bytes > WAITING_BYTES and not self.ended:
             if deadline is not None and time.monotonic() >= deadline:
                 return False
@@ -185,31 +187,61 @@ class Session:
             self._timer = None
             self._turn(self._calls.tick)
 
+    async def _keep(self) -> None:
+        # Whoever cancels all tasks and waits for them waits for the session's end.
+        while not self.ended:
+            try:
+                await self._has_ended.wait()
+            except asyncio.CancelledError:
+                self._close_cancelled()
+        if others := self._others():
+            await asyncio.wait(others, timeout=CLOSE_SECONDS)
+
+    def _others(self) -> set[asyncio.Task[None]]:
+        return self._tasks.keys() - {asyncio.current_task()}
+
+    def _close_cancelled(self) -> None:
+        if not self.ended:
+            self._leave_client()
+            self._calls.close(time.monotonic(), "the event loop cancelled the client's tasks")
+            self._turn()
+
     async def _receive(self, link: int, stream: Stream) -> None:
+        discarded = False
         try:
             while stream in self._streams:
-                frames = await stream.read()
+                try:
+                    frames = await stream.read()
+                except asyncio.CancelledError:
+                    self._close_cancelled()
+                    continue
                 if stream in self._streams:
                     self._turn(partial(self._calls.received, link, frames))
                 del frames
         except ConnectionLost as error:
             if stream in self._streams:
                 self._turn(partial(self._lose, error))
+        except GeneratorExit:
+            discarded = True  # with its loop, which is closed: nothing can be awaited
+            raise
         finally:
-            await stream.close()
+            if not discarded:
+                await stream.close()
 
     def _take_streams(
         self, attempt: int, outcome: list[Stream] | ConnectionLost, now: float
     ) -> None:
         if attempt != self._attempt or self._calls.state is not State.CONNECTING:
             for stream in outcome if isinstance(outcome, list) else []:
-                self._start(self._receive(0, stream))  # closes the stream of an abandoned attempt
+                self._start(
+                    partial(self._receive, 0, stream)
+                )  # closes the stream of an abandoned attempt
         elif isinstance(outcome, ConnectionLost):
             self._lose(outcome, now)
         else:
             self._streams = outcome
             for link, stream in enumerate(outcome):
-                self._start(self._receive(link, stream))
+                self._start(partial(self._receive, link, stream))
             self._calls.connected(len(outcome), now)
 
     def _write(self, now: float) -> None:
@@ -240,39 +272,52 @@ class Session:
         self._calls.attempt(now)
         if self._connecting is not None:
             self._connecting.cancel()
-        self._connecting = self._start(self._open(self._attempt))
+        self._connecting = self._start(partial(self._open, self._attempt))
 
     async def _open(self, attempt: int) -> None:
-        try:
-            outcome: list[Stream] | ConnectionLost = await open_streams(self._pools)
-        except ConnectionLost as error:
-            outcome = error
-        except asyncio.CancelledError:
-            # redis-py returns a half-open connection to its pool.
-            for pool in self._pools if self._owned else []:
-                await pool.disconnect()
-            await asyncio.sleep(0)  # the loop closes the socket in its next iteration
-            raise
-        except Exception as error:
-            log.exception("channel=%s connecting failed", self.channel)
-            outcome = ConnectionLost(f"connecting failed: {error!r}")
+        outcome: list[Stream] | ConnectionLost | None = None
+        while outcome is None:
+            if attempt != self._attempt or self.ended:
+                return
+            try:
+                outcome = await open_streams(self._pools)
+            except ConnectionLost as error:
+                outcome = error
+            except asyncio.CancelledError:
+                # redis-py returns a half-open connection to its pool.
+                for pool in self._pools if self._owned else []:
+                    await pool.disconnect()
+                await asyncio.sleep(0)  # the loop closes the socket in its next iteration
+                if attempt == self._attempt:
+                    self._close_cancelled()
+            except Exception as error:
+                log.exception("channel=%s connecting failed", self.channel)
+                outcome = ConnectionLost(f"connecting failed: {error!r}")
         if self.ended:  # while it connected
             for stream in outcome if isinstance(outcome, list) else []:
                 await stream.close()
             return
         self._turn(partial(self._take_streams, attempt, outcome))
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = self.loop.create_task(work)
-        self._tasks.add(task)
+    def _start(self, work: Work) -> asyncio.Task[None]:
+        async def begin() -> None:
+            if (task := asyncio.current_task()) is not None:
+                self._tasks[task] = None
+            await work()
+
+        task = self.loop.create_task(begin())  # which may begin at once, as the loop's factory says
+        self._tasks.setdefault(task, work)
         task.add_done_callback(self._task_done)
         return task
 
     def _task_done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
+        work = self._tasks.pop(task)
         if task.cancelled():
-            if not self.ended and task is not self._connecting:
-                self._end("the event loop cancelled the client's tasks")
+            if work is not None:  # it was cancelled before it began
+                self._close_cancelled()
+                again = self._start(work)
+                if task is self._connecting:
+                    self._connecting = again
         elif (error := task.exception()) is not None:
             log.error("channel=%s a task of the client failed", self.channel, exc_info=error)
             self._end(f"a task of the client failed: {error!r}")
@@ -290,8 +335,7 @@ class Session:
             return
         self.ended = True
         self._has_ended.set()
-        if self._sessions.get(self._place) is self:
-            del self._sessions[self._place]
+        self._leave_client()
         self._calls.end(f"{reason} before a result came", time.monotonic())
         self._settle()
         if self._timer is not None:
@@ -299,3 +343,7 @@ class Session:
         if self._connecting is not None:
             self._connecting.cancel()
         self._close_streams()
+
+    def _leave_client(self) -> None:
+        if self._sessions.get(self._place) is self:
+            del self._sessions[self._place]

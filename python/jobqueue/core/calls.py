@@ -144,6 +144,7 @@ class Calls(Generic[JobT]):
         self._failures = 0
         self._retry_at = float("-inf")
         self._closing_until: float | None = None
+        self._closing_reason = ""
         self._released = False
         self.waiting_bytes = 0
 
@@ -286,7 +287,7 @@ class Calls(Generic[JobT]):
         if self._released and not self._calls:
             self.close(now)
         if self._closing_until is not None and (now >= self._closing_until or self._flushed()):
-            self.end("the client was closed before a result came", now)
+            self.end(f"{self._closing_reason} before a result came", now)
         # client.connection.silent
         if self._state is State.CONNECTING and now >= self._since + ATTEMPT_SECONDS:
             raise ConnectionLost(f"no connection to Redis within {ATTEMPT_SECONDS:g} s")
@@ -320,10 +321,11 @@ class Calls(Generic[JobT]):
         settled, self._settled = self._settled, []
         return settled
 
-    def close(self, now: float) -> None:
+    def close(self, now: float, reason: str = "the client was closed") -> None:
         """Accept no more jobs; push those that wait, for 2 seconds at most, and then end."""
         if self._closing_until is None:
             self._closing_until = now + CLOSE_SECONDS
+            self._closing_reason = reason
 
     def release(self) -> None:
         """Close as soon as every job is settled, since no more are going to be submitted."""

@@ -10,7 +10,7 @@ import threading
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
-from jobqueue.host.log import Log
+from jobqueue.core.log import Log
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -34,7 +34,7 @@ class Client:
 
     Call `close`, or use it in a `with` block: both push what was submitted before. Clients that are
     still open when the interpreter ends are closed then. A client that is dropped without `close`
-    ends when its last job is settled, with a ResourceWarning.
+    ends when its last job is settled, or with the interpreter, too, with a ResourceWarning.
 
     No exception of a method or of a job makes a client unusable; only `close` does. It connects when
     it has jobs, and again after a lost connection.
@@ -60,7 +60,6 @@ class Client:
         self._closed = False
         self._ids = itertools.count(1)  # client.job.id: whatever the process or the session
         self._sessions: dict[int, Session] = {}  # by process
-        _clients.add(self)
         weakref.finalize(self, _dropped, self._sessions).atexit = False
 
     def run(self, method: str, parameters: Any = None, *, timeout: float | None = None) -> Job:
@@ -117,7 +116,7 @@ class Client:
             try:
                 session.submit(batch, deadline)
             except BaseException:  # Ctrl-C: the caller doesn't get these jobs
-                session.cancel(*[job.id for job in jobs])
+                session.cancel(*jobs)
                 raise
         else:
             for job in jobs:
@@ -131,7 +130,7 @@ class Client:
         ValueError. A second call has no effect.
         """
         self._closed = True
-        end_all(self._own_sessions())
+        end_all(_of_this_process(self._sessions))
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Client can't be pickled or copied: create one in each process")
@@ -152,14 +151,12 @@ class Client:
         session = self._sessions.get(pid)
         if session is None:
             new = Session(self._pools, self._queue, self._sessions)
+            _all_sessions.add(new)
             session = self._sessions.setdefault(pid, new)  # two threads get the same one
             if self._closed:
                 session.close()
         session.start()
         return session
-
-    def _own_sessions(self) -> list[Session]:
-        return _of_this_process(self._sessions)
 
 
 def _of_this_process(all_sessions: dict[int, Session]) -> list[Session]:
@@ -176,9 +173,9 @@ def _dropped(all_sessions: dict[int, Session]) -> None:
         )
 
 
-_clients: weakref.WeakSet[Client] = weakref.WeakSet()
+_all_sessions: weakref.WeakSet[Session] = weakref.WeakSet()  # also those of dropped clients
 
 
 @atexit.register
 def _close_all() -> None:
-    end_all([session for client in list(_clients) for session in client._own_sessions()])  # noqa: SLF001 - this file's
+    end_all([session for session in list(_all_sessions) if session.pid == os.getpid()])

@@ -1,44 +1,30 @@
-"""A job as its caller sees it: a future that is settled once (client.settle.once)."""
+"""A job as its caller sees it: a future, settled once.
+
+There is no lock in it. Its state changes by one call in C, after which those who wait are woken. So
+Control-C leaves nothing locked wherever it comes, and settling a job never waits.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import threading
 from collections import deque
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from jobqueue.core.log import Log
 from jobqueue.errors import ConnectionLost
-from jobqueue.host.log import Log
+from jobqueue.threads.waits import CANCELLED, FINISHED, PENDING, Condition, Gates, Waiters
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from jobqueue.threads.session import Session
 
+    Callback = Callable[[Future[Any]], object]
 
 log = Log("jobqueue.client")
-
-LOCK_WAIT_SECONDS = 0.05  # how long the thread that settles jobs waits for the lock of one
-
-
-class _Condition(type(threading.RLock())):  # type: ignore[misc] # in C, whatever its name
-    """What `Future` needs of a condition. Threads don't wait on it: `Job` waits without its lock.
-
-    A `with` block acquires and releases a lock in C, so Ctrl-C can't interrupt in between.
-    """
-
-    __slots__ = ("gates",)
-
-    def __init__(self) -> None:
-        self.gates: deque[threading.Lock] = deque()
-
-    def notify_all(self) -> None:
-        """Wake all threads that wait."""
-        while self.gates:
-            with contextlib.suppress(IndexError):  # that thread has just stopped waiting
-                self.gates.popleft().release()
 
 
 class Job(Future[Any]):
@@ -53,41 +39,23 @@ class Job(Future[Any]):
     in the parent only.
     """
 
-    _held = False  # by a thread that doesn't release it
-    _made: _Condition
-    _done_callbacks: list[Callable[[Future[Any]], object]]  # Future's, as `_invoke_callbacks` is
+    _fate = PENDING
+    _result: Any = None
+    _exception: BaseException | None = None
+    _gates: Gates
+    _done_callbacks: list[Callback]
 
-    def __init__(self, job_id: str, method: str, session: Session) -> None:  # no super: see below
-        # As `Future.__init__`, which also makes a condition: see below.
-        self._state = "PENDING"
-        self._result = None
-        self._exception = None
-        self._waiters = []
-        self._done_callbacks = []
+    def __init__(self, job_id: str, method: str, session: Session) -> None:
+        # Not Future's: it makes eight objects of a condition and two lists, which the garbage
+        # collector visits while the job is under way: half the time of a large `run_many`. What is
+        # needed of them is made when it is.
         self._session = session
         self.id = job_id
         self.method = method
         self.channel = session.channel
 
-    # A condition of the standard library is eight objects, and the garbage collector visits those of
-    # every job that is under way: half the time of a large `run_many`. So a job makes its own, when
-    # a thread waits for it or settles it. Every use of a job begins here, so a job of the parent is
-    # settled here in the child.
-
-    @property
-    def _condition(self) -> Any:
-        if self._session.pid != os.getpid():
-            return self._inherited()
-        if "_made" not in vars(self):  # two threads may find that, and have to get the same one
-            vars(self).setdefault("_made", _Condition())
-        return self._made
-
-    @_condition.setter
-    def _condition(self, _: object) -> None:
-        raise AttributeError("a job makes its own condition")
-
     def __repr__(self) -> str:
-        return f"<Job {self.method!r} channel={self.channel} id={self.id} {self._state.lower()}>"
+        return f"<Job {self.method!r} channel={self.channel} id={self.id} {self._now().lower()}>"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Job can't be pickled or copied: only this process gets its result")
@@ -95,105 +63,123 @@ class Job(Future[Any]):
     def result(self, timeout: float | None = None) -> Any:
         """Return the handler's value or raise, as soon as the job is settled."""
         try:
-            if not self._waited(timeout):
-                raise TimeoutError
-            return super().result()
+            self.exception(timeout)
+            if self._exception is not None:
+                raise self._exception
+            return self._result
         finally:
             del self  # or the error, its traceback and the job would keep each other
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Return what `result` raises, or None, as soon as the job is settled."""
-        if not self._waited(timeout):
+        if not self.done() and not self._own("_gates", Gates).wait(self.done, timeout):
             raise TimeoutError
-        return super().exception()
+        if self.cancelled():
+            raise CancelledError
+        return self._exception
+
+    def done(self) -> bool:
+        """Tell whether the job is settled or cancelled."""
+        return self._now() != PENDING
+
+    def cancelled(self) -> bool:
+        """Tell whether the job was cancelled before it was settled."""
+        return self._now() == CANCELLED
 
     def cancel(self) -> bool:
-        """Stop waiting, as `Future.cancel`. A job that was pushed still runs; its result is ignored."""
-        # Ctrl-C may interrupt this anywhere; a second call completes it.
-        with self._condition:
-            if self._state == "FINISHED":
-                return False
-            if self._state == "PENDING":
-                self._state = "CANCELLED"
-                self._condition.notify_all()
-            if self._state == "CANCELLED":
-                self.set_running_or_notify_cancel()  # or `wait` and `as_completed` wait on
-        self._session.cancel(self.id)
+        """Stop waiting. The job runs all the same if it was pushed, and its result is ignored."""
+        # Control-C may end this anywhere; done again, it goes on from there.
+        if self.done() and not self.cancelled():
+            return False
+        if vars(self).setdefault("_fate", CANCELLED) != CANCELLED:
+            return False
+        self._session.cancel(self)
         self._invoke_callbacks()
         return True
 
-    def settle(self, value: object, error: Exception | None) -> bool:
-        """Set the outcome, unless the job was cancelled, and schedule its callbacks.
-
-        Returns:
-            False if another thread holds the job's lock. One that was interrupted at a bad moment
-            holds it forever, and must not block the thread that settles all jobs.
-        """
-        condition = self._condition
-        if self._state != "PENDING":
-            return True
-        if not condition.acquire(timeout=0 if self._held else LOCK_WAIT_SECONDS):
-            self._held = True
-            return False
-        try:
+    def add_done_callback(self, fn: Callback) -> None:
+        """Have it called with the job when that is done; at once where it is."""
+        if not self.done():
+            callbacks = self._own("_done_callbacks", list)
+            callbacks.append(fn)
             if not self.done():
-                if error is None:
-                    self.set_result(value)
-                else:
-                    self.set_exception(error)
-        finally:
-            condition.release()
-        return True
-
-    def _waited(self, timeout: float | None) -> bool:
-        """Wait until the job is settled; return False if the timeout passes first."""
-        # No lock is held while waiting, or wherever Ctrl-C may interrupt: the thread that settles
-        # jobs never waits for a thread that waits for one.
-        condition = self._condition
-        if self._state == "PENDING":
-            gate = threading.Lock()
-            gate.acquire()  # released by the thread that settles the job
-            condition.gates.append(gate)
+                return
             try:
-                if self._state == "PENDING":  # otherwise the gate may have come too late
-                    gate.acquire(timeout=_waitable(timeout))
-            finally:
-                with contextlib.suppress(ValueError):
-                    condition.gates.remove(gate)
-        return self._state != "PENDING"
+                callbacks.remove(fn)
+            except ValueError:  # whoever has settled the job calls it
+                return
+        self._call(fn)
+
+    def settle(self, value: object, error: Exception | None) -> None:
+        """Give the job its outcome, unless it was cancelled; those who wait are woken."""
+        if not self.done():
+            self._result, self._exception = value, error
+            if vars(self).setdefault("_fate", FINISHED) == FINISHED:
+                self._wake()
+                self._invoke_callbacks()
+                return
+            self._result = self._exception = None
+        self._wake()
+
+    def _wake(self) -> None:
+        own = vars(self)
+        if "_gates" in own:
+            self._gates.open()
+        waiting: deque[Any] = own.get("_waiting", deque())
+        while waiting:
+            with contextlib.suppress(IndexError):  # who waited has just given up
+                self._tell(waiting.popleft())
+
+    def _now(self) -> str:
+        if self._fate == PENDING and self._session.pid != os.getpid():
+            # Inherited by a fork, whatever the parent's threads were doing with it.
+            self._exception = ConnectionLost(
+                f"process {self._session.pid} runs this job, and its result arrives there"
+            )
+            self._fate = FINISHED
+        return self._fate
+
+    def _own(self, name: str, make: Callable[[], Any]) -> Any:
+        # Two threads may find that there is none, and have to get the same one.
+        own = vars(self)
+        return own[name] if name in own else own.setdefault(name, make())
 
     def _invoke_callbacks(self) -> None:
-        # Future calls this when the state is final: no callback is added any more.
-        if self._done_callbacks:
+        if vars(self).get("_done_callbacks"):
             if self._session.settles_here():
                 self._session.callbacks.hand_over(self._call_back)
             else:
                 self._call_back()
 
     def _call_back(self) -> None:
-        while self._done_callbacks:  # each of them once, even if two threads cancel the job
+        callbacks = self._done_callbacks
+        while callbacks:  # each of them once, also where two threads cancel the job
             try:
-                callback = self._done_callbacks.pop(0)
+                callback = callbacks.pop(0)
             except IndexError:
                 return
-            try:
-                callback(self)
-            except Exception:
-                log.exception("a callback of %r failed", self)
+            self._call(callback)
 
-    def _inherited(self) -> Any:
-        # Other threads of the parent may have held its lock at the fork.
-        known = "_inherited_condition" in vars(self)
-        condition: _Condition
-        condition = vars(self).setdefault("_inherited_condition", _Condition())
-        if not known and self._state == "PENDING":
-            self._exception = ConnectionLost(
-                f"this job was run by process {self._session.pid}, and its result arrives there"
-            )
-            self._state = "FINISHED"
-        return condition
+    def _call(self, callback: Callback) -> None:
+        try:
+            callback(self)
+        except Exception:
+            log.exception("a callback of %r failed", self)
 
+    # What follows is for `wait` and `as_completed`.
 
-def _waitable(timeout: float | None) -> float:
-    """Return the timeout in the form that a lock takes; one above its limit means no timeout."""
-    return -1 if timeout is None or timeout > threading.TIMEOUT_MAX else max(0.0, timeout)
+    def _tell(self, waiter: Any) -> None:
+        if self.cancelled():
+            waiter.add_cancelled(self)
+        elif self._exception is None:
+            waiter.add_result(self)
+        else:
+            waiter.add_exception(self)
+
+    def _seen_state(self) -> str:
+        seen = vars(self).get("_seen", {}).get(get_ident())
+        return seen[-1] if seen else self._now()
+
+    _state: Any = property(_seen_state)
+    _condition: Any = property(Condition)
+    _waiters: Any = property(Waiters)

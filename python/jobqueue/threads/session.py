@@ -1,9 +1,8 @@
 """The session of a client in one process: a thread that owns the core, the sockets and the clock.
 
-An application's thread only puts a request into the inbox and wakes the session's thread. Each is
-one call in C: an interrupted thread leaves no lock held, a signal handler may do the same in between,
-and no caller waits for Redis. Everything else happens in the session's thread, except for
-connecting: redis-py can only do that by blocking, so another thread does it.
+An application's thread only puts a request into the inbox, and never waits for Redis. Everything
+else happens in the session's thread, except for connecting: redis-py can only do that by blocking,
+so another thread does it.
 
 A session ends once: when it is closed, or by an unexpected exception, which settles every job with a
 message that says so. Then `ended` is true, and the client makes a new session for its next job.
@@ -11,23 +10,21 @@ message that says so. Then `ended` is true, and the client makes a new session f
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import random
 import selectors
-import socket
 import threading
 import time
 import uuid
-from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from jobqueue.core.calls import CLOSE_SECONDS, Calls, State, Submission
+from jobqueue.core.calls import CLOSE_SECONDS, Calls, State
+from jobqueue.core.log import Log
 from jobqueue.errors import ConnectionLost, JobError, NotQueued
-from jobqueue.host.log import Log
 from jobqueue.protocol import keys
 from jobqueue.threads.callbacks import Callbacks
+from jobqueue.threads.inbox import Cancel, Close, Connected, Inbox, Release, Submit
 from jobqueue.threads.stream import Stream, open_streams
 
 if TYPE_CHECKING:
@@ -35,7 +32,8 @@ if TYPE_CHECKING:
 
     from redis import ConnectionPool
 
-    from jobqueue.core.calls import Settled
+    from jobqueue.core.calls import Submission
+    from jobqueue.threads.inbox import Item
     from jobqueue.threads.job import Job
 
 log = Log("jobqueue.client")
@@ -45,35 +43,6 @@ WAITING_BYTES = 16 * 1_048_576  # unpushed jobs beyond which `run` waits for roo
 WAITING_SUBMISSIONS = 1_000  # the same for submissions in the inbox
 ROOM_SECONDS = 0.001  # between two checks whether there is room
 LONGEST_SLEEP_SECONDS = 3_600.0
-STUCK_SECONDS = 0.5  # between two attempts to settle a job whose lock is held
-
-
-class Submit(NamedTuple):
-    """Register these jobs and push them."""
-
-    batch: list[Submission[Job]]
-    deadline: float | None
-
-
-class Cancel(NamedTuple):
-    """Remove these jobs."""
-
-    ids: list[str]
-
-
-class Connected(NamedTuple):
-    """The outcome of an attempt to connect."""
-
-    attempt: int
-    outcome: list[Stream] | ConnectionLost
-
-
-class Close(NamedTuple):
-    """Push what was submitted, and end."""
-
-
-class Release(NamedTuple):
-    """End as soon as every job is settled."""
 
 
 class Session:
@@ -96,14 +65,13 @@ class Session:
         self._pools = pools
         self._sessions = sessions
         self._calls: Calls[Job] = Calls(queue.encode(), self.channel.encode())
-        self._inbox: SimpleQueue[Submit | Cancel | Connected | Close | Release] = SimpleQueue()
-        self._asleep = False
+        self._inbox = Inbox()
+        # One without a file descriptor: a child after a fork would share it.
+        self._selector = getattr(selectors, "PollSelector", selectors.DefaultSelector)()
         self._streams: list[Stream] = []
         self._full: set[Stream] = set()  # those that take no more now
         self._attempt = 0
-        self._stuck: list[Settled[Job]] = []
         self._end_reason = ""
-        self._opened = contextlib.ExitStack()
         self._threads: list[threading.Thread] = []  # of which one runs
         self._ident: int | None = None
 
@@ -126,10 +94,10 @@ class Session:
         """Request to push jobs in one command."""
         self._put(Submit(batch, deadline))
 
-    def cancel(self, *ids: str) -> None:
-        """Request to remove jobs."""
+    def cancel(self, *jobs: Job) -> None:
+        """Request to remove jobs that were cancelled or have no caller, and to wake those who wait."""
         if self.pid == os.getpid():
-            self._put(Cancel(list(ids)))
+            self._put(Cancel(list(jobs)))
 
     def close(self) -> None:
         """Request to push what was submitted and then to end. This doesn't wait."""
@@ -161,15 +129,10 @@ class Session:
 
     def _congested(self) -> bool:
         waiting = self._calls.waiting_bytes
-        return waiting > WAITING_BYTES or self._inbox.qsize() > WAITING_SUBMISSIONS
+        return waiting > WAITING_BYTES or len(self._inbox) > WAITING_SUBMISSIONS
 
-    def _put(self, item: Submit | Cancel | Connected | Close | Release) -> None:
-        try:
-            self._inbox.put(item)
-        finally:  # two calls in C with only a test in between: Ctrl-C can't separate them
-            if self._asleep:
-                with contextlib.suppress(OSError):  # it is being woken already, or has ended
-                    self._wake_sender.send(b"!")
+    def _put(self, item: Item) -> None:
+        self._inbox.put(item)
         if self.ended:
             self._refuse_inbox()
 
@@ -186,7 +149,7 @@ class Session:
         self._ident = threading.get_ident()
         reason = "the client was closed"
         try:
-            self._open_selector()
+            self._selector.register(self._inbox.open(), selectors.EVENT_READ)
             while self._calls.state is not State.CLOSED:
                 self._turn()
         except BaseException as error:
@@ -194,20 +157,10 @@ class Session:
             reason = f"the client's thread failed: {error!r}"
         self._end(reason)
 
-    def _open_selector(self) -> None:
-        # One without a file descriptor: a child after a fork would share it.
-        self._selector = getattr(selectors, "PollSelector", selectors.DefaultSelector)()
-        self._wake_receiver, self._wake_sender = socket.socketpair()
-        for end in (self._wake_receiver, self._wake_sender):
-            self._opened.callback(end.close)
-            end.settimeout(0)
-        self._opened.callback(self._selector.close)
-        self._selector.register(self._wake_receiver, selectors.EVENT_READ)
-
     def _turn(self) -> None:
-        self._asleep = True
-        ready = self._selector.select(self._wait_seconds() if self._inbox.empty() else 0)
-        self._asleep = False
+        self._inbox.asleep = True
+        ready = self._selector.select(0 if self._inbox else self._wait_seconds())
+        self._inbox.asleep = False
         now = time.monotonic()
         try:
             for key, _ in ready:
@@ -225,24 +178,24 @@ class Session:
         times = [self._calls.next_tick(), self._calls.connect_at()]
         now = time.monotonic()
         sleep = min((at - now for at in times if at is not None), default=LONGEST_SLEEP_SECONDS)
-        longest = STUCK_SECONDS if self._stuck else LONGEST_SLEEP_SECONDS
-        return max(0.0, min(sleep, longest))
+        return max(0.0, min(sleep, LONGEST_SLEEP_SECONDS))
 
     def _receive(self, stream: Stream | None, now: float) -> None:
         if stream is None:
-            self._wake_receiver.recv(4096)
+            self._inbox.hear()
         elif stream in self._streams:
             link = self._streams.index(stream)
             self._calls.received(link, stream.read(), now)
 
     def _take_inbox(self, now: float) -> None:
-        for _ in range(self._inbox.qsize()):
-            match self._inbox.get_nowait():
+        for item in self._inbox.take():
+            match item:
                 case Submit(batch, deadline):
                     self._calls.submit(batch, deadline)
-                case Cancel(ids):
-                    for job_id in ids:
-                        self._calls.cancel(job_id)
+                case Cancel(jobs):
+                    for job in jobs:
+                        self._calls.cancel(job.id)
+                        job.settle(None, NotQueued("its caller was interrupted"))
                 case Connected(attempt, outcome):
                     self._take_streams(attempt, outcome, now)
                 case Close():
@@ -316,43 +269,39 @@ class Session:
         self._put(Connected(attempt, outcome))
 
     def _settle(self) -> None:
-        stuck, self._stuck = self._stuck, []
-        self._stuck = [
-            settled for settled in stuck if not settled.job.settle(settled.value, settled.error)
-        ]
-        for settled in self._calls.take_settled():
-            job, value, error = settled
+        for job, value, error in self._calls.take_settled():
             if error is not None and not isinstance(error, JobError):
                 log.info(
                     "%s channel=%s id=%s: %s", type(error).__name__, job.channel, job.id, error
                 )
-            if not job.settle(value, error):
-                self._stuck.append(settled)
+            job.settle(value, error)
 
     def _end(self, reason: str) -> None:
         # Runs in the session's thread, or in the one that couldn't start it.
         self._end_reason = reason
-        self._calls.end(f"{reason} before a result came", time.monotonic())
-        self._settle()
-        self.ended = True
-        if self._sessions.get(self.pid) is self:
-            del self._sessions[self.pid]
-        self._refuse_inbox()
-        self._close_streams()
-        self.callbacks.end()
-        self._opened.close()
+        try:  # before another session has opened any: somebody may have closed all descriptors
+            self._close_streams()
+            self._inbox.close()
+            self._selector.close()
+        finally:
+            self.ended = True
+            if self._sessions.get(self.pid) is self:
+                del self._sessions[self.pid]
+            self._calls.end(f"{reason} before a result came", time.monotonic())
+            self._settle()
+            self._refuse_inbox()
+            self.callbacks.end()
 
     def _refuse_inbox(self) -> None:
         # Runs in any thread, after the end: each item is taken by one of them.
-        while True:
-            try:
-                item = self._inbox.get_nowait()
-            except Empty:
-                return
+        for item in self._inbox.take():
             if isinstance(item, Submit):
                 for submission in item.batch:
                     error = NotQueued(self._end_reason)
                     submission.job.settle(None, error)
+            elif isinstance(item, Cancel):
+                for job in item.jobs:
+                    job.settle(None, NotQueued(self._end_reason))
             elif isinstance(item, Connected) and isinstance(item.outcome, list):
                 for stream in item.outcome:
                     stream.close()

@@ -1,4 +1,4 @@
-"""The end of a client: closed, cancelled meanwhile, dropped, or left to the end of the program."""
+"""The end of a client: closed, cancelled meanwhile, or dropped."""
 
 import asyncio
 import contextlib
@@ -122,42 +122,6 @@ def test_jobs_that_nobody_awaits_end_in_silence(
     """Jobs that aren't awaited are fine: nothing is logged about exceptions never retrieved."""
     assert run_program(PROGRAMS[colour], redis_url) == ""
     assert [job["method"] for job in worker.claimed[:1]] == ["echo"]
-
-
-EXITS = {
-    "at its last line": ("client.run('last')", 0),
-    "by sys.exit": ("client.run('last'); sys.exit()", 0),
-    "by an exception": ("client.run('last'); sys.excepthook = print; raise LookupError", 1),
-    "while a thread pushes": ("threading.Thread(target=client.run, args=['last']).start()", 0),
-}
-
-
-@pytest.mark.parametrize("name", EXITS)
-def test_a_program_that_ends_without_closing(redis_url: str, redis: Redis, name: str) -> None:
-    """What was submitted last is on the queue, and the program ends though jobs are outstanding."""
-    end, status = EXITS[name]
-    program = f"""
-    import sys, threading
-    from jobqueue import Client
-    client = Client(sys.argv[1])
-    client.run("first")
-    {end}
-    """
-    with contextlib.nullcontext() if status == 0 else pytest.raises(AssertionError, match="with 1"):
-        run_program(program, redis_url)
-    assert redis.llen("job-queue") == 2
-
-
-def test_a_program_that_ends_without_redis(relay: Relay) -> None:
-    """A Redis that doesn't reply delays the end of a client by a few seconds at most."""
-    program = """
-    import sys
-    from jobqueue import Client
-    client = Client(sys.argv[1])
-    client.run("first")
-    """
-    with relay.held():
-        assert run_program(program, relay.url) == ""
 
 
 def drop(colour: str, relay: Relay, number: int) -> None:

@@ -8,13 +8,15 @@ from concurrent.futures import Future
 from typing import Any
 
 import pytest
-from jobqueue import Client, JobQueueError, aio
+from jobqueue import Client, JobError, JobQueueError, aio
 from redis import Connection, ConnectionPool, Redis
 from redis import asyncio as redis_aio
 
 from tests.conftest import until
 from tests.faults.caller import DEADLINE_S, Caller
+from tests.faults.program import run_program
 from tests.faults.relay import Relay
+from tests.faults.serving import KINDS, AnyServer, Thread, make
 from tests.faults.worker import Worker
 
 
@@ -52,6 +54,30 @@ def test_a_log_that_fails(make_caller: Callable[..., Caller], relay: Relay, work
         assert isinstance(caller.outcome(job), JobQueueError)
     assert until(lambda: caller.outcome(caller.run("echo", 2, timeout=1)) == 2, "a result")
     assert worker.claimed
+
+
+@pytest.mark.usefixtures("hostile_log")
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_log_that_fails_while_jobs_are_served(
+    kind: str, thread: Callable[[AnyServer], Thread], client: Client, redis_url: str, redis: Redis
+) -> None:
+    """Whatever there is to say, the server goes on: each job is answered, and each dead one buried."""
+    server = make(kind, redis_url)
+    server.on("echo", lambda value: value)
+    server.on("fail", lambda _: 1 / 0)
+    server.on("odd", lambda _: object())
+    running = thread(server)
+    assert running.settled(client.run("echo", 1)).result(0) == 1
+
+    redis.lpush("job-queue", "no job")
+    for method in ("fail", "odd", "nobody's"):
+        assert isinstance(running.settled(client.run(method)).exception(0), JobError)
+    until(lambda: redis.llen("job-queue:dead") == 1, "it on the dead list")
+    redis.client_kill_filter(_type="normal", skipme=True)
+
+    assert running.settled(client.run("echo", 2)).result(0) == 2
+    running.stop()
+    assert running.error is None
 
 
 UNEXPECTED = [ValueError, RuntimeError, MemoryError, RecursionError]
@@ -159,6 +185,26 @@ def test_a_thread_that_cant_be_started_once(
     assert worker.claimed
 
 
+def test_a_program_that_closes_all_descriptors(redis_url: str, worker: Worker) -> None:
+    """Who waits is told, at most one more job isn't queued, and the next ones work."""
+    program = """
+    import logging, os, sys
+    from jobqueue import Client, JobQueueError, JobTimeout
+    logging.disable()
+    client = Client(sys.argv[1])
+    for number in range(20):
+        waits = client.run("never", timeout=0.05)
+        assert client.run("echo", number).result(5) == number
+        os.closerange(3, 256)
+        assert isinstance(waits.exception(5), JobQueueError)
+        refused = client.run("echo", timeout=2).exception(5)
+        assert refused is None or isinstance(refused, JobQueueError)
+    client.close()
+    """
+    assert run_program(program, redis_url) == ""
+    assert worker.claimed
+
+
 def test_a_callback_that_cancels_under_a_lock_of_the_application(redis_url: str) -> None:
     """Callbacks hold no lock of ours: another thread cancels other jobs meanwhile."""
     guard, entered, swept = threading.Lock(), threading.Event(), threading.Event()
@@ -191,12 +237,13 @@ def test_a_callback_that_cancels_under_a_lock_of_the_application(redis_url: str)
 
 
 def test_a_loop_that_cancels_the_clients_tasks(redis_url: str, worker: Worker) -> None:
-    """A framework that cancels all tasks ends the session with a message; the next job works."""
+    """A framework that cancels all tasks ends the session when it has pushed; the next job works."""
 
     async def scenario() -> None:
         async with aio.Client(redis_url) as client:
             job = await client.run("never", timeout=60)
             assert await (await client.run("echo", 1)) == 1
+            await client.run("last")
             for task in asyncio.all_tasks() - {asyncio.current_task()}:
                 task.cancel()
             with pytest.raises(JobQueueError, match="cancelled"):
@@ -204,4 +251,4 @@ def test_a_loop_that_cancels_the_clients_tasks(redis_url: str, worker: Worker) -
             assert await (await client.run("echo", 2)) == 2
 
     asyncio.run(scenario())
-    assert worker.claimed
+    assert [job["method"] for job in worker.claimed] == ["never", "echo", "last", "echo"]
