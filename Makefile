@@ -83,7 +83,7 @@ chaos: $(READY) ## servers and clients under kills, cuts, refusals and restarts 
 nightly: ## what takes longer than a change may wait; ONLY=words of a step's name; results in .ci/README.md
 	.ci/run nightly --only '$(ONLY)'
 
-bench: $(READY) ## the benchmarks beside the raw limit and the peers; BENCH=--quick for a minute's worth
+bench: $(READY) ## the benchmarks, compared with the raw limit and the peers; BENCH=--quick for a minute's worth
 	@if command -v uv >/dev/null; then VIRTUAL_ENV=$(VENV) uv pip install --quiet --group bench; \
 	else $(BIN)/python -m pip install --quiet --disable-pip-version-check --group bench; fi
 	$(BIN)/python python/benchmarks/run.py $(BENCH)

@@ -1,4 +1,4 @@
-"""Runs the steps of steps.toml, and ends with a table: what each took, beside its budget.
+"""Runs the steps of steps.toml, and ends with a table: what each took, and its budget.
 
     python .ci/steps.py ci                          stops at the first step that fails
     python .ci/steps.py nightly                     goes on, and keeps the results in nightly.json and README.md
@@ -85,7 +85,7 @@ def run(step: Step) -> Ran:
 
 
 def table(ran: list[Ran], before_s: float, limit_s: float) -> str:
-    """Show what each step took beside its budget, and all of them beside the limit."""
+    """Show what each step took and its budget, then the sum and the limit."""
     rows = [("before the first step", before_s, "", "")]
     rows += [
         (

@@ -8,7 +8,7 @@
     python conformance/prove.py --acknowledge          the tests fit the requirements as they are worded now
     python conformance/prove.py --only pages --write   write KILLS.md and DIMENSIONS.md again
 
-Each program gets its manifest under build/proof/, beside the log of its last run, so that any of
+Each program gets its manifest under build/proof/, next to the log of its last run, so that any of
 them can be put under test by hand: `pytest conformance --impl=build/proof/server-id-as-number`.
 """
 

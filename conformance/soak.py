@@ -1,7 +1,7 @@
 """Repeats the suite in random order and under CPU load, and counts what fails by chance.
 
     python conformance/soak.py --runs 20                 the reference, three runs at a time
-    python conformance/soak.py --runs 20 --load 8        beside eight busy processes
+    python conformance/soak.py --runs 20 --load 8        with eight busy processes
     python conformance/soak.py --runs 20 --impl coffee   another implementation
 
 A run that fails prints the seed of its order. The count is kept in conformance/soak.json, with its

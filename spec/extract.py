@@ -235,7 +235,7 @@ def main(arguments: list[str], say: Callable[[str], object] = sys.stderr.write) 
     parser.add_argument(
         "--check", action="store_true", help="write nothing; fail if a file is stale"
     )
-    parser.add_argument("--folder", type=Path, default=SPEC, help="where protocol.md lies")
+    parser.add_argument("--folder", type=Path, default=SPEC, help="the folder of protocol.md")
     options = parser.parse_args(arguments)
     try:
         files = generate(options.folder)

@@ -9,7 +9,14 @@ import sys
 from importlib.resources import files
 from pathlib import Path
 
-import pytest
+try:
+    import pytest
+except ModuleNotFoundError:
+    sys.stderr.write(
+        "jobqueue-conformance: the kit needs pytest; "
+        "install it with: pip install 'jobqueue[conformance]'\n"
+    )
+    sys.exit(2)
 
 from jobqueue_conformance.spec.assertions import NO_ASSERTIONS
 from jobqueue_conformance.spec.manifest import MANIFEST
@@ -23,7 +30,7 @@ jobqueue-conformance: tests an implementation of the JobQueue protocol
   jobqueue-conformance --impl PATH|NAME      test another manifest, or one that ships with the kit ({{shipped}})
   jobqueue-conformance --server X --client Y test the server of one against the client of another
 
-Options, beside those of pytest:
+Options, besides those of pytest:
   --redis auto|container|embedded|PATH|redis://…   which Redis to test on (default: auto)
   --redis-image IMAGE                        the container's image (default: redis:8)
   --boundary K                               replay a fault sweep at its boundary K only
@@ -58,7 +65,7 @@ def main() -> None:
 
 
 def suite_arguments(arguments: list[str]) -> list[str]:
-    """What pytest is told: the kit's configuration, and the suite where no test of it is named."""
+    """Return the arguments for pytest: the kit's configuration, and the suite unless a test is named."""
     named = [str(PACKAGE / each) if _is_test(each) else each for each in arguments]
     suite = [] if named != arguments else [str(SUITE)]
     cache = f"cache_dir={Path.cwd() / '.pytest_cache'}"

@@ -54,6 +54,21 @@ def test_the_smoke_test_says_what_is_wrong_with_a_skeleton(tmp_path: Path) -> No
     assert "write your server here" in run.stdout
 
 
+def test_a_missing_extra_is_one_sentence() -> None:
+    """Without the packages of the extra the command says how to install them, with status 2."""
+    run = subprocess.run(
+        [sys.executable, "-S", "-m", "jobqueue_conformance"],  # -S hides what is installed
+        env={"PYTHONPATH": str(PACKAGE.parent)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (run.returncode, run.stdout) == (2, "")
+    assert run.stderr.count("\n") == 1
+    assert "pip install 'jobqueue[conformance]'" in run.stderr
+
+
 def test_without_assertions_nothing_is_tested(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -257,7 +257,7 @@ class Server:
         return channel.startswith(self.prefix)
 
     def run(self, job: Job) -> dict[str, Json]:
-        """The members that the result has beside its id."""
+        """The members of the result besides its id."""
         method = job.get("method", "")
         if not is_name(method):
             return self.error("invalid-job", "the job names no method")

@@ -1,8 +1,8 @@
-"""Two revisions of the reference, beside each other: pairs of measurements, one of each in turn.
+"""Compares two revisions of the reference: pairs of measurements, one of each in turn.
 
 `python compare.py REVISION` measures that revision and this checkout, for as many pairs as asked
 for; which of the two is first changes from pair to pair. What counts is the median of the pairs'
-ratios and the interval in which that median lies with 95 % confidence, for whatever else the
+ratios and the interval that contains that median with 95 % confidence, for whatever else the
 machine does disturbs both halves of a pair alike.
 """
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PYTHON, ROOT = HERE.parent, HERE.parents[1]
-SURE = 0.95  # that the median lies in the interval which is printed
+SURE = 0.95  # the probability that the printed interval contains the median
 
 
 class Question(NamedTuple):
@@ -132,7 +132,7 @@ def main() -> int:
 
 @contextlib.contextmanager
 def _checkout(revision: str) -> Iterator[Path]:
-    """Return a folder with the library of a revision, which is laid out there for as long."""
+    """Return a folder that holds the library of a revision while the context is open."""
     if (Path(revision) / "jobqueue").is_dir():
         yield Path(revision).resolve()
         return
@@ -194,7 +194,7 @@ def _table(
 
 
 def interval(ordered: list[float]) -> tuple[float, float]:
-    """Return where the median lies for sure enough, by the sign test; the extremes of a few values."""
+    """Return a confidence interval of the median, by the sign test; for few values, their extremes."""
     count, outside, left_out = len(ordered), 0.0, -1
     while outside <= 1 - SURE and left_out < count // 2:
         left_out += 1

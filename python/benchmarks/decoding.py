@@ -1,6 +1,6 @@
 """How long a message takes to be read: by the standard library, and with msgspec, in one go.
 
-`python decoding.py` needs msgspec beside the reference; a job is read once by its server, a result
+`python decoding.py` needs msgspec and the reference; a job is read once by its server, a result
 once by its client.
 """
 

@@ -1,7 +1,7 @@
 """What the reference promises, and whether this run shows it.
 
 Every promise is a ratio within one run, or a number that doesn't depend on the machine's speed.
-The median of several runs decides; the results of the single runs are shown beside it.
+The median of several runs decides; the results of the single runs are shown next to it.
 A promise is undecided if a part of it wasn't measured.
 """
 

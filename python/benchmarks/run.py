@@ -1,4 +1,4 @@
-"""The benchmarks: the reference beside the limit of its protocol and beside its peers.
+"""The benchmarks: the reference compared with the limit of its protocol and with its peers.
 
 `python run.py` measures what the promises are held against, in five interleaved runs, which takes
 about a quarter of an hour; `--quick` what fits in a minute; `--all` every table, in three runs,

@@ -262,7 +262,7 @@ def test_uvloop_is_as_good(redis_url: str, redis: Redis) -> None:  # noqa: ARG00
 def test_a_loop_that_was_held_up_looks_before_it_gives_up(
     play: Play, claim: Claim, redis_url: str
 ) -> None:
-    """server.connection.survives: an answer that lies in the socket is an answer."""
+    """server.connection.survives: an answer that is already in the socket is an answer."""
 
     async def scenario(client: aio.Client) -> None:
         await client.run("echo")

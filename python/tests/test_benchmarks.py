@@ -101,7 +101,7 @@ def _children(pid: int) -> list[str]:
 
 
 def test_says_where_and_with_what_it_was_measured(document: dict[str, Any]) -> None:
-    """A run names its date, machine, Redis and versions, so that two can be told apart."""
+    """A run names its date, machine, Redis and versions, so that two can be distinguished."""
     assert set(document["machine"]) == {"cpu", "cores", "system", "python", "scheduling"}
     assert document["date"]
     assert document["redis"].startswith(("redis ", "valkey "))

@@ -345,7 +345,7 @@ def test_closing_settles_what_is_left(client: Client, redis: Redis) -> None:
     ],
 )
 def test_a_callers_mistakes_are_raised(arguments: dict[str, Any], error: type[Exception]) -> None:
-    """client.job.form, client.job.size: told at the call, and nothing is pushed."""
+    """client.job.form, client.job.size: reported at the call, and nothing is pushed."""
     with Client("redis://127.0.0.1:1/0") as client, pytest.raises(error):
         client.run(**arguments)
 
@@ -355,7 +355,7 @@ def test_a_child_has_a_channel_of_its_own(client: Client, redis: Redis) -> None:
     job = client.run("echo", "parent")
     reader, writer = os.pipe()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads, our point
+        warnings.simplefilter("ignore", DeprecationWarning)  # forks with threads are tested here
         child = os.fork()
     if not child:
         os.write(writer, str(client.run("echo", "child").result(DEADLINE_S)).encode())

@@ -1,4 +1,4 @@
-"""What redis-py does behind one's back, on a real Redis and on one that says what it is told."""
+"""What redis-py does behind one's back, on a real Redis and on a scripted one."""
 
 import asyncio
 import contextlib
@@ -220,7 +220,7 @@ def test_a_handshake_that_fails(
     reply: bytes,
     error: type[ConnectionLost],
 ) -> None:
-    """server.connection.survives: a connection lost on the way in is tried again, a refusal told."""
+    """server.connection.survives: a connection lost on the way in is tried again, a refusal is reported."""
     url = says(reply).replace("//", "//user:hush@")
 
     with pytest.raises(ConnectionLost) as caught:

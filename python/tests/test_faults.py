@@ -243,7 +243,7 @@ def test_stops_that_race_with_pushes_strand_nothing(serve: Serve, redis: Redis) 
 def test_a_stop_gives_up_where_redis_stays_away(
     kind: str, redis_url: str, redis_process: RedisProcess, client: Client, gate: Gate
 ) -> None:
-    """server.recovery.first: what can't be delivered is left to the next start, and that is told."""
+    """server.recovery.first: what can't be delivered is left to the next start, and that is reported."""
     make = aio.Server if kind.startswith("asyncio") else Server
     server = make(redis_url, processor="test", concurrency=4 if kind.endswith("4") else 1)
     server.on("gate", gate)

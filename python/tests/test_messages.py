@@ -226,7 +226,7 @@ class Nameless(type):
 
 
 class NamelessError(Exception, metaclass=Nameless):
-    """An error of which nothing can be told."""
+    """An error that can't be described."""
 
 
 @pytest.mark.parametrize(

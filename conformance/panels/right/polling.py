@@ -1,7 +1,7 @@
 """A server that never blocks: it asks again every 20 ms.
 
 It acts on one connection, by a script that Redis keeps (EVALSHA, and EVAL where Redis forgot it).
-Without blocking claims T is nought, yet a claim can still be under way on a dead connection, so it
+Without blocking claims T is 0, yet a claim can still be under way on a dead connection, so it
 looks a second time after a second.
 """
 

@@ -41,7 +41,7 @@ class Tally:
 
     @classmethod
     def create(cls, path: Path) -> Tally:
-        """Make a tally in a file of this process, beside `path` and named after it and the pid."""
+        """Make a tally in a file of this process, next to `path` and named after it and the pid."""
         file = path.with_name(f"{path.name}.{os.getpid()}")
         file.write_bytes(bytes(_FORM.size))
         with file.open("r+b") as opened:

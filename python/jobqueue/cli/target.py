@@ -38,7 +38,7 @@ def load(target: str) -> Server | aio.Server:
     try:
         server = operator.attrgetter(attribute)(module)
     except AttributeError:
-        raise Fault(f"module {name} has no {attribute}", Status.USAGE) from None
+        raise Fault(f"module {name} has no attribute {attribute!r}", Status.USAGE) from None
     if not isinstance(server, Server | aio.Server):
         kind = type(server).__name__
         raise Fault(f"{target} is of type {kind}, not a jobqueue Server", Status.USAGE)

@@ -220,7 +220,7 @@ def decode_result(message: bytes) -> Result:
 _encoder = json.JSONEncoder(
     ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":")
 )
-# JSONEncoder makes its encoder in C anew for each value, which takes longer than the encoding.
+# JSONEncoder makes a new encoder in C for each value, which takes longer than the encoding.
 _make: Any = getattr(json.encoder, "c_make_encoder", None)  # PyPy has none
 _quote = json.encoder.encode_basestring
 _settings = (None, _encoder.default, _quote, None, ":", ",", False, False, False)

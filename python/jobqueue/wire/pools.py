@@ -199,7 +199,7 @@ _pools: weakref.WeakSet[ConnectionPool] = weakref.WeakSet()
 def _unlock() -> None:
     """Replace the locks of pools in the child after a fork: threads that it lacks may hold them.
 
-    redis-py makes a pool anew in the child, but takes the lock of the old one first.
+    redis-py makes a new pool in the child, but takes the lock of the old one first.
     """
     for pool in list(_pools):
         pool._lock = threading.RLock()  # noqa: SLF001 - redis-py has no public way

@@ -63,7 +63,7 @@ class Start(Protocol):
 
 @pytest.fixture
 def serve(redis_url: str, tmp_path: Path) -> Iterator[Start]:
-    """Start `jobqueue serve` beside an application, `app.py`, and end what is left of it."""
+    """Start `jobqueue serve` next to an application, `app.py`, and end what is left of it."""
     (tmp_path / "app.py").write_text(APPLICATION)
     started = []
 
@@ -131,7 +131,7 @@ def test_serves_until_a_signal(
         ("app", "app is not MODULE:SERVER, as in app:server"),
         (":server", ":server is not MODULE:SERVER, as in app:server"),
         ("app.missing:server", "can't find the module app.missing in "),
-        ("app:missing", "module app has no missing"),
+        ("app:missing", "module app has no attribute 'missing'"),
         ("app:number", "app:number is of type int, not a jobqueue Server"),
         (
             "broken:server",
@@ -147,7 +147,7 @@ def test_serves_until_a_signal(
 def test_what_is_no_server_is_one_sentence(
     redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str, sentence: str
 ) -> None:
-    """A target that can't be served is told in a sentence that says where it is wrong."""
+    """A target that can't be served is reported in a sentence that says where it is wrong."""
     (tmp_path / "app.py").write_text(APPLICATION)
     (tmp_path / "broken.py").write_text("\n1 / 0\n")
     (tmp_path / "needy.py").write_text("import missing_too\n")

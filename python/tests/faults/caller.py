@@ -126,7 +126,7 @@ def finish(outcome: Future[Any], within: float = DEADLINE_S) -> Any:
 
 @functools.cache
 def _loop() -> asyncio.AbstractEventLoop:
-    """Return the loop of all callers, which never ends: connections of a broken one linger on."""
+    """Return the loop of all callers, which never ends: connections of a broken one stay open."""
     loop = asyncio.new_event_loop()
     threading.Thread(target=loop.run_forever, daemon=True).start()
     return loop

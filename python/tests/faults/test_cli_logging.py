@@ -57,7 +57,7 @@ logging.getLogger().addHandler(logging.NullHandler())
 def serve(
     command: Callable[..., Program], redis_url: str, client: Client, tmp_path: Path
 ) -> Callable[..., Program]:
-    """Runs `jobqueue serve` beside an application that configures logging, for one job."""
+    """Runs `jobqueue serve` next to an application that configures logging, for one job."""
 
     def run(configuration: str, *arguments: str) -> Program:
         (tmp_path / "app.py").write_text(
@@ -93,7 +93,7 @@ def test_what_the_application_configures_is_kept(
 
 @pytest.mark.parametrize("how", AS_EVER)
 def test_who_configures_no_handler_gets_ours(serve: Callable[..., Program], how: str) -> None:
-    """They are told on stderr, the application's own records included."""
+    """They are logged to stderr, the application's own records included."""
     ended = serve(AS_EVER[how])
 
     assert "INFO jobqueue.server: serving queue=job-queue" in ended.stderr

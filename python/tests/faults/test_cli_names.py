@@ -25,7 +25,7 @@ QUEUE = b"stra\xdfe"
 def jobqueue(
     command: Callable[..., Program], redis_url: str, tmp_path: Path
 ) -> Callable[..., Program]:
-    """Starts the command beside an application, with arguments and an environment of bytes."""
+    """Starts the command next to an application, with arguments and an environment of bytes."""
     (tmp_path / "app.py").write_text(
         "from jobqueue import Server\nserver = Server(block_timeout=0.05)\n"
         "server.on('echo', lambda value: value)\n"

@@ -52,7 +52,7 @@ SERVED = [
 def serve(
     command: Callable[..., Program], redis_url: str, client: Client, tmp_path: Path
 ) -> Callable[..., Program]:
-    """Starts `jobqueue serve` beside an application, and waits until it answers."""
+    """Starts `jobqueue serve` next to an application, and waits until it answers."""
     (tmp_path / "app.py").write_text(APPLICATION)
 
     def start(*arguments: str, hears: str = "", **options: Any) -> Program:

@@ -30,7 +30,7 @@ server.on("open", lambda _: __import__("os").path.realpath("/proc/self/fd/1"))
 def shell(
     command: Callable[..., Program], redis_url: str, tmp_path: Path
 ) -> Callable[[str], Program]:
-    """Runs a line of a shell's, in which `$jobqueue` is the command, beside an application."""
+    """Runs a line of a shell's, in which `$jobqueue` is the command, next to an application."""
     (tmp_path / "app.py").write_text(SERVER)
 
     def run(line: str) -> Program:
@@ -138,7 +138,7 @@ def test_the_status_stays_where_nobody_can_be_told(
 
 @pytest.mark.usefixtures("redis")
 def test_a_closed_input_is_told(shell: Callable[[str], Program]) -> None:
-    """Parameters that can't be read are told as those of a file."""
+    """Parameters that can't be read are reported as those of a file."""
     ended = shell("exec $jobqueue run echo - <&-")
 
     assert ended.status() == 2

@@ -1,4 +1,4 @@
-"""Forks beside a client: the child begins anew, and says what it can't do with what it inherits."""
+"""Forks of a process with a client: the child starts a new session, and says what it can't do with what it inherits."""
 
 import pytest
 from redis import Redis
@@ -11,7 +11,7 @@ import asyncio, faulthandler, os, sys, threading, traceback, warnings
 from concurrent.futures import as_completed, wait
 from jobqueue import Client, ConnectionLost, aio
 
-warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads, the point of this
+warnings.simplefilter("ignore", DeprecationWarning)  # forks with threads are tested here
 
 def fork(child):
     "Call a function in a child, and require that it returns there."

@@ -32,7 +32,7 @@ def run_with_asyncio(url: str) -> Any:
 
 
 def test_spawned_processes(caller: Caller, redis_url: str, worker: Worker) -> None:
-    """Each process has a channel of its own, beside a parent's client that is in use."""
+    """Each process has a channel of its own, next to a parent's client that is in use."""
     assert caller.outcome(caller.run("echo", 1)) == 1
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as spawned:
         for run in (run_with_threads, run_with_asyncio):

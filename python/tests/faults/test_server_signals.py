@@ -1,4 +1,4 @@
-"""Signals of a process in which one or several servers run beside an application's own handlers.
+"""Signals of a process in which one or several servers run next to an application's own handlers.
 
 A server that handles signals is a guest: it stops at SIGTERM and SIGINT, whatever else handles
 of them does, and what it finds at its start is there again at its end.
@@ -28,7 +28,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 @pytest.fixture
 def told() -> Iterator[list[int]]:
-    """The signals that the application's own handlers were told of."""
+    """The signals that the application's own handlers received."""
     signals: list[int] = []
     before = {number: signal.getsignal(number) for number in SIGNALS}
     for number in SIGNALS:
@@ -210,7 +210,7 @@ def test_the_loops_own_signal_handlers_hear_the_signal_too(
     kind: str,
     redis_url: str,
 ) -> None:
-    """`loop.add_signal_handler` of the application works beside a server, before and after it."""
+    """`loop.add_signal_handler` of the application works next to a server, before and after it."""
     heard: list[str] = []
 
     async def application() -> None:

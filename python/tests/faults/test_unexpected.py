@@ -43,7 +43,7 @@ def hostile_log() -> Iterator[None]:
 @pytest.mark.usefixtures("hostile_log")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_log_that_fails(make_caller: Callable[..., Caller], relay: Relay, worker: Worker) -> None:
-    """A connection is lost, which can't be logged: all who wait are told, and the next job works."""
+    """A connection is lost, which can't be logged: every waiter is notified, and the next job works."""
     caller = make_caller(relay.url)
     jobs = [caller.run("never"), caller.run("never", timeout=0.3)]
     assert caller.outcome(caller.run("echo", 1)) == 1
