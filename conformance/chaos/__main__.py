@@ -5,7 +5,7 @@
     python -m chaos --server coffee --server bash --client python    other programs
 
 Servers run under stable names and are started again when they have ended. A real Redis with `appendfsync always`
-stands behind a port of its own for each program. The seed decides which fault strikes whom, when and for how long;
+stands behind a port of its own for each program. The seed decides which fault hits which program and when;
 it can't decide what the programs are doing at that moment. So the same seed repeats the faults, and not always the
 failure.
 
@@ -46,7 +46,7 @@ def arguments() -> argparse.Namespace:
     say = parser.add_argument
     many: dict[str, Any] = {"action": "append", "metavar": "IMPL"}
     both = " and ".join(programs.CLIENTS)
-    say("--seconds", type=float, default=60.0, help="how long faults strike (default: 60)")
+    say("--seconds", type=float, default=60.0, help="how long faults are injected (default: 60)")
     say("--seed", type=int, help="decides the faults (default: drawn, and printed)")
     say("--server", **many, help="a manifest's server (default: Python's five shapes); repeatable")
     say("--client", **many, help=f"a manifest's client (default: {both}); repeatable")

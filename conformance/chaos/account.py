@@ -45,7 +45,7 @@ class Evidence:
     settled: Mapping[int, str] = field(default_factory=dict)  # "result", or how else
     accepted: Counter[int] = field(default_factory=Counter)  # how often it is in Redis's file
     sent: frozenset[int] = frozenset()  # a server was seen to send its result
-    left: Mapping[int, str] = field(default_factory=dict)  # on which list it lies in the end
+    left: Mapping[int, str] = field(default_factory=dict)  # on which list it is in the end
     dead: frozenset[int] = frozenset()  # it is on the dead list
     runs: Iterable[Run] = ()
     kills: Iterable[Kill] = ()

@@ -1,4 +1,4 @@
-"""Which fault strikes whom, when, and for how long: decided by a seed alone.
+"""Which fault hits which program, when, and for how long: decided by a seed alone.
 
 Pure: the random numbers come in as an argument. Two faults of one target never overlap, so none ends what another
 began.

@@ -74,7 +74,7 @@ class Server:
         self.forgive()
 
     def forgive(self) -> None:
-        """Count the time of a stop anew, for something kept it from ending."""
+        """Restart the time limit of a stop, since something kept it from ending."""
         if self._stopping_since_s is not None:
             self._stopping_since_s = self._clock()
 

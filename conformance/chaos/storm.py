@@ -85,7 +85,7 @@ class Storm:
         self._stack.close()
 
     def rage(self, faults: Sequence[Fault], seconds: float) -> Evidence:
-        """Let the faults strike at their times, then see what is left."""
+        """Inject the faults at their times, then check what is left."""
         self._began_s = time.monotonic()
         with (self._logs / "faults.log").open("w") as log:
             for fault in faults:

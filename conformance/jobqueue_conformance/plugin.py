@@ -59,7 +59,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) 
         return
     args.insert(0, "--tb=short")
     if hasattr(known, "maxschedchunk"):
-        args.insert(0, "--maxschedchunk=1")  # in the order of the suite, by whoever is free
+        args.insert(0, "--maxschedchunk=1")  # in the order of the suite, by any free process
     if known.report is not None:
         args.insert(0, f"--junitxml={known.report / JUNIT}")
     whole = not known.boundary and not known.keyword and not any("::" in arg for arg in args)

@@ -101,7 +101,7 @@ KEPT = {
 
 @pytest.mark.parametrize("evidence", LOST.values(), ids=LOST)
 def test_a_lost_job_is_told(evidence: Evidence) -> None:
-    """A job that is nowhere, and of which no result was seen, is lost, and has a story."""
+    """A job that is nowhere, and of which no result was seen, is lost, and its history is shown."""
     account = settle(evidence)
 
     assert account.lost == [1]
@@ -137,7 +137,7 @@ def test_what_must_not_be_is_told(words: str) -> None:
 
 
 def test_a_result_that_its_caller_did_not_get_is_counted() -> None:
-    """The job ran and was answered, and its caller was told otherwise: no job is lost, a result is."""
+    """The job ran and was answered, and its caller received something else: no job is lost, a result is."""
     heard = {1: "result", 2: "timeout", 3: "lost", 4: "lost", 5: "not-queued"}
     account = settle(
         Evidence(

@@ -43,7 +43,7 @@ def test_what_must_not_happen_has_no_row(held: Held, *, dead: bool) -> None:
 
 
 def test_an_entry_may_be_returned_to_the_queue() -> None:
-    """A job that was answered and lies in the queue is to be answered again, as if on the list."""
+    """A job that was answered and is in the queue is to be answered again, as if on the list."""
     answered = crash_row(Held(1, 0, 0, published=1), 1, dead=False, dead_list=False)
     two_copies = crash_row(Held(1, 1, 0, published=0), 2, dead=False, dead_list=False)
 

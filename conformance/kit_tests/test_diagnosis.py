@@ -120,7 +120,7 @@ def test_an_answer_without_the_id(
 def test_a_wrapper_that_does_not_pass_on_signals(
     put_under_test: PutUnderTest, request: pytest.FixtureRequest, proxy: Proxy, notifier: Notifier
 ) -> None:
-    """Where SIGTERM ends only a wrapper, the wrapper is told to exec the server."""
+    """Where SIGTERM ends only a wrapper, the diagnosis says that the wrapper must exec the server."""
     wrapped = SERVER + "ask('LLEN', queue); claim()"
     run = "import subprocess, sys; subprocess.run([sys.executable, '-I', '-S', '-c', sys.argv[1]])"
     put_under_test(

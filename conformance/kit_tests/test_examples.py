@@ -53,7 +53,7 @@ def test_a_failure_that_happens_once_is_reported() -> None:
 
 
 def test_a_story_is_reported_as_it_failed() -> None:
-    """The first failure ends the search; it is repeated to print it, and no shorter story is looked for."""
+    """The first failure ends the search; it is repeated to print it, and no shorter sequence is searched for."""
     failures: list[list[int]] = []
 
     class Story(RuleBasedStateMachine):

@@ -1,4 +1,4 @@
-"""The proxy: it sees every frame, lets one command through at a time, and holds, cuts and delivers as it is told."""
+"""The proxy: it sees every frame, lets one command through at a time, and holds, cuts and delivers on request."""
 
 import socket
 from collections.abc import Callable
@@ -147,7 +147,7 @@ def test_a_transaction_is_known_at_its_end(
 def test_messages_pass_beside_replies(
     proxy: Proxy, endpoint: Endpoint, connect: Connect, redis: redis_py.Redis, protocol: int
 ) -> None:
-    """Messages are told from replies, in both protocols, also while a command waits for its reply."""
+    """Messages are distinguished from replies, in both protocols, also while a command waits for its reply."""
     line = connect(endpoint.port)
     if protocol == 3:
         line.ask("HELLO 3")

@@ -206,7 +206,7 @@ class TestCharge:
     def test_it_says_what_was_expected_and_what_came(
         self, error: Unmet, expected: str, got: str, ids: tuple[str, ...], sentence: str
     ) -> None:
-        """A hang and an exit are told in the same three lines as every failure."""
+        """A hang and an exit are reported in the same three lines as every failure."""
         record = judge("test", ids, error, None, strict=False)
 
         assert record.reason == f"{sentence}\n  expected: {expected}\n  got:      {got}"

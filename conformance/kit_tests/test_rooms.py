@@ -113,7 +113,7 @@ def late():
 
 
 def test_every_way_to_import_is_seen() -> None:
-    """A module, a name of one, a package, and an import inside a function count; one for types is told apart."""
+    """A module, a name of one, a package, and an import inside a function count; one for types is marked as such."""
     found = set(imports.imports_of("a.me", SOURCE, {"a.me", "a.top", "a.room", "a.room.inner"}))
 
     assert found == {

@@ -1,4 +1,4 @@
-"""Servers that get results wrong: what only odd data shows (spec §4.2).
+"""Servers that get results wrong: what only unusual data shows (spec §4.2).
 
 Each class is one mutant. Its bug is what it overrides; mutants.toml says in words what is wrong,
 which requirement that breaks, and which tests notice.

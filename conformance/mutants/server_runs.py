@@ -131,8 +131,8 @@ class FailureAsInvalidJob(Server):
 
 class OddFailureAsInvalidJob(Server):
     def on_failure(self, failure: BaseException) -> dict[str, Json]:
-        odd = not isinstance(failure, ValueError)
-        return self.error("invalid-job", str(failure)) if odd else super().on_failure(failure)
+        unusual = not isinstance(failure, ValueError)
+        return self.error("invalid-job", str(failure)) if unusual else super().on_failure(failure)
 
 
 class AbruptFailureUnanswered(Server):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from proof.session import SuiteTest
 
-# A docstring says what is so: not what ought to be, what was, or what the test does.
+# A docstring states a fact: not what should be, what was, or what the test does.
 NOT_PRESENT = re.compile(
     r"\b(?:should|shall|must|will|would|ought)\b|^(?:tests?|checks?|verif(?:y|ies))\b"
     r"|^(?:the|a) (?:client|server) (?:was|were|did|had|\w+ed)\b",
@@ -70,7 +70,7 @@ def docstrings(tests: Iterable[SuiteTest]) -> Iterator[str]:
 def unacknowledged(
     hashes: Mapping[str, str], acknowledged: Mapping[str, str], tests: Iterable[SuiteTest]
 ) -> Iterator[str]:
-    """A requirement that was reworded since anyone last compared its tests with it."""
+    """A requirement that was reworded since its tests were last compared with it."""
     tested = {each for test in tests for each in test.requirements}
     for requirement, digest in hashes.items():
         if requirement in tested and acknowledged.get(requirement) != digest:
@@ -82,7 +82,7 @@ def unacknowledged(
 
 
 def unread_fixtures(fixtures: Iterable[str], read: Collection[str]) -> Iterator[str]:
-    """A vector whose content no test asked for."""
+    """A vector whose content no test read."""
     for fixture in fixtures:
         if fixture not in read:
             yield f"{fixture}: no test reads this vector"
@@ -121,7 +121,7 @@ def unknown_ids(sources: Mapping[str, str], requirements: Collection[str]) -> It
 
 
 def _said(name: str, line: str) -> str:
-    """What a line says rather than does: its comment and its strings, where it is code."""
+    """The comment and the strings of a line of code."""
     if name.endswith((".json", ".toml", ".md")):
         return line
     said = re.findall(r'"[^"]*"|\'[^\']*\'|`[^`]*`|(?:#|//).*$', line)

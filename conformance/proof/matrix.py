@@ -102,7 +102,7 @@ def _array(texts: Sequence[str]) -> str:
 
 
 def manifest(mutated: str, name: str) -> str:
-    """The impl.toml of a mutant, which has the base beside it as the other program; or of the base."""
+    """The impl.toml of a mutant, with the base as the other program; or of the base."""
     lines = [f"name = {_string(name)}", 'spec = "1.0"']
     for program in FEATURES:
         file = str(MUTANTS / f"{program}.py")
@@ -139,7 +139,7 @@ def complaints(mutants: Sequence[Mutant], requirements: Mapping[str, Requirement
 
 
 def judge(mutant: Mutant, session: Session) -> list[str]:
-    """Why the mutant isn't killed, or not cleanly; nothing where all is well."""
+    """Why the mutant isn't killed, or not cleanly; nothing if all is right."""
     if session.problem is not None:
         return [f"broken: {session.problem.splitlines()[-1]}"]
     ended = {each.test: each for each in session.ended}
@@ -165,7 +165,7 @@ def _kills(end: Ended, mutant: Mutant) -> bool:
 
 
 def judge_base(session: Session) -> list[str]:
-    """What the unmutated base fails, which makes every kill worthless."""
+    """What the unmutated base fails, in which case no kill means anything."""
     if session.problem is not None and "NO_TESTS" not in session.problem:
         return [f"broken: {session.problem.splitlines()[-1]}"]
     return [f"{end.test} fails: {_said(end)}" for end in session.ended if end.how != "passed"]
@@ -192,7 +192,7 @@ def others(mutant: Mutant, tests: Sequence[SuiteTest]) -> tuple[str, ...]:
 
 
 def discovered(mutant: Mutant, session: Session, most: int = 2) -> Mutant:
-    """The mutant with the quickest of the tests that killed it, and of those that it passed."""
+    """The mutant with the fastest of the tests that killed it, and of those that it passed."""
     by_time = sorted(session.ended, key=lambda end: (round(end.took_s, 1), end.test))
     killers = [
         end.test for end in by_time if _kills(end, mutant) and mutant.requirement in end.blamed

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from proof.matrix import Mutant
 
 HEADER = """\
-# Who kills whom
+# The kill matrix
 
 Each row is a correct program with one seeded bug (`conformance/mutants/`), the requirement that the bug breaks, and
 the tests that notice by an assertion about that requirement. `make prove` runs them all, and fails where one survives.

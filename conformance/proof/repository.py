@@ -36,7 +36,7 @@ def code() -> dict[str, str]:
 
 
 def programs() -> dict[str, str]:
-    """What answers jobs: neither tests, nor what is wrong on purpose."""
+    """The sources that answer jobs: no tests, and nothing that is wrong on purpose."""
     found = sources(ROOT / "python" / "jobqueue", ROOT / "conformance")
     return {
         name: text

@@ -1,7 +1,7 @@
 """Runs the suite against one manifest in a process of its own, and reports how each test ended.
 
 The process is forked from one that has imported everything, which makes a session cost a fraction
-of `pytest` on the command line; whatever it prints goes to a log beside its manifest. The parent
+of `pytest` on the command line; whatever it prints goes to a log next to its manifest. The parent
 has one thread only, so forking it is safe.
 """
 
@@ -78,7 +78,7 @@ class SuiteTest:
 
 @dataclass
 class Session:
-    """Everything that one run of the suite said."""
+    """Everything that one run of the suite reported."""
 
     tests: list[SuiteTest] = field(default_factory=list)
     ended: list[Ended] = field(default_factory=list)
@@ -107,7 +107,7 @@ class Order:
 
     @property
     def outcome(self) -> Path:
-        """What the run hands back."""
+        """The outcome of the run."""
         return self.log.with_suffix(".json")
 
 
@@ -199,7 +199,7 @@ class Watched(dict[str, Any]):
 
 
 def watch_fixtures() -> None:
-    """Make every vector that is loaded from now on tell when it is read."""
+    """Have every vector that is loaded from now on note when it is read."""
     load: Callable[[Path], Any] = data.load
 
     def load_watched(path: Path) -> Any:
@@ -241,7 +241,7 @@ def collect(order: Order) -> Session:
 
 
 def play(session: Session, order: Order, *options: str) -> str | None:
-    """One pytest session in this process; returns what kept it from running tests."""
+    """One pytest session in this process; returns why it ran no tests, if so."""
     arguments = [located(test) for test in order.tests] or [str(SUITE)]
     arguments += [f"--impl={order.manifest}", f"--rootdir={ROOT}", f"-c={ROOT / 'pyproject.toml'}"]
     # Rewritten assertions would make each process compile the suite again.

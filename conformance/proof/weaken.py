@@ -40,7 +40,7 @@ NOBODY = "without it, all tests still pass"
 
 @dataclass(frozen=True)
 class Assertion:
-    """Where it stands: a file of the kit, the function or method, a line; `ids` are the requirements that it names."""
+    """Its place: a file of the kit, the function or method, a line; `ids` are the requirements that it names."""
 
     path: Path
     function: str
@@ -52,11 +52,11 @@ class Assertion:
 
     @property
     def in_test(self) -> bool:
-        """Whether it stands in a test itself."""
+        """Whether it is in a test itself."""
         return SUITE in self.path.parents and self.function.startswith("test_")
 
     def delete_and(self, wait: Callable[[], None]) -> None:
-        """Delete it, and wait for programs in this way."""
+        """Delete it, and set how long programs are waited for."""
         self.delete()
         wait()
 
@@ -128,7 +128,7 @@ def _ids(node: ast.AST) -> tuple[str, ...]:
 
 
 def standing_on(assertion: Assertion, tests: Sequence[SuiteTest]) -> tuple[str, ...]:
-    """The tests that may come to it, going by what they import, and in one file by the names in their source."""
+    """The tests that may execute it, judged by what they import, and in one file by the names in their source."""
     if SUITE not in assertion.path.parents:
         known = imports.modules(PACKAGE)
         [module] = [name for name, path in known.items() if path == assertion.path]
@@ -204,7 +204,7 @@ def _ask_mutants(
 def _ask_null_programs(
     proof: Proof, tests: list[SuiteTest], missed: dict[str, Assertion]
 ) -> Iterator[str]:
-    """Those without which a program that does nothing right passes a test."""
+    """Those whose removal lets a null program pass a test."""
     orders, asked = [], {}
     for label, assertion in list(missed.items()):
         for member in panel.read():

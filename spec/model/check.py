@@ -133,10 +133,10 @@ def differences(derived: list[dict[str, Any]], table: Mapping[str, Any]) -> list
     ]
     for step in model.keys() & said.keys():
         for name, value in model[step].items():
-            told = sorted(said[step][name]) if name == "state" else said[step][name]
-            if told != value:
+            found = sorted(said[step][name]) if name == "state" else said[step][name]
+            if found != value:
                 faults.append(
-                    f"crash-table.json, {step}: {name} is {told}, and {value} in the model"
+                    f"crash-table.json, {step}: {name} is {found}, and {value} in the model"
                 )
     return sorted(faults)
 
@@ -175,7 +175,7 @@ def report(
                 "states": outcome.states,
                 "seconds": outcome.seconds,
                 "megabytes": outcome.megabytes,
-                "story": outcome.story,
+                "counterexample": outcome.counterexample,
             }
             for run, outcome in outcomes.items()
         ],
@@ -194,7 +194,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--deep", action="store_true", help="larger searches, too: minutes, 2 GB each"
     )
-    parser.add_argument("--stories", action="store_true", help="tell how each bug does its harm")
+    parser.add_argument(
+        "--counterexamples", action="store_true", help="print those of the known bugs, too"
+    )
     parser.add_argument("--parallel", type=int, default=2, metavar="N", help="searches at once (2)")
     options = parser.parse_args(arguments)
     missing = [tool for tool in ("spin", "gcc") if not shutil.which(tool)]
@@ -224,10 +226,10 @@ def main(arguments: list[str] | None = None) -> int:
         print(json.dumps(rows, indent=2))
     else:
         for run, outcome in outcomes.items():
-            if run.kind == "not-promised" or (options.stories and outcome.story):
+            if run.kind == "not-promised" or (options.counterexamples and outcome.counterexample):
                 print(f"\n{run.name} {run.bug}:")
                 print(
-                    *(f"  {step}" for step in outcome.story),
+                    *(f"  {step}" for step in outcome.counterexample),
                     f"  so {outcome.violated} is violated",
                     sep="\n",
                 )

@@ -4,7 +4,7 @@
  * One transition is one command that Redis executes, one reply that is read, or one fault. Lists are
  * sets of jobs: a claim takes any waiting job, so what holds here holds in every order. This file has
  * the parameters, the properties and the end; redis.pml, client.pml and server.pml have one party
- * each. A known bug is one #ifdef, beside the requirement that it breaks. README.md says what is left
+ * each. A known bug is one #ifdef, next to the requirement that it breaks. README.md says what is left
  * out; check.py runs it all.
  */
 

@@ -49,14 +49,14 @@ class Run:
 
 @dataclass
 class Outcome:
-    """What a search found: the violated property with the story that leads to it, or neither."""
+    """What a search found: the violated property with the counterexample that leads to it, or neither."""
 
     complete: bool = False
     violated: str | None = None
     states: int = 0
     seconds: float = 0.0
     megabytes: float = 0.0
-    story: list[str] = field(default_factory=list)
+    counterexample: list[str] = field(default_factory=list)
     rows: list[tuple[int, ...]] = field(default_factory=list)
     unreached: dict[tuple[str, int], str] = field(default_factory=dict)
 
@@ -85,19 +85,19 @@ def read_search(text: str) -> Outcome:
     )
 
 
-def read_story(text: str) -> tuple[list[str], str | None]:
+def read_counterexample(text: str) -> tuple[list[str], str | None]:
     """Read the steps of a replayed counterexample, and the property that the last one violates."""
     steps = [line.strip() for line in text.splitlines()]
     end = next((i for i, step in enumerate(steps) if step.startswith("spin: trail ends")), None)
-    story = [step for step in steps[:end] if not step.startswith("spin: ")]
+    counterexample = [step for step in steps[:end] if not step.startswith("spin: ")]
     violated = next(
-        (s.removeprefix("violated: ") for s in story if s.startswith("violated: ")), None
+        (s.removeprefix("violated: ") for s in counterexample if s.startswith("violated: ")), None
     )
-    return [step for step in story if not step.startswith("violated: ")], violated
+    return [step for step in counterexample if not step.startswith("violated: ")], violated
 
 
 def explore(run: Run) -> Outcome:
-    """Visit every state of a run; of a bug, look for the shortest story.
+    """Visit every state of a run; of a bug, look for the shortest counterexample.
 
     Raises:
         subprocess.SubprocessError: A tool failed, or took longer than TIMEOUT_S.
@@ -122,7 +122,7 @@ def explore(run: Run) -> Outcome:
         trail = f"{MODEL.name}.trail"
         if (Path(folder) / trail).exists():
             replay = _call(folder, "spin", "-T", "-t", "-k", trail, *run.flags, MODEL.name)
-            outcome.story, violated = read_story(replay)
+            outcome.counterexample, violated = read_counterexample(replay)
             outcome.violated = outcome.violated or violated or "no property by name"
     outcome.seconds = round(time.monotonic() - started, 1)
     return outcome

@@ -18,7 +18,7 @@ from check import (
     load_runs,
     unreached_by_all,
 )
-from search import MODEL, Outcome, Run, read_search, read_story
+from search import MODEL, Outcome, Run, read_counterexample, read_search
 
 SEARCH = """\
 Depth=      95 States=    1e+06 Transitions= 5.45e+06 Memory=   251.328	t=     2.02 R=   5e+05
@@ -92,9 +92,12 @@ def test_a_cycle_violates_comes_to_rest() -> None:
     )
 
 
-def test_a_story_is_read() -> None:
-    """A replayed trail gives the steps and the property, without what Spin says beside."""
-    assert read_story(REPLAY) == (["client 0: subscribes", "server 0: removes job 0"], "never_lost")
+def test_a_counterexample_is_read() -> None:
+    """A replayed trail gives the steps and the property, without the rest of Spin's output."""
+    assert read_counterexample(REPLAY) == (
+        ["client 0: subscribes", "server 0: removes job 0"],
+        "never_lost",
+    )
 
 
 @pytest.mark.parametrize(
@@ -136,7 +139,7 @@ def test_every_bug_has_a_run() -> None:
 
 
 def test_every_bug_breaks_the_requirement_of_its_run() -> None:
-    """The model says beside each bug which requirement it breaks, and the spec has them all."""
+    """The model says next to each bug which requirement it breaks, and the spec has them all."""
     broken = set(re.findall(r"breaks ([\w.-]+)", model_text()))
     named = {run.requirement for run in load_runs(RUNS.read_text()) if run.kind == "refuted"}
     known = (MODEL.parent.parent / "requirements" / "1.0.json").read_text()

@@ -10,7 +10,7 @@ from jobqueue_conformance.spec.keys import PROCESSOR
 # Runs a command with few descriptors and without an input.
 BOUNDED = ("sh", "-c", 'ulimit -n 256; exec "$@" <&-', "sh")
 BLOCK_MS = 1000  # a whole second, for servers that can only pass whole seconds to Redis
-SILENCE_MS = 4000  # how long a Redis that doesn't answer is taken for alive, where that can be told
+SILENCE_MS = 4000  # how long a Redis that doesn't answer is taken for alive, if configurable
 
 
 class StartServer(Protocol):
@@ -39,11 +39,11 @@ class StartServer(Protocol):
             concurrency: how many handlers may run at once.
             block_ms: T.
             channel_prefix: what channels have to begin with.
-            user: whom it logs in as.
+            user: the user that it logs in as.
             password: its password.
             database: the last part of the URL, or None for the number that the suite uses itself.
             wait: until it has named the queue.
-            environment: variables beside those of the contract.
+            environment: variables besides those of the contract.
             bounded: with few descriptors, and its input closed.
         """
 
@@ -63,7 +63,7 @@ class StartClient(Protocol):
         """The driver is ready for `submit`.
 
         Args:
-            user: whom it logs in as.
+            user: the user that it logs in as.
             password: its password.
             database: the last part of its URL.
             through: the words of a command that starts it, as `env LC_ALL=C`.

@@ -19,7 +19,7 @@ RESET = struct.pack("ii", 1, 0)  # SO_LINGER: closing sends RST instead of FIN
 
 
 class Gate(Protocol):
-    """What decides which events may pass, and is told of each."""
+    """Decides which events may pass, and is notified of each."""
 
     selector: selectors.BaseSelector
 
@@ -167,7 +167,7 @@ class Connection:
             self._end_far()
 
     def mute(self) -> None:
-        """Return nothing more, as a peer that has vanished without a FIN."""
+        """Return nothing more, as a peer that is gone without a FIN."""
         self._muted = True
 
     def half_close(self) -> None:

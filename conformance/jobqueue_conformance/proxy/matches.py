@@ -1,4 +1,4 @@
-"""What a test stops at the proxy: events about a job, told by the job's id and never by a command's name.
+"""What a test stops at the proxy: events about a job, recognized by the job's id and never by a command's name.
 
 Pure. A transaction is one command, judged at its EXEC.
 """

@@ -19,7 +19,7 @@ PORT = 6379
 PULL_S = 60
 ANSWER_S = 5
 REACH_S = 0.5
-# Redis rewrites this file when it is told to keep its data, so that a restart finds the setting.
+# Redis rewrites this file when it is configured to keep its data, so that a restart finds the setting.
 SETTINGS_PATH = "/data/conformance.conf"
 SETTINGS = 'save ""\nappendonly no\nappendfsync always\ndir /data\n'
 

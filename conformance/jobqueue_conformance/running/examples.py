@@ -1,7 +1,7 @@
 """How Hypothesis makes examples here: few, the same ones in every run, with a blob that replays one.
 
-The first failure ends the search. A value is then made smaller for a few seconds. A story is reported as it failed:
-where something hangs, each try at a shorter one would take as long as the first.
+The first failure ends the search. A value is then made smaller for a few seconds. A sequence of rules is reported as it
+failed: where something hangs, each try at a shorter one would take as long as the first.
 
 Processes race, so a failure need not happen a second time; it is reported all the same.
 """

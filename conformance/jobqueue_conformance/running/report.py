@@ -120,7 +120,7 @@ def _test(record: Record, requirement: str) -> dict[str, Any]:
 
 
 def write(folder: Path, report: Mapping[str, Any]) -> None:
-    """Write report.json, summary.md and badge.json; pytest itself writes junit.xml beside them."""
+    """Write report.json, summary.md and badge.json; pytest itself writes junit.xml next to them."""
     data.validator("report").validate(report)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "report.json").write_text(

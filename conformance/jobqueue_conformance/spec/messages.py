@@ -16,7 +16,7 @@ WIRE_CODES = frozenset(
     if each["where"] == "wire"
 )
 
-# Results to odd jobs can be deeper, and their integers longer, than Python reads by default.
+# Results of unusual jobs can be deeper, and their integers longer, than Python reads by default.
 DEEPEST = 12_000
 LONGEST_INTEGER = 4000
 

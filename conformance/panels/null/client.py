@@ -16,7 +16,7 @@ def exits_at_once() -> None:
 
 
 def does_nothing() -> None:
-    """Reads what it is told, and says nothing."""
+    """Reads its input, and writes nothing."""
     for _ in sys.stdin:
         pass
 
@@ -35,7 +35,7 @@ def answers_null() -> None:
 
 
 def echoes_garbage() -> None:
-    """Says what it is told."""
+    """Writes what it reads."""
     for line in sys.stdin:
         print(line, end="", flush=True)
 

@@ -32,7 +32,7 @@ def answer(job: dict[str, Any]) -> dict[str, Any]:
     if method == "echo":
         return {"result": job.get("parameters")}
     if method == "fail":
-        return failed("handler-error", "failed as it was told")
+        return failed("handler-error", "failed as requested")
     return failed("method-not-found", f"{method} isn't known here")
 
 

@@ -62,12 +62,12 @@ def test_each_cell_has_a_test_or_a_reason() -> None:
         (
             WALK,
             [LARGE, GONE, replace(GONE, dimensions=(("color", "red"),))],
-            "'color', which is no dimension",
+            "'color', which is not a dimension",
         ),
         (
             WALK,
             [LARGE, GONE, replace(GONE, dimensions=(("size", "101"),))],
-            "'101', which is no value of size",
+            "'101', which is not a value of size",
         ),
         (
             WALK,

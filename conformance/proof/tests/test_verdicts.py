@@ -66,7 +66,7 @@ def test_a_hang_is_killed_by_a_deadline() -> None:
     ids=["survivor", "other requirement", "error", "timeout", "not clean", "no such test", "hang"],
 )
 def test_anything_else_is_no_kill(session: Session, complaint: str) -> None:
-    """A survivor, a kill for another reason, and a program that doesn't start are told apart."""
+    """A survivor, a kill for another reason, and a program that doesn't start are distinguished."""
     (found,) = matrix.judge(MUTANT, session)
     assert found.startswith(complaint)
 
@@ -110,7 +110,7 @@ def test_discovery_takes_the_quickest_tests() -> None:
 
 
 def test_a_stale_page_is_noticed(tmp_path: Path) -> None:
-    """KILLS.md that isn't what the table says is a complaint, until it is written anew."""
+    """KILLS.md that isn't what the table says is a complaint, until it is written again."""
     path = tmp_path / "KILLS.md"
     fresh = page.render([MUTANT])
     assert page.refresh(path, fresh, write=False)

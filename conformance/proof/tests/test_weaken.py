@@ -1,4 +1,4 @@
-"""Assertions are found where they stand, told from other statements, and gone when they are deleted."""
+"""Assertions are found, distinguished from other statements, and gone when they are deleted."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from jobqueue_conformance.spec.keys import Keys
 from jobqueue_conformance.spec.verdicts import require
 
 UUID = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
-# What a method may be called, told by where careless clients stumble.
+# Valid method names that careless clients handle wrongly.
 METHODS = [
     "echo",
     "Echo",

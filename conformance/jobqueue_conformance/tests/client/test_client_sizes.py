@@ -14,7 +14,7 @@ from jobqueue_conformance.spec.verdicts import require
 
 LIMITS = (100, 256, 1000, 1024, 4096, 8192, 1 << 14, 1 << 16, 1 << 17)
 SIZES = [*(limit + more for limit in LIMITS for more in (-1, 0, 1)), 1 << 20]
-ENVELOPE_BYTES = 400  # more than a job has beside its parameters
+ENVELOPE_BYTES = 400  # more than the rest of a job has
 MANY = [[*range(1025)], {f"{number}": number for number in range(1025)}, [[]] * 10_001]
 # As many lines as a pipe holds, for a client that has fewer jobs in flight leaves the rest there.
 AT_ONCE, JOBS = 1100, 10_100

@@ -1,6 +1,6 @@
-"""Stories of a client: Hypothesis interleaves jobs and faults, and a small model says what has to come of them.
+"""Random sequences for a client: Hypothesis interleaves jobs and faults, and a small model says what must follow.
 
-A story that fails is printed as a program, and replayed by the blob that is printed with it.
+A sequence that fails is printed as a program, and replayed by the blob that is printed with it.
 """
 
 import pytest
@@ -146,7 +146,7 @@ class ClientStory(RuleBasedStateMachine):
         self.outcomes += 1
 
     def teardown(self) -> None:
-        """In the end, the jobs that wait are answered; the client lives on for the next story."""
+        """In the end, the jobs that wait are answered; the client stays alive for the next sequence."""
         try:
             while self.waiting:
                 self.answer(0, 0)

@@ -1,4 +1,4 @@
-"""Surroundings that a process manager gives a server: another locale and time zone, no input, few descriptors."""
+"""The environment that a process manager gives a server: another locale and time zone, no input, few descriptors."""
 
 import pytest
 

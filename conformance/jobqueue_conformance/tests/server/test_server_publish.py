@@ -33,8 +33,8 @@ def test_each_result_goes_to_its_own_jobs_channel(
     server: StartServer, peer: Peer, keys: Keys
 ) -> None:
     """Jobs of several clients are answered on the channel that each names, and nothing is published elsewhere."""
-    odd = ["x", "elsewhere:é😀 *[a-z]?\\", "0", "UPPER:Case", " padded\t", "padded", keys.queue]
-    channels = [keys.channel(), keys.channel(), *odd]
+    unusual = ["x", "elsewhere:é😀 *[a-z]?\\", "0", "UPPER:Case", " padded\t", "padded", keys.queue]
+    channels = [keys.channel(), keys.channel(), *unusual]
     server()
 
     jobs = [peer.push("echo", channel, channel=channel) for channel in channels * 2]

@@ -147,7 +147,7 @@ def test_a_job_is_recovered_while_another_runs(
         peer.wait(
             lambda each=job: peer.received(each),  # type: ignore[misc]
             "server.recovery.reconnect",
-            "a result of the running job, and of the one beside it",
+            "a result of the running job, and of the one next to it",
             patience_s=2 * RUNS_S,
         )
     peer.wait_gone(
@@ -205,7 +205,7 @@ def test_a_running_job_is_not_started_again(
 def test_a_job_that_ends_while_the_list_is_looked_at_is_not_started_again(
     server: StartServer, peer: Peer, redis: Redis, keys: Keys, proxy: Proxy
 ) -> None:
-    """A job that is answered and removed after the list was read, and before that was told, is answered once."""
+    """A job that is answered and removed after the list was read, and before that reply was sent, is answered once."""
     server(concurrency=2)
     for ms in RUNNING_MS:
         job = peer.push("wait", {"ms": ms})

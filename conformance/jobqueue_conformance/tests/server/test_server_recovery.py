@@ -78,7 +78,7 @@ def test_nothing_is_claimed_before_the_list_was_looked_at(
 @pytest.mark.requirement("server.recovery.first")
 @pytest.mark.dimensions(occasion="restart", repetition="messages")
 def test_identical_entries_are_all_recovered(server: StartServer, peer: Peer) -> None:
-    """Two entries with the same bytes, dead ones and odd ones leave the list, and the jobs are answered."""
+    """Two entries with the same bytes, dead ones and unusual ones leave the list, and the jobs are answered."""
     job = peer.job("echo", "twice")
     other = peer.job("echo", "once")
     dead = Job(b"no JSON", "", "")

@@ -158,7 +158,7 @@ def test_every_way_to_fail_is_answered(server: StartServer, peer: Peer) -> None:
 @pytest.mark.requirement("server.run.goes-on")
 @pytest.mark.dimensions(size="65,536 bytes", occasion="again", handler="exception")
 def test_a_good_job_runs_behind_every_hostile_message(server: StartServer, peer: Peer) -> None:
-    """Behind each message that is dead or odd, failing or unknown, the next job is run."""
+    """Behind each message that is dead or unusual, failing or unknown, the next job is run."""
     server()
     good: list[Job] = []
 

@@ -1,6 +1,6 @@
-"""Stories of a server: Hypothesis interleaves jobs and faults, and a small model says what has to come of them.
+"""Random sequences for a server: Hypothesis interleaves jobs and faults, and a small model says what must follow.
 
-A story that fails is printed as a program, and replayed by the blob that is printed with it.
+A sequence that fails is printed as a program, and replayed by the blob that is printed with it.
 """
 
 from typing import TYPE_CHECKING

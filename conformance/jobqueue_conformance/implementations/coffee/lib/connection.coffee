@@ -1,5 +1,5 @@
 # One connection to Redis, which lives once. Left to itself, node-redis would connect again and send again what it still had
-# to send, and a push or a claim could happen twice; so it is told not to, and the owner of a Connection opens another one
+# to send, and a push or a claim could happen twice; so that is switched off, and the owner of a Connection opens another one
 # after it has decided what the loss means. Bulk replies are Buffers.
 
 {createClient, RESP_TYPES} = require 'redis'

@@ -93,7 +93,7 @@ decodeResult = (bytes) ->
   return unless typeof error?.code is 'string' and typeof error.message is 'string'
   {id, error: new JobError error.code, error.message, error.data} # client.settle.error
 
-# The entries of the in-process list, in LRANGE's order, that aren't held; oldest first. Bytes can lie there twice, so each
+# The entries of the in-process list, in LRANGE's order, that aren't held; oldest first. The same bytes can be there twice, so each
 # held message accounts for one entry (server.recovery.running).
 unheld = (listed, held) ->
   counts = new Map

@@ -75,6 +75,6 @@ test 'a job settles by what its handler returns, promises or throws', ->
     await client.close()
     await jobs.stop()
 
-test 'a job server that is told to stop ends with the status 0', ->
+test 'a job server that is asked to stop ends with the status 0', ->
   jobServer.kill()
   assert.deepEqual await once(jobServer, 'exit'), [0, null]
