@@ -33,7 +33,7 @@ BEGIN, END = "<!-- nightly: generated -->\n", "<!-- end -->\n"
 
 @dataclass(frozen=True)
 class Step:
-    """A command for bash, how many seconds it may take, and which of its lines says how it went."""
+    """A command for bash, how many seconds it may take, and which of its output lines is the summary."""
 
     name: str
     run: str
@@ -136,7 +136,7 @@ def page(text: str, kept: dict[str, dict[str, object]]) -> str:
 
 
 def commit() -> str:
-    """Name what is checked out; `-dirty` where something of it was changed."""
+    """Name the commit that is checked out; `-dirty` if files were changed."""
     described = subprocess.run(
         ["git", "describe", "--always", "--dirty", "--exclude=*"],
         cwd=ROOT, capture_output=True, text=True, check=True,
@@ -170,7 +170,7 @@ def main() -> int:
     for step in steps:
         print(f"\n=== {step.name}", flush=True)
         ran.append(run(step))
-        if nightly:  # at once, for a night can be cut short
+        if nightly:  # at once, since a nightly run can be interrupted
             keep(ran[-1:], checked_out, day)
         elif not ran[-1].passed:
             break

@@ -31,7 +31,7 @@ from mutation.sample import ROOT
 
 
 def main() -> int:
-    """Draw, judge, show; and exit with 0 where every survivor is explained."""
+    """Select edits, test them and print the result; exit with 0 if every survivor is explained."""
     parser = _parser()
     options = parser.parse_args()
     if options.only and options.publish:
@@ -88,7 +88,9 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--number", type=int, default=20, help="of edits (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=1, help="that draws (default: %(default)s)")
+    parser.add_argument(
+        "--seed", type=int, default=1, help="of the random order (default: %(default)s)"
+    )
     parser.add_argument("--only", action="append", metavar="NAME", help="an edit, by its name")
     parser.add_argument(
         "--jobs",
@@ -117,7 +119,7 @@ def _show(verdicts: list[trial.Verdict], words: dict[sample.Key, str]) -> int:
 
 
 def commit() -> str:
-    """The commit that the code is of; where something of it is changed, that is said, too."""
+    """The commit of the code, marked if files were changed."""
     done = subprocess.run(
         ["git", "describe", "--always", "--dirty= with changes", "--exclude=*"],
         cwd=ROOT,

@@ -40,7 +40,7 @@ DIMENSIONS = CONFORMANCE / "DIMENSIONS.md"
 
 
 def main() -> int:
-    """Run what the command line asks for, and exit with 0 where nothing is wrong."""
+    """Run what the command line asks for, and exit with 0 if nothing is wrong."""
     options = _parser().parse_args()
     proof = Proof(options, choice.program())
     tests = _collected(proof)
@@ -135,7 +135,7 @@ def _prove_programs(proof: Proof, tests: list[SuiteTest]) -> dict[str, Session]:
 
 
 def _mixed(orders: list[Order]) -> list[Order]:
-    """The same every time; those that were asked for one after another are apart."""
+    """The same order every time; runs that were requested one after the other are kept apart."""
     return sorted(orders, key=lambda order: zlib.crc32(order.name.encode()))
 
 

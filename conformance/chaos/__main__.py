@@ -86,15 +86,20 @@ def main() -> int:
     try:
         with Storm(binary, servers, clients, logs, say) as storm:
             account = settle(storm.rage(faults, options.seconds))
-            struck = dict(storm.struck)
+            injected = dict(storm.injected)
     except CannotStart as error:
         print(error, file=sys.stderr)
         return 2
     if options.json:
-        said = {"seed": seed, "seconds": options.seconds, "struck": struck, **report.data(account)}
+        said = {
+            "seed": seed,
+            "seconds": options.seconds,
+            "injected": injected,
+            **report.data(account),
+        }
         print(json.dumps(said, indent=2))
     else:
-        print(", ".join(f"{count} {kind}" for kind, count in struck.items()))
+        print(", ".join(f"{count} {kind}" for kind, count in injected.items()))
         print(report.text(account))
     if not account.good:
         again = shlex.join(["python", "-m", "chaos", *sys.argv[1:], f"--seed={seed}"])

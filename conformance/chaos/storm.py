@@ -44,7 +44,7 @@ class Storm:
         say: Callable[[str], None],
     ) -> None:
         self.troubles: list[str] = []
-        self.struck: Counter[str] = Counter()
+        self.injected: Counter[str] = Counter()
         self._say = say
         self._logs = logs
         self._notifier = Notifier()
@@ -123,11 +123,11 @@ class Storm:
             lives = sum(each.lives for each in self._servers.values())
             self._say(
                 f"{self._now_s():5.0f} s: {pushed:,} pushed, {waiting} waiting,"
-                f" {self.struck.total()} faults, {lives} lives of servers; last: {self._last_fault}"
+                f" {self.injected.total()} faults, {lives} lives of servers; last: {self._last_fault}"
             )
 
     def _strike(self, fault: Fault) -> None:
-        self.struck[fault.kind] += 1
+        self.injected[fault.kind] += 1
         self._last_fault = f"{fault.kind} {fault.target}"
         server = self._servers.get(fault.target)
         match fault.kind:
@@ -156,7 +156,7 @@ class Storm:
                 self._later(fault, self._start_redis)
 
     def _later(self, fault: Fault, end: Callable[[], None]) -> None:
-        heapq.heappush(self._ends, (fault.at_s + fault.lasts_s, self.struck.total(), end))
+        heapq.heappush(self._ends, (fault.at_s + fault.lasts_s, self.injected.total(), end))
 
     def _relay(self, fault: Fault) -> Relay:
         return (self._servers.get(fault.target) or self._clients[fault.target]).relay

@@ -14,7 +14,7 @@ from jobqueue_conformance.running import fixtures
 from jobqueue_conformance.sweep import server
 from jobqueue_conformance.tests.server import test_server_stories
 
-# What the suite's modules call the times that a right program doesn't come near.
+# What the suite's modules call the times that a correct program doesn't come near.
 BOUNDS = {"GUARD_MS", "AMPLE_MS", "AFTER_A_LOSS_S", "AGAIN_S", "SHRINKING_S"}
 
 
@@ -32,7 +32,7 @@ def shorten_waits(factor: float = 0.4) -> None:
 
 
 def barely_wait() -> None:
-    """Wait as little as possible, for programs from which nothing can come."""
+    """Wait as little as possible, for programs that can produce nothing."""
     shorten_waits(0.1)
     for module, bound in (
         (peer, "MOMENT_S"),

@@ -1,4 +1,4 @@
-"""The panels: right programs of different build, and programs that do nothing right.
+"""The panels: correct programs of different design, and programs that do nothing right.
 
 A right one passes all tests that apply to it. Against a null one every test fails, but for those
 that panels.toml names with a reason; a test that is named and fails is as wrong as one that isn't
@@ -67,7 +67,7 @@ def read(path: Path = PANELS / "panels.toml") -> list[Member]:
 
 
 def judge(member: Member, session: Session) -> list[str]:
-    """What is wrong with the kit, going by this member's run."""
+    """What this member's run shows to be wrong with the kit."""
     if session.problem is not None:
         return [f"broken: {session.problem.splitlines()[-1]}"]
     if not session.ended:
@@ -93,7 +93,7 @@ def judge_null(member: Member, session: Session) -> list[str]:
         if not any(fnmatchcase(test, _literal(glob)) for glob in member.passes)
     ]
     found += [
-        f"'{glob}' is said to pass, and nothing of that name does"
+        f"'{glob}' is said to pass, and no such test does"
         for glob in member.passes
         if not any(fnmatchcase(test, _literal(glob)) for test in passed)
     ]

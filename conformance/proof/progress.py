@@ -67,7 +67,7 @@ class Proof:
                 self.say(f"{part}: {number} of {len(orders)} runs")
 
     def conclude(self) -> int:
-        """Say once more what is wrong, and give the exit status."""
+        """Print again what is wrong, and give the exit status."""
         wrong = sum(len(complaints) for complaints in self.found.values())
         took_s = time.monotonic() - self.started
         if self.options.json:

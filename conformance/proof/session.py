@@ -63,7 +63,7 @@ class Ended:
 
 @dataclass(frozen=True)
 class SuiteTest:
-    """What is known of a test: its requirements, its docstring, its file, and the programs that it starts.
+    """A test: its requirements, its docstring, its file, and the programs that it starts.
 
     `dimensions` are the pairs of a dimension and a value that it is marked with.
     """
@@ -89,7 +89,7 @@ class Session:
 
 @dataclass(frozen=True)
 class Order:
-    """A run to be made: tests (all where there is none) against a manifest, in `limit_s` seconds."""
+    """A run to be made: tests (all if none is named) against a manifest, in `limit_s` seconds."""
 
     name: str
     manifest: Path
@@ -102,7 +102,7 @@ class Order:
 
     @property
     def log(self) -> Path:
-        """What the run prints."""
+        """The log of what the run prints."""
         return (self.folder or self.manifest.parent) / f"{self.name}.log"
 
     @property
@@ -139,7 +139,7 @@ class Recorder:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
-        """Tell the programs that it starts in which test they are; pytest's own word is kept from them."""
+        """Tell the programs that it starts in which test they are; pytest's own variable isn't passed on."""
         os.environ[IN_TEST] = short(item.nodeid)
 
     @pytest.hookimpl(tryfirst=True)

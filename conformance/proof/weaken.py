@@ -1,6 +1,6 @@
 """Removes one assertion of the suite at a time, and asks whether the kill matrix notices.
 
-An assertion is a statement that calls `require` or `fail`, in a test or in what the tests stand on.
+An assertion is a statement that calls `require` or `fail`, in a test or in a module that the tests use.
 Its removal is noticed where a mutant is then no longer killed, or by another requirement.
 """
 
@@ -61,7 +61,7 @@ class Assertion:
         wait()
 
     def delete(self) -> None:
-        """Let this process's copy of the function do without it."""
+        """Remove it from this process's copy of the function."""
         tree = _Without(self.line).visit(ast.parse(self.path.read_text("utf-8")))
         compiled = compile(ast.fix_missing_locations(tree), str(self.path), "exec")
         folders = self.path.relative_to(PACKAGE.parent).with_suffix("").parts
@@ -171,7 +171,7 @@ def those_who_notice(
 
 
 def prove(proof: Proof, tests: list[SuiteTest]) -> None:
-    """Take out each assertion that the command line asks for, and report those whose removal nothing notices."""
+    """Remove each assertion that the command line asks for, and report those whose removal no mutant notices."""
     globs = [f"*{glob}*" for glob in proof.options.weaken]
     missed = {
         str(each): each for each in read() if any(fnmatchcase(str(each), glob) for glob in globs)

@@ -401,7 +401,7 @@ class World:
         self.redis.do((b"LPUSH", KEYS.queue, message))
         self.redis.refuses = refuses
 
-    def strike(self, fault: str, begin: float, end: float) -> None:
+    def inject(self, fault: str, begin: float, end: float) -> None:
         """Have Redis be away, or refuse to write, from one time to another."""
         self.at(begin, lambda: setattr(self.redis, fault, True))
         self.at(end, lambda: setattr(self.redis, fault, False))

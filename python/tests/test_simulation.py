@@ -39,7 +39,7 @@ def storm(world: World) -> None:
     for fault in ("away", "refuses"):
         if chance.random() < 0.3:
             begin = chance.uniform(0.1, 8)
-            world.strike(fault, begin, begin + chance.uniform(0, 4))
+            world.inject(fault, begin, begin + chance.uniform(0, 4))
     if chance.random() < 0.3:
         world.at(chance.uniform(0, 8), world.restart)
 
@@ -92,7 +92,7 @@ def test_a_stop_ends_and_leaves_nothing_that_it_claimed() -> None:
         life = world.start()
         if world.chance.random() < 0.3:
             fault = world.chance.choice(["away", "refuses"])
-            world.strike(fault, world.chance.uniform(0.1, 8), math.inf)
+            world.inject(fault, world.chance.uniform(0.1, 8), math.inf)
         world.run_until(world.chance.uniform(0.2, 8))
         busy = 3.0 * JOBS  # handlers that run one after the other
 

@@ -64,7 +64,7 @@ class Observer:
         )
 
     def close(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         self._admin.close()
         with suppress(OSError):  # where Redis closed it first
             self._socket.shutdown(socket.SHUT_RDWR)  # wakes the thread

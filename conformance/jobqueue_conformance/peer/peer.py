@@ -36,7 +36,7 @@ def unique_id() -> str:
 
 
 class Peer:
-    """Stands on the real Redis, and never goes through the proxy."""
+    """Is connected to the real Redis, never through the proxy."""
 
     def __init__(
         self, redis: redis.Redis, keys: Keys, observer: Observer, notifier: Notifier, proxy: Proxy
@@ -58,7 +58,7 @@ class Peer:
     # As a client.
 
     def job(self, method: str = "echo", parameters: Any = None, **members: Any) -> Job:
-        """A job that isn't pushed; `members` win over the id and channel that it gets."""
+        """A job that isn't pushed; `members` override the id and channel that it gets."""
         job = {"channel": self.channel, "id": unique_id(), **members}
         message = messages.written(method=method, parameters=parameters, **job)
         return Job(message, job["id"], job["channel"], method, parameters)

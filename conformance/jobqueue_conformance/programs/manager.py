@@ -1,4 +1,4 @@
-"""A process manager: starts a server again that has exited, and asks for a status that tells it to."""
+"""A process manager: starts a server again that has exited, and requires an exit status that asks for a restart."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ from jobqueue_conformance.spec.verdicts import require
 def still_running(
     started: ServerProcess, start: Callable[[], ServerProcess], requirement: str
 ) -> ServerProcess:
-    """The server where it still runs, or the next life of one that has exited with a status other than 0."""
+    """The server where it still runs, or a new run of one that has exited with a status other than 0."""
     if started.running:
         return started
     require(

@@ -113,7 +113,7 @@ class Process:
         self._notifier.happens(acted, NEVER_SLEEPS_S)
 
     def _asleep(self) -> bool:
-        """Whether no thread of the process wants a processor; true where the system doesn't tell."""
+        """Whether no thread of the process wants a processor; true where the system doesn't say."""
         states = []
         for task in Path(f"/proc/{self.popen.pid}/task").glob("*/stat"):
             with suppress(OSError):  # it has just ended

@@ -10,7 +10,7 @@ from jobqueue_conformance.spec.keys import PROCESSOR
 # Runs a command with few descriptors and without an input.
 BOUNDED = ("sh", "-c", 'ulimit -n 256; exec "$@" <&-', "sh")
 BLOCK_MS = 1000  # a whole second, for servers that can only pass whole seconds to Redis
-SILENCE_MS = 4000  # how long a Redis that doesn't answer is taken for alive, if configurable
+SILENCE_MS = 4000  # how long a Redis that doesn't answer counts as alive, if configurable
 
 
 class StartServer(Protocol):

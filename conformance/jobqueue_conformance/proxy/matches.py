@@ -25,7 +25,7 @@ def reply_naming(key: str) -> Callable[[Event], bool]:
 
 
 def subscribed(event: Event) -> bool:
-    """The reply that a subscription stands."""
+    """The reply that confirms a subscription."""
     return event.kind == REPLY and b"\r\nsubscribe\r\n" in event.frame
 
 

@@ -58,7 +58,7 @@ class Endpoint:
         return self.listener
 
     def close(self) -> None:
-        """Give the port up."""
+        """Release the port."""
         self.listener.close()
         self._reserved.close()
 
@@ -71,7 +71,7 @@ class Endpoint:
 
 
 class Hold:
-    """Stops the first event that matches, until the test has decided what becomes of it."""
+    """Stops the first event that matches, until the test has decided what happens to it."""
 
     def __init__(self, proxy: "Proxy", matches: Matches, who: str | None) -> None:
         self.matches = matches

@@ -87,7 +87,7 @@ class Notifier:
         self._failure = None
 
     def pause(self, pause_s: float) -> None:
-        """Let what is under test come as far as it can, where nothing tells when that is."""
+        """Let what is under test come as far as it can, where no event shows when that is."""
         self.happens(lambda: None, pause_s)
 
     def happens(self, look: Callable[[], Answer | None], within_s: float) -> Answer | None:

@@ -9,7 +9,7 @@ QUEUE = os.environ.get("JOBQUEUE_QUEUE", "job-queue")
 
 
 def run(method: str, parameters: object, timeout_ms: int | None) -> dict[str, object]:
-    """Run one job with your client; say what came of it."""
+    """Run one job with your client; return its outcome."""
     sys.exit(f"write your client here: push {method} to {QUEUE} and wait for its result")
 
 

@@ -23,7 +23,7 @@ from jobqueue_conformance.spec.messages import Job
 from jobqueue_conformance.spec.verdicts import fail, require
 from jobqueue_conformance.sweep.attempt import Attempt, Sweep
 
-AMPLE_MS = 8000  # a client finds its way back within this time
+AMPLE_MS = 8000  # a client reconnects within this time
 SHORT_MS = 1000  # for a call whose result may never come
 STALL_S = 0.3
 
@@ -77,7 +77,7 @@ class ClientSweep(Sweep):
         self._driver = self._start()
 
     def start(self) -> None:
-        """Start the client, and see a call go well."""
+        """Start the client, and run a call that succeeds."""
         self.start_only()
         self.check_settled_by_result(self.call(AMPLE_MS), "client.settle.result")
 

@@ -39,9 +39,9 @@ def test_errors_reach_the_caller(server: StartServer, client: StartClient) -> No
     """Errors of a handler and for an unknown method come to the client with their codes, and then a value."""
     server()
     driver = client()
-    told = {"unknown": "method-not-found", "fail": "handler-error", "echo": None}
+    codes = {"unknown": "method-not-found", "fail": "handler-error", "echo": None}
 
-    for method, code in [*told.items()] * 3:
+    for method, code in [*codes.items()] * 3:
         parameters = {"message": "no such user"}
         outcome = driver.outcome(driver.submit(method, parameters, timeout_ms=guard_ms()))
 

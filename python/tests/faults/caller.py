@@ -101,7 +101,7 @@ class Caller:
         self.call(lambda client: client.close(), within)
 
     def abandon(self) -> None:
-        """Close the client where that is possible; a test has told of it where it isn't."""
+        """Close the client where that is possible; a test reports where it isn't."""
         with contextlib.suppress(FutureTimeoutError):
             self.start(lambda client: client.close()).exception(DEADLINE_S)
 

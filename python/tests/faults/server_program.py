@@ -28,7 +28,7 @@ def send_early_ones() -> None:
 
 os.register_at_fork(after_in_child=send_early_ones)
 
-from jobqueue import Client, Server, aio  # noqa: E402 - forks are told in the order of imports
+from jobqueue import Client, Server, aio  # noqa: E402 - fork hooks run in the order of imports
 
 url, kind = sys.argv[1:]
 fork = multiprocessing.get_context("fork")

@@ -120,7 +120,7 @@ def test_servers_use_them(
             *([b"--processes", b"1"] if processes else []),
             **({} if flags else {"JOBQUEUE_QUEUE": QUEUE, "JOBQUEUE_PROCESSOR": NAME}),
         )
-        answer = next(message for message in iter(lambda: told(results, running), 1) if message)
+        answer = next(message for message in iter(lambda: heard(results, running), 1) if message)
     running.process.send_signal(signal.SIGTERM)
 
     assert json.loads(answer["data"]) == {"id": "1", "result": 1}
@@ -128,7 +128,7 @@ def test_servers_use_them(
     assert redis.keys() == [QUEUE + b":dead"]
 
 
-def told(results: Any, running: Program) -> Any:
+def heard(results: Any, running: Program) -> Any:
     """Return the next result, or None if the server has ended."""
     assert not running.ended, running.stderr
     return results.get_message(timeout=1)

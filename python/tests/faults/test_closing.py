@@ -148,10 +148,10 @@ def test_dropped_clients_leave_nothing_behind(colour: str, relay: Relay, worker:
     """Clients that were dropped without `close` end, and warn about it."""
     before = {thread for thread in threading.enumerate() if "jobqueue" in thread.name}
 
-    with pytest.warns(ResourceWarning, match="without close") as told:
+    with pytest.warns(ResourceWarning, match="without close") as caught:
         drop(colour, relay, 60)
 
-    assert len(told) == 60
+    assert len(caught) == 60
     until(lambda: relay.connections == 0, "the dropped clients to disconnect")
     until(
         lambda: {each for each in threading.enumerate() if "jobqueue" in each.name} <= before,
@@ -166,14 +166,14 @@ def test_what_was_closed_or_never_used_is_dropped_in_silence(
 ) -> None:
     """A ResourceWarning tells of a resource that is left open, and of nothing else."""
     caller = Caller(colour, redis_url)
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         if used:
             assert caller.outcome(caller.run("echo", 1)) == 1
             caller.close()
         del caller
         gc.collect()
-    assert [each for each in told if "jobqueue" in str(each.message)] == []
+    assert [each for each in caught if "jobqueue" in str(each.message)] == []
     assert len(worker.claimed) == used
 
 

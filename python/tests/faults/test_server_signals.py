@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
-pytestmark = pytest.mark.usefixtures("redis", "told")  # emptied; and no signal ends the tests
+pytestmark = pytest.mark.usefixtures("redis", "received")  # emptied; and no signal ends the tests
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 @pytest.fixture
-def told() -> Iterator[list[int]]:
+def received() -> Iterator[list[int]]:
     """The signals that the application's own handlers received."""
     signals: list[int] = []
     before = {number: signal.getsignal(number) for number in SIGNALS}
@@ -58,7 +58,7 @@ def answers(jobs: Client, ended: Callable[[], bool] = lambda: False) -> None:
 def test_the_applications_handler_hears_the_signal_too(
     kind: str,
     redis_url: str,
-    told: list[int],
+    received: list[int],
     number: signal.Signals,
 ) -> None:
     """The server stops, and the handler that stood there before is called, once."""
@@ -73,7 +73,7 @@ def test_the_applications_handler_hears_the_signal_too(
     server = serving(kind, redis_url)
     in_the_main_thread([server], during)
 
-    assert told == [number]
+    assert received == [number]
     assert signal.getsignal(number) is mine
 
 
@@ -82,7 +82,7 @@ def test_the_applications_handler_hears_the_signal_too(
 def test_a_server_can_leave_the_signals_alone(
     kind: str,
     redis_url: str,
-    told: list[int],
+    received: list[int],
     number: signal.Signals,
 ) -> None:
     """With `run(handle_signals=False)` the application alone hears them, and the server goes on."""
@@ -100,19 +100,19 @@ def test_a_server_can_leave_the_signals_alone(
     in_the_main_thread([server], during, handle_signals=False)
 
     assert seen == [mine]
-    assert told == [number]
+    assert received == [number]
 
 
 @pytest.mark.parametrize("kind", ["threads", "asyncio", "asyncio-4"])
 def test_a_handler_that_is_set_meanwhile_stays(
     kind: str,
     redis_url: str,
-    told: list[int],
+    received: list[int],
 ) -> None:
     """A server restores only what is its own: what the application set later is left alone."""
 
     def later(number: int, _: Any) -> None:
-        told.append(-number)
+        received.append(-number)
 
     def install(_: Any) -> None:
         signal.signal(signal.SIGTERM, later)
@@ -155,7 +155,7 @@ def test_what_stood_there_before_is_restored(
 def test_one_signal_stops_all_servers_of_a_process(
     kind: str,
     redis_url: str,
-    told: list[int],
+    received: list[int],
     number: signal.Signals,
 ) -> None:
     """Both drain and end."""
@@ -174,7 +174,10 @@ def test_one_signal_stops_all_servers_of_a_process(
 
     in_the_main_thread(servers, during)
 
-    assert told in ([], [number])  # whether the application is told is another test's business
+    assert received in (
+        [],
+        [number],
+    )  # whether the application receives it is another test's business
 
 
 @pytest.mark.parametrize("kind", ["asyncio", "asyncio-4"])

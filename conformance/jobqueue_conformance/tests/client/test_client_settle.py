@@ -43,9 +43,9 @@ def as_told(vector: Vector, outcome: Outcome) -> bool:
     """Whether the job was settled as the vector says."""
     if vector["outcome"] == "value":
         return outcome.kind == "result" and equal(outcome.value, vector["value"])
-    told = vector["error"]
-    same = (outcome.code, outcome.message) == (told["code"], told["message"])
-    return outcome.kind == "error" and same and equal(outcome.data, told.get("data"))
+    expected = vector["error"]
+    same = (outcome.code, outcome.message) == (expected["code"], expected["message"])
+    return outcome.kind == "error" and same and equal(outcome.data, expected.get("data"))
 
 
 def cases(*listed: Vector) -> list[Any]:
@@ -60,10 +60,10 @@ def test_a_job_is_settled_as_its_vector_tells(
     client: StartClient, peer: Peer, requirements: tuple[str, ...]
 ) -> None:
     """Each result of the fixtures settles its job by the value or the error that it carries."""
-    told = [vector for vector in SETTLING if tuple(vector["requirements"]) == requirements]
+    listed = [vector for vector in SETTLING if tuple(vector["requirements"]) == requirements]
     driver = client()
 
-    for vector in told:
+    for vector in listed:
         seq = driver.submit("echo", vector["id"], timeout_ms=guard_ms())
         job = peer.claim()
         peer.publish(job.channel, message(vector, job.id))
@@ -92,7 +92,7 @@ def test_every_registered_code_settles(client: StartClient, peer: Peer) -> None:
         seq = driver.submit("echo", code, timeout_ms=guard_ms())
         job = peer.claim()
 
-        peer.answer(job, error={"code": code, "message": "told"})
+        peer.answer(job, error={"code": code, "message": "text"})
         peer.publish(job.channel, written(id=job.id, result="too late"))
         outcome = driver.outcome(seq)
 
@@ -103,7 +103,7 @@ def test_every_registered_code_settles(client: StartClient, peer: Peer) -> None:
             got=outcome,
         )
         require(
-            (outcome.code, outcome.message) == (code, "told"),
+            (outcome.code, outcome.message) == (code, "text"),
             "client.settle.error",
             expected=f"the error {code} as it came",
             got=outcome,

@@ -51,7 +51,7 @@ def as_told(vector: Vector, result: dict[str, Any]) -> bool:
 def test_a_job_is_run_as_its_vector_tells(server: StartServer, peer: Peer) -> None:
     """Each job of the fixtures that names a handler is run, however it is spelled."""
     server()
-    require_told(peer, RUN)
+    require_answers(peer, RUN)
 
 
 @pytest.mark.requirement(*REFUSED_REQUIREMENTS)
@@ -59,13 +59,13 @@ def test_a_job_is_run_as_its_vector_tells(server: StartServer, peer: Peer) -> No
 def test_a_job_that_cannot_be_run_is_told_so(server: StartServer, peer: Peer) -> None:
     """Each job of the fixtures without a method, or whose method nobody knows, has the error of its vector."""
     server()
-    require_told(peer, REFUSED)
+    require_answers(peer, REFUSED)
 
 
-def require_told(peer: Peer, told: tuple[Vector, ...]) -> None:
+def require_answers(peer: Peer, listed: tuple[Vector, ...]) -> None:
     """Each of these jobs is answered as its vector says; one that is run by another's handler breaks more."""
-    peer.push_job(*map(job, told))
-    for vector in told:
+    peer.push_job(*map(job, listed))
+    for vector in listed:
         requirement = vector["requirements"][0]
         result = peer.result(job(vector), requirement)
         ran = vector["outcome"] == "method-not-found" and result.get("result") == 1
