@@ -74,7 +74,7 @@ mutate: $(READY) ## N random edits of the Python reference: which does the suite
 model: $(READY) ## the checked model of the protocol (needs spin and gcc)
 	$(BIN)/python spec/model/check.py
 
-soak: $(READY) ## the suite against IMPL N times in random order beside LOAD busy processes, and its flake count
+soak: $(READY) ## the suite against IMPL N times in random order with LOAD busy processes, and its flake count
 	$(BIN)/python conformance/soak.py --runs $(N) --load $(LOAD) --impl $(IMPL)
 
 chaos: $(READY) ## servers and clients under kills, cuts, refusals and restarts for SECONDS: is a job lost?

@@ -180,7 +180,7 @@ def paragraph_faults(paragraph: str, match: re.Match[str] | None) -> Iterator[st
 
 
 def error_faults(registry: dict[str, Any], ids: set[str]) -> Iterator[str]:
-    """What is wrong with the error registry beside these requirements."""
+    """What is wrong with the error registry, compared with these requirements."""
     codes = [error["code"] for error in registry["errors"]]
     yield from (
         f"the error code '{c}' is registered twice" for c in set(codes) if codes.count(c) > 1

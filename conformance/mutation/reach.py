@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Block = tuple[str, tuple[int, int]]  # the file, the line and the column
 
-# The module beside the copy; every process is told in which test it is.
+# The module next to the copy; every process gets the name of its test.
 NOTER = """\
 import os
 

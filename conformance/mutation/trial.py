@@ -143,7 +143,7 @@ def digest(redis: str) -> str:
 
 
 def copied(colour: str, name: str) -> Path:
-    """A folder with the programs of a colour and, beside them, the library, which they find first."""
+    """A folder with the programs of a colour and, next to them, the library, which they find first."""
     folder = BUILD / name
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(DRIVERS / colour, folder)

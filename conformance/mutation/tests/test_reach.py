@@ -36,7 +36,7 @@ TRY, IF, FAILS = (10, 8), (8, 8), (12, 8)
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """The folder beside which a noting copy lies, with its notes."""
+    """The folder next to a noting copy, with its notes."""
     (tmp_path / "library").mkdir()
     (tmp_path / "library" / "code.py").write_text(SOURCE)
     reach.install(tmp_path / "library", ["code.py"], tmp_path / "notes")
