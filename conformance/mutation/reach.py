@@ -2,7 +2,7 @@
 
 A copy of the library notes, at the beginning of every block, that a process came there, and for
 which test that process was started. A line is written at once, so a process that is killed has
-told all it did.
+noted all it did.
 """
 
 from __future__ import annotations
