@@ -34,7 +34,7 @@ $(READY): pyproject.toml
 	  && $(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1' \
 	  && $(BIN)/python -m pip install --quiet --editable '.[cli,conformance]' --group dev; \
 	fi
-# The tests start hundreds of programs; where Python is told to write no bytecode, each would compile what it imports.
+# The tests start hundreds of programs; where Python is set to write no bytecode, each would compile what it imports.
 	-$(BIN)/python -m compileall -q -j 0 $(VENV)/lib python conformance spec fixtures >/dev/null
 	@touch $@
 

@@ -226,7 +226,7 @@ class Nameless(type):
 
 
 class NamelessError(Exception, metaclass=Nameless):
-    """An error that can't be described."""
+    """An error of which nothing can be told."""
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ TRAPS = [
 def test_a_trap_of_redis_py_is_refused(
     make: type[Any], redis_class: type[Any], options: dict[str, Any], sentence: str
 ) -> None:
-    """client.push.once, server.remove.exact-bytes, server.recovery.block: told in one sentence."""
+    """client.push.once, server.remove.exact-bytes, server.recovery.block: reported in one sentence."""
     with pytest.raises(ValueError, match=sentence):
         make(redis_class(**options), block_timeout=2.0)
 

@@ -33,7 +33,7 @@ def imports(module: str) -> set[str]:
 
 
 def file_of(module: str) -> str:
-    """Where a module of ours lies."""
+    """The path of a module of ours."""
     return f"{module.replace('.', '/')}.py"
 
 

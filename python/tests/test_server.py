@@ -206,7 +206,7 @@ def test_a_server_is_confined_to_prefixes(serve: Serve, client: Client, redis: R
 def test_settings_out_of_range_are_refused(
     make: type[Server], options: dict[str, Any], error: type[Exception]
 ) -> None:
-    """The mistake is told before anything is claimed."""
+    """The mistake is reported before anything is claimed."""
     with pytest.raises(error):
         make(**options)
 

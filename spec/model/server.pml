@@ -96,7 +96,7 @@ end:
        printf("server %d: T has passed\n", me);
        look() }
 
-#ifdef DELAYED                    /* a look that finds nothing is no step */
+#ifdef DELAYED                    /* a look that finds nothing isn't a step */
 #ifndef NO_STRAY                                                 /* breaks server.recovery.stray */
   :: atomic { ready[me] && !looks[me] && !found[me] && (list_of(me) & ~in_hands(me)) ->
        printf("server %d: looks at its list, as it does every few seconds\n", me);

@@ -14,14 +14,14 @@ from jobqueue_conformance.spec.manifest import Implementation
 from jobqueue_conformance.spec.vectors import vectors
 from jobqueue_conformance.spec.verdicts import Unsupported, require
 
-ODD = {"case", "cluster", "space", "glob", "unicode", "backslash"}  # where careless names break
+UNUSUAL = {"case", "cluster", "space", "glob", "unicode", "backslash"}  # where careless names break
 NAMES = [
     pytest.param(vector, id=vector["id"])
     for vector in vectors("keys")
-    if vector["id"] in ODD or "configured" in vector or ":" in vector.get("processor", "")
+    if vector["id"] in UNUSUAL or "configured" in vector or ":" in vector.get("processor", "")
 ]
 QUEUES = [
-    pytest.param(vector, id=vector["id"]) for vector in vectors("keys") if vector["id"] in ODD
+    pytest.param(vector, id=vector["id"]) for vector in vectors("keys") if vector["id"] in UNUSUAL
 ]
 
 

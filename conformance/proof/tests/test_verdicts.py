@@ -90,12 +90,12 @@ def test_the_table_is_complete(mutants: list[Mutant], complaint: str) -> None:
 
 def test_the_table_reads_as_it_was_written(tmp_path: Path) -> None:
     """Writing the table and reading it again changes nothing."""
-    odd = replace(MUTANT, program="client", bug='says "no"\\', killed_by=("t.py::x[\\n]",))
+    unusual = replace(MUTANT, program="client", bug='says "no"\\', killed_by=("t.py::x[\\n]",))
     mutants = [
         MUTANT,
         replace(MUTANT, hangs=True),
         replace(MUTANT, equivalent="same effect", killed_by=(), clean=()),
-        odd,
+        unusual,
     ]
     matrix.write(mutants, tmp_path / "mutants.toml")
     assert matrix.read(tmp_path / "mutants.toml") == mutants

@@ -107,7 +107,7 @@ def program(
     redis: Any,  # noqa: ARG001 - emptied first
     kind: str,
 ) -> Callable[..., Program]:
-    """Starts `server_program.py`, a server with odd handlers, and waits until it says that it runs."""
+    """Starts `server_program.py`, a server with unusual handlers, and waits until it says that it runs."""
 
     def start(**options: Any) -> Program:
         started = command(str(PROGRAM), redis_url, kind, **options)

@@ -1,6 +1,6 @@
 """The lock of an in-process list: against other servers, other users and the handlers' own deeds.
 
-Whatever is in the place of the lock file, the server touches nothing of it, serves, and says what it
+Whatever lies where the lock should be, the server touches nothing of it, serves, and says what it
 can't notice.
 """
 
@@ -229,7 +229,7 @@ def test_a_forked_child_is_told_who_holds_the_lock(
 def test_a_handler_may_close_all_descriptors(
     start: Callable[..., Program], client: Client, how: str
 ) -> None:
-    """What a handler closes is opened again; the lock is lost, which is logged, and the end is clean."""
+    """What a handler closes is opened again; the lock is lost, which is told, and the end is clean."""
     running = start(how)
 
     assert running.settled(client.run("close")).exception(0) is None

@@ -1,4 +1,4 @@
-"""Values that can't be encoded and errors that can't be described: each is answered, and nothing ends.
+"""Values that can't be encoded and errors that can't be told: each is answered, and nothing ends.
 
 A handler may return or raise objects whose own methods fail. The code tells which it was; whatever
 can't be read of an error is replaced, in the answer as in the log.

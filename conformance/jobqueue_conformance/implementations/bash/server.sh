@@ -5,7 +5,7 @@
 # turn.lua finds them by their SHA-1; what comes here is a copy to read.
 #
 # Nothing else is on the list of a server that runs one job at a time. So recovery is the loop itself: each turn takes what
-# lies there and claims only where nothing does, after a start, after a lost connection, and once a second when idle.
+# is there and claims only where nothing does, after a start, after a lost connection, and once a second when idle.
 set -u
 source settings.sh
 list=${JOBQUEUE_IN_PROCESS:-$queue:in-process:${JOBQUEUE_PROCESSOR:-$HOSTNAME}}

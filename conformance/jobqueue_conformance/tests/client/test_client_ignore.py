@@ -13,7 +13,7 @@ from jobqueue_conformance.spec.vectors import message, vectors
 from jobqueue_conformance.spec.verdicts import require
 
 IGNORED = vectors("results", "ignored")
-ODD = vectors("results", "either")
+UNUSUAL = vectors("results", "either")
 SENTINEL = "the result that settles"
 ERROR = {"code": "a.b", "message": "c"}
 BOTH: list[dict[str, Any]] = [
@@ -80,7 +80,7 @@ def test_an_odd_message_for_nobody_is_survived(client: StartClient, peer: Peer) 
     """A message outside the portable set that is for no job of the client's leaves it as it was."""
     driver = client()
 
-    for vector in ODD:
+    for vector in UNUSUAL:
         seq = driver.submit("echo", vector["id"], timeout_ms=guard_ms())
         job = peer.claim()
         peer.publish(job.channel, message(vector, "no-such-job"))
@@ -102,7 +102,7 @@ def test_an_odd_result_settles_once_at_most(client: StartClient, peer: Peer) -> 
     driver = client()
     seqs = []
 
-    for vector in ODD:
+    for vector in UNUSUAL:
         if vector["id"].startswith("portable.depth."):
             continue  # not every driver can write such a value
         seqs.append(driver.submit("echo", vector["id"], timeout_ms=guard_ms()))

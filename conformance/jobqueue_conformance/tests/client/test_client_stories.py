@@ -58,7 +58,7 @@ class ClientStory(RuleBasedStateMachine):
     def submit(self, *, patient: bool) -> None:
         """Have the client push a job, with a long timeout or none."""
         self.connect_again()
-        seq = self.driver.submit("echo", "story", LONG_MS if patient else None)
+        seq = self.driver.submit("echo", "sequence", LONG_MS if patient else None)
         job = self.waiting[seq] = self.peer.claim()
         self.patient |= {seq} if patient else set()
         self.proxy.notifier.wait(lambda: not self.proxy.under_way(job.id), "the reply to the push")
@@ -177,12 +177,12 @@ def test_every_story_of_a_client_ends_well(
     concurrent = "concurrent-client" in implementation.features
     drivers = [client()]
 
-    def story() -> ClientStory:
+    def sequence() -> ClientStory:
         if not drivers[-1].running:
             drivers.append(client())
         return ClientStory(drivers[-1], peer, redis, proxy, concurrent=concurrent)
 
     def tell() -> None:
-        run_state_machine_as_test(story, settings=STORIES)  # type: ignore[arg-type] # any maker
+        run_state_machine_as_test(sequence, settings=STORIES)  # type: ignore[arg-type] # any maker
 
     run(tell, monkeypatch)

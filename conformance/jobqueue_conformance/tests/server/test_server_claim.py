@@ -45,14 +45,14 @@ def test_a_claim_moves_the_job_to_the_left_end(
     server: StartServer, peer: Peer, redis: Redis, keys: Keys, proxy: Proxy
 ) -> None:
     """A claimed job stands at the left end of the in-process list, left of what lay there."""
-    first, beside, second = peer.push("echo", 1), peer.job("echo", 2), peer.job("echo", 3)
+    first, neighbour, second = peer.push("echo", 1), peer.job("echo", 2), peer.job("echo", 3)
     hold_first, hold_second = (
         proxy.hold(matches.command(first)),
         proxy.hold(matches.command(second)),
     )
     started = server()
     hold_first.wait()
-    redis.rpush(started.in_process, beside.message)
+    redis.rpush(started.in_process, neighbour.message)
     peer.push_job(second)
     hold_first.release()
 

@@ -15,7 +15,7 @@ from jobqueue_conformance.spec.vectors import message, vectors
 from jobqueue_conformance.spec.verdicts import fail, require
 
 DEAD = {vector["id"]: message(vector) for vector in vectors("jobs", "dead")}
-ODD = {vector["id"]: message(vector) for vector in vectors("jobs", "either")}
+UNUSUAL = {vector["id"]: message(vector) for vector in vectors("jobs", "either")}
 KEPT = [f"kept before {number}".encode() for number in range(1100)]
 
 
@@ -66,9 +66,9 @@ def test_an_odd_message_leaves_the_list_in_one_of_three_ways(
     """A message outside the portable set is run, answered or dead, and what is published is strict JSON."""
     server()
 
-    peer.push_message(*ODD.values())
+    peer.push_message(*UNUSUAL.values())
     behind = peer.push("echo", "behind")
-    peer.wait_gone(*ODD.values(), requirement="server.dead.odd-bytes")
+    peer.wait_gone(*UNUSUAL.values(), requirement="server.dead.odd-bytes")
     peer.wait_settled(behind)
     answers = [each.data for each in peer.messages() if behind.id.encode() not in each.data]
     for answer in answers:
@@ -79,13 +79,13 @@ def test_an_odd_message_leaves_the_list_in_one_of_three_ways(
         except MalformedMessage as error:
             fail("server.result.form", expected="a result", got=str(error))
     kept = redis.lrange(keys.dead, 0, -1)
-    buried = [name for name, odd in ODD.items() if odd in kept]
+    buried = [name for name, each in UNUSUAL.items() if each in kept]
 
-    ways = len(answers) + sum(entry in ODD.values() for entry in kept)
+    ways = len(answers) + sum(entry in UNUSUAL.values() for entry in kept)
     require(
-        ways == len(ODD) if "dead-list" in implementation.features else ways <= len(ODD),
+        ways == len(UNUSUAL) if "dead-list" in implementation.features else ways <= len(UNUSUAL),
         "server.dead.odd-bytes",
-        expected=f"for each of {len(ODD)} messages one result, or the message on the dead list",
+        expected=f"for each of {len(UNUSUAL)} messages one result, or the message on the dead list",
         got=f"{len(answers)} results, and {len(kept)} dead messages, of which these are as they were: {buried!r:.600}",
     )
 
@@ -95,7 +95,7 @@ def test_an_odd_message_leaves_the_list_in_one_of_three_ways(
 def test_the_dead_list_keeps_the_exact_bytes(
     server: StartServer, peer: Peer, redis: Redis, keys: Keys
 ) -> None:
-    """Every dead message is on the dead list, byte for byte, beside what was there before, and nothing else."""
+    """Every dead message is on the dead list, byte for byte, next to what was there before, and nothing else."""
     server()
     redis.lpush(keys.dead, *KEPT)
 

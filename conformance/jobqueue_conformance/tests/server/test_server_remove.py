@@ -75,7 +75,7 @@ def test_neighbours_on_the_list_stay(
     started = server()
     job = peer.job("echo", "the job")
     # Each differs from the job in one point that a careless removal overlooks.
-    beside = {
+    neighbours = {
         "the id on another channel": peer.job(
             "echo", "other", id=job.id, channel=job.channel + "x"
         ),
@@ -87,7 +87,7 @@ def test_neighbours_on_the_list_stay(
     peer.push_job(job)
     hold.wait()
     add = redis.lpush if end == "left" else redis.rpush
-    for each in (spaced, *beside.values()):
+    for each in (spaced, *neighbours.values()):
         add(started.in_process, each.message)
 
     hold.release()
@@ -96,7 +96,7 @@ def test_neighbours_on_the_list_stay(
     left = redis.lrange(started.in_process, 0, -1)
     lost = [
         what
-        for what, each in beside.items()
+        for what, each in neighbours.items()
         if not (left.count(each.message) or peer.results(each))
     ]
 
