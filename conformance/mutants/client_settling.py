@@ -88,6 +88,15 @@ class RefusedMeansTimeout(Client):
             super().on_push_refused(job, refusal)
 
 
+class TimeoutsRunOut(Client):
+    timeouts = 0
+
+    def settles_at(self, call: dict[str, Json]) -> float | None:
+        settles_at = super().settles_at(call)
+        self.timeouts += settles_at is not None
+        return time.monotonic() if self.timeouts > 100 else settles_at
+
+
 class SubscribeToAll(Client):
     def send_subscription(self, subscription: Connection) -> None:
         subscription.send("PSUBSCRIBE", f"{self.queue}:results:*")

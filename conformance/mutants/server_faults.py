@@ -106,7 +106,12 @@ class LostAnswerRemoved(Server):
             super().answer(raw, job, result)
 
 
-class LostRemovalForgotten(Server):
+class LooksTwiceOnly(Server):
+    def next_look(self) -> None:
+        self.looks_at.pop(0)
+
+
+class LostRemovalForgotten(LooksTwiceOnly):
     def remove(self, raw: bytes) -> None:
         try:
             super().remove(raw)
@@ -245,7 +250,7 @@ class RecoverNothing(Server):
         return []
 
 
-class RecoverOneAtStart(Server):
+class RecoverOneAtStart(LooksTwiceOnly):
     def look(self) -> list[bytes]:
         return super().look()[:1]
 
@@ -291,11 +296,6 @@ class RecoverOnlyAtStart(Server):
             self.looks_at.clear()
 
 
-class LooksTwiceOnly(Server):
-    def next_look(self) -> None:
-        self.looks_at.pop(0)
-
-
 class RecoverWhenIdle(LooksTwiceOnly):
     def look(self) -> list[bytes]:
         if self.was_lost and self.running:
@@ -303,7 +303,7 @@ class RecoverWhenIdle(LooksTwiceOnly):
         return super().look()
 
 
-class RecoverAsSet(Server):
+class RecoverAsSet(LooksTwiceOnly):
     def look(self) -> list[bytes]:
         return [raw for raw in super().look() if self.held[raw] == 0]
 

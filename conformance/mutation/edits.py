@@ -24,14 +24,14 @@ ABOUT_THE_MODULE = {"__all__", "__slots__", "__match_args__"}
 class Edit:
     """One edit of a module.
 
-    `line` is where it begins, `where` the qualified name of what it stands in, and `block` the line
-    and column of the first statement of the innermost block: what runs is decided block by block.
+    `line` is where it begins, `where` the qualified name of what it stands in, and `statement` the
+    line and column of the innermost statement: whether a process reaches the edit is noted there.
     """
 
     operator: str
     line: int
     where: str
-    block: tuple[int, int]
+    statement: tuple[int, int]
     start: int
     end: int
     text: str
@@ -57,7 +57,7 @@ def edits(source: bytes) -> list[Edit]:
     """Every edit of a module, from its top to its bottom; no two of them give the same text."""
     finder = _Finder(Text(source))
     tree = ast.parse(source)
-    finder.block_of(tree.body)
+    finder.each_of(tree.body)
     distinct = {(each.start, each.end, each.text): each for each in reversed(finder.found)}
     return sorted(distinct.values(), key=lambda each: (each.start, each.end, each.text))
 
@@ -69,16 +69,16 @@ class _Finder(ast.NodeVisitor):
         self.text = text
         self.found: list[Edit] = []
         self.where: tuple[str, ...] = ()
-        self.block = (1, 0)
+        self.statement = (1, 0)
         self.raising = False
 
-    def block_of(self, statements: list[ast.stmt]) -> None:
+    def each_of(self, statements: list[ast.stmt]) -> None:
         """Look at the statements of one block."""
-        outer = self.block
-        self.block = place(statements)
+        outer = self.statement
         for each in statements:
+            self.statement = place(each)
             self.visit(each)
-        self.block = outer
+        self.statement = outer
 
     def ask(self, node: ast.AST, *, apart_from: Collection[object] = ()) -> None:
         """Note what the operators make of a node."""
@@ -88,7 +88,9 @@ class _Finder(ast.NodeVisitor):
             for start, end, new in operator(node, self.text):
                 line = self.text.source.count(b"\n", 0, start) + 1
                 where = ".".join(self.where) or "<module>"
-                self.found.append(Edit(operator.__name__, line, where, self.block, start, end, new))
+                self.found.append(
+                    Edit(operator.__name__, line, where, self.statement, start, end, new)
+                )
 
     def call_itself(self, node: ast.Call) -> None:
         """Look at a call that is a statement or is raised: its first argument can't stand for it."""
@@ -106,7 +108,7 @@ class _Finder(ast.NodeVisitor):
             if name in left_out or name in {"annotation", "returns", "decorator_list"}:
                 continue
             if isinstance(value, list) and value and isinstance(value[0], ast.stmt):
-                self.block_of(value)
+                self.each_of(value)
             else:
                 for each in value if isinstance(value, list) else [value]:
                     if isinstance(each, ast.AST):
@@ -189,6 +191,6 @@ class _Finder(ast.NodeVisitor):
         """Leave it alone: up to Python 3.11 its parts stand nowhere."""
 
 
-def place(statements: list[ast.stmt]) -> tuple[int, int]:
-    """Where a block begins: a name for it, as no two begin at the same place."""
-    return statements[0].lineno, statements[0].col_offset
+def place(statement: ast.stmt) -> tuple[int, int]:
+    """Where a statement begins: a name for it, as no two begin at the same place."""
+    return statement.lineno, statement.col_offset

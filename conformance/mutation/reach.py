@@ -1,8 +1,7 @@
-"""Which tests come to which block of the code: only those can notice an edit in it.
+"""Which tests reach which statement of the code: only those can notice an edit in it.
 
-A copy of the library notes, at the beginning of every block, that a process came there, and for
-which test that process was started. A line is written at once, so a process that is killed has
-noted all it did.
+A copy of the library notes, before every statement, that a process came there, and for which test
+that process was started. A line is written at once, so a process that is killed has noted all it did.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-Block = tuple[str, tuple[int, int]]  # the file, the line and the column
+Statement = tuple[str, tuple[int, int]]  # the file, the line and the column
 
 # The module next to the copy; every process gets the name of its test.
 NOTER = """\
@@ -35,17 +34,20 @@ def came(place):
 
 
 def noting(source: str, file: str) -> str:
-    """A module that notes when a process comes to one of its blocks."""
+    """A module that notes when a process comes to one of its statements."""
     tree = ast.parse(source)
     for block in list(_blocks(tree)):
-        line, column = place(block)
-        note = ast.parse(f"_came({f'{file}:{line}:{column}'!r})").body
         at = _behind_what_comes_first(block)
-        block[at:at] = note
+        block[at:] = [both for each in block[at:] for both in (*_note(each, file), each)]
     if tree.body:
         at = _behind_what_comes_first(tree.body)
         tree.body[at:at] = ast.parse("from _noter import came as _came").body
     return ast.unparse(ast.fix_missing_locations(tree))
+
+
+def _note(statement: ast.stmt, file: str) -> list[ast.stmt]:
+    line, column = place(statement)
+    return ast.parse(f"_came({f'{file}:{line}:{column}'!r})").body
 
 
 def _blocks(tree: ast.Module) -> Iterator[list[ast.stmt]]:
@@ -75,9 +77,9 @@ def install(copy: Path, files: Iterable[str], notes: Path) -> None:
         (copy / file).write_text(noting(source, file), encoding="utf-8")
 
 
-def read(notes: str) -> dict[Block, set[str]]:
-    """The tests that come to each block."""
-    found: dict[Block, set[str]] = {}
+def read(notes: str) -> dict[Statement, set[str]]:
+    """The tests that reach each statement."""
+    found: dict[Statement, set[str]] = {}
     for line in notes.splitlines():
         where, _, test = line.partition("\t")
         file, row, column = where.rsplit(":", 2)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from proof.session import Ended
 
-    from mutation.reach import Block
+    from mutation.reach import Statement
     from mutation.sample import Mutant
 
 COLOURS = ("python", "python-asyncio")
@@ -49,11 +49,11 @@ class Known:
     """What the suite did with the right library of one colour: the time of each test, and where it came."""
 
     took_s: dict[str, float]
-    reached: dict[Block, set[str]]
+    reached: dict[Statement, set[str]]
 
     def tests(self, mutant: Mutant) -> list[str]:
         """Those that come to a mutant, the quickest first."""
-        coming = self.reached.get((mutant.file, mutant.edit.block), set()) & self.took_s.keys()
+        coming = self.reached.get((mutant.file, mutant.edit.statement), set()) & self.took_s.keys()
         # The smoke test is always run first, and takes what other tests fail at for a mistake in the set-up.
         telling = {test for test in coming if not test.startswith(SMOKE)} or coming
         return sorted(telling, key=lambda test: (self.took_s[test], test))

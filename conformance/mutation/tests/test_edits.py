@@ -109,10 +109,10 @@ def test_bytes_before_an_edit_may_be_any() -> None:
 
 
 def test_an_edit_knows_where_it_stands() -> None:
-    """It names its function, its line, its block and the lines before and after."""
+    """It names its function, its line, its statement and the lines before and after."""
     source = b"class A:\n    def b(self):\n        if c:\n            return  d\n"
     edit = next(each for each in edits(source) if each.operator == "returned")
-    assert (edit.where, edit.line, edit.block) == ("A.b", 4, (4, 12))
+    assert (edit.where, edit.line, edit.statement) == ("A.b", 4, (4, 12))
     assert edit.lines(source) == ("return  d", "return  None")
 
 

@@ -1,4 +1,4 @@
-"""A noting copy does the same as the original, and tells which test came to which of its blocks."""
+"""A noting copy does the same as the original, and tells which test reached which of its statements."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def f(a):
         c = 3
     return b
 '''
-TRY, IF, FAILS = (10, 8), (8, 8), (12, 8)
+IF, THEN, TRY, FAILS, LAST = (7, 4), (8, 8), (10, 8), (12, 8), (15, 4)
 
 
 @pytest.fixture
@@ -61,14 +61,15 @@ def call(copy: Path, argument: str, test: str) -> int | str:
 
 
 def test_the_copy_does_the_same_and_notes_where_each_test_came(copy: Path) -> None:
-    """Each block knows the tests whose processes came there, and those that none came to aren't listed."""
+    """Each statement knows the tests whose processes reached it, and those that none reached aren't listed."""
     assert call(copy, "one", "t1") == "1 What it is."
     assert call(copy, "5", "t2") == "5 What it is."
 
     reached = reach.read((copy / "notes").read_text())
 
-    assert reached["code.py", IF] == {"t1"}
-    assert reached["code.py", TRY] == {"t2"}
+    assert reached["code.py", IF] == {"t1", "t2"}
+    assert reached["code.py", THEN] == {"t1"}
+    assert reached["code.py", TRY] == reached["code.py", LAST] == {"t2"}
     assert ("code.py", FAILS) not in reached
 
 
@@ -79,13 +80,13 @@ def test_a_process_that_ends_abruptly_has_told_all(copy: Path) -> None:
     assert reach.read((copy / "notes").read_text())["code.py", FAILS] == {"t3"}
 
 
-def test_every_edit_stands_in_a_block_that_can_be_noted(copy: Path) -> None:
-    """Edits and notes name blocks alike: where all of the code has run, every edit has its tests."""
+def test_every_edit_stands_in_a_statement_that_can_be_noted(copy: Path) -> None:
+    """Edits and notes name statements alike: where all of the code has run, every edit has its tests."""
     for number, argument in enumerate(("one", "5", "none")):
         call(copy, argument, f"t{number}")
 
     reached = reach.read((copy / "notes").read_text())
 
-    found = {each.block for each in edits(SOURCE.encode())}
-    assert {("code.py", block) for block in found} <= reached.keys()
+    found = {each.statement for each in edits(SOURCE.encode())}
+    assert {("code.py", statement) for statement in found} <= reached.keys()
     assert len(found) >= 5

@@ -51,8 +51,8 @@ def named(operator: str, line: str) -> Mutant:
 
 
 def known(mutant: Mutant, **took_s: float) -> Known:
-    """A right library that comes to this mutant's block in these tests."""
-    return Known(took_s, {(mutant.file, mutant.edit.block): set(took_s)})
+    """A right library that comes to this mutant's statement in these tests."""
+    return Known(took_s, {(mutant.file, mutant.edit.statement): set(took_s)})
 
 
 def test_a_wrong_edit_is_killed_and_others_survive() -> None:

@@ -22,6 +22,7 @@ HELD_MS = 1000
 HUGE_MS = (1 << 31, (1 << 32) + 1, 10**11)  # beyond 31 and 32 bits of ms; years
 AT_ONCE_S = 0.3
 LATE_S = 1.0  # for a timeout on an idle machine
+MANY_TIMEOUTS, LONG_MS = 130, 600_000
 
 
 @pytest.mark.requirement("client.timeout.local", "client.timeout.settles")
@@ -108,6 +109,28 @@ def test_a_result_in_time_settles(client: StartClient, peer: Peer, notifier: Not
         expected="the result",
         got=outcome,
     )
+
+
+@pytest.mark.requirement("client.timeout.local")
+@pytest.mark.dimensions(size="100", occasion="again", caller="timeout")
+def test_many_timeouts_that_never_pass_settle_nothing(
+    client: StartClient, peer: Peer, notifier: Notifier
+) -> None:
+    """Each of 130 jobs, one after another, is settled by its result, long before its own timeout."""
+    driver = client()
+
+    for number in range(MANY_TIMEOUTS):
+        seq = driver.submit("echo", number, timeout_ms=LONG_MS)
+        job = notifier.wait(pushed_or_settled(driver, peer, seq), f"job {seq} to be pushed")
+        if isinstance(job, Job):
+            peer.answer(job, result=number)
+        outcome = driver.outcome(seq)
+        require(
+            outcome.value == number,
+            "client.timeout.local",
+            expected=f"the result {number}, with {LONG_MS / 1000:g} s left",
+            got=outcome,
+        )
 
 
 @pytest.mark.requirement("client.settle.result")
