@@ -289,13 +289,18 @@ def test_a_server_that_removes_before_it_publishes_is_caught(tmp_path: Path) -> 
         'name = "loses"\nspec = "1.0"\n[server]\ncommand = ["{python}", "server.py"]\n'
     )
 
-    status, account, said = storm(
-        tmp_path, f"--server={tmp_path}", "--client=python", "--seconds=6"
-    )
+    seeds = iter(range(1, 5))
+    account: dict[str, object] = {"lost": []}
+    while not account[
+        "lost"
+    ]:  # on a slow machine the kills of a storm may all come while it starts
+        seed = f"--seed={next(seeds)}"
+        status, account, said = storm(
+            tmp_path, f"--server={tmp_path}", "--client=python", "--seconds=6", seed
+        )
 
     assert status == 1
-    assert account["lost"]
-    assert "--seed=1" in said
+    assert seed in said
     assert str(tmp_path / "logs") in said
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 MODEL = Path(__file__).parent / "protocol.pml"
-TIMEOUT_S = 900
+TIMEOUT_S = 3600
 MEMORY_LIMIT_MB = 3500
 
 

@@ -50,9 +50,9 @@ def named(operator: str, line: str) -> Mutant:
     return last
 
 
-def known(mutant: Mutant, **took_s: float) -> Known:
-    """A right library that comes to this mutant's statement in these tests."""
-    return Known(took_s, {(mutant.file, mutant.edit.statement): set(took_s)})
+def known(*mutants: Mutant, **took_s: float) -> Known:
+    """A right library that comes to these mutants' statements in these tests."""
+    return Known(took_s, {(each.file, each.edit.statement): set(took_s) for each in mutants})
 
 
 def test_a_wrong_edit_is_killed_and_others_survive() -> None:
@@ -60,7 +60,7 @@ def test_a_wrong_edit_is_killed_and_others_survive() -> None:
     wrong = named("returned", "return Answer(")
     harmless = named("comparison", "if len(result) > LIMIT_BYTES")
     unseen = named("statement", "raise JobError(")
-    right = known(wrong, **{ORDER: 1.0})
+    right = known(wrong, harmless, **{ORDER: 1.0})
 
     judged = trial.judge([wrong, harmless, unseen], {"python": right}, choice.program(), 2)
     said = {each.mutant.name: (each.how, each.by) for each in judged}
