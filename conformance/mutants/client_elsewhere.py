@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 class LongErrorDataCut(Client):
     def error(self, error: Json) -> Json:
-        told = super().error(error)
-        if isinstance(told.get("data"), str | list):
-            told["data"] = told["data"][:1000]
-        return told
+        answer = super().error(error)
+        if isinstance(answer.get("data"), str | list):
+            answer["data"] = answer["data"][:1000]
+        return answer
 
 
 class LostSettlesTenAtMost(Client):

@@ -93,7 +93,7 @@ def render(sample: dict[str, Any] | None) -> str:
     died = sample["killed"] + sample["refused"]
     rows = [
         ("killed", sample["killed"], "fails a test, twice"),
-        ("refused", sample["refused"], "can't be put under test, and is told why, twice"),
+        ("refused", sample["refused"], "can't be tested: the kit refuses it with a reason, twice"),
     ]
     rows += [(word, sample["survived"][word], meaning) for word, meaning in WORDS.items()]
     rows += [

@@ -1,4 +1,4 @@
-"""What a client's threads promise: callbacks hold up no result, and what fails is told to everybody."""
+"""What a client's threads promise: callbacks hold up no result, and every failure settles the jobs."""
 
 from __future__ import annotations
 

@@ -57,9 +57,9 @@ def test_a_removal_that_finds_nothing_is_told() -> None:
     """server.remove.gone: the server goes on, and logs a warning."""
     led = commands.finish(KEYS, ANSWER, transactions=True)
 
-    _, odd = lead(led, ["OK", "QUEUED", "QUEUED", [0, 0]])
+    _, warning = lead(led, ["OK", "QUEUED", "QUEUED", [0, 0]])
 
-    assert odd == "the message had already been removed"
+    assert warning == "the message had already been removed"
 
 
 @pytest.mark.parametrize("queued", [OOM, b"QUEUED"])
@@ -67,9 +67,9 @@ def test_a_refused_transaction_is_taken_apart(queued: object) -> None:
     """server.publish.refused: Redis 7.0 refuses MULTI at its memory limit, but not the commands."""
     led = commands.finish(KEYS, ANSWER, transactions=True)
 
-    writes, odd = lead(led, ["OK", queued, queued, ABORTED], [1], [1])
+    writes, warning = lead(led, ["OK", queued, queued, ABORTED], [1], [1])
 
-    assert (writes, odd) == ([TRANSACTION, [PUBLISH], [REMOVE]], None)
+    assert (writes, warning) == ([TRANSACTION, [PUBLISH], [REMOVE]], None)
 
 
 def test_without_transactions_publish_is_looked_at_first() -> None:
@@ -95,11 +95,11 @@ def test_a_forbidden_channel_makes_a_message_dead(
     """server.publish.noperm, server.dead-list.keeps: moved to the dead list, at whichever command Redis says NOPERM."""
     led = commands.finish(KEYS, ANSWER, transactions=transactions)
 
-    writes, odd = lead(led, *replies, [1], [1])
+    writes, warning = lead(led, *replies, [1], [1])
 
     assert writes[-2:] == [[BURY], [REMOVE]]
-    assert odd is not None
-    assert odd.startswith("dead message: NOPERM")
+    assert warning is not None
+    assert warning.startswith("dead message: NOPERM")
 
 
 @pytest.mark.parametrize("text", FORBIDS_CHANNEL)

@@ -209,11 +209,11 @@ def interrupted(*_: object) -> Any:
     raise KeyboardInterrupt
 
 
-def odd(base: type, *given: object, method: Callable[..., Any] = raises, **names: str) -> Any:
+def hostile(base: type, *given: object, method: Callable[..., Any] = raises, **names: str) -> Any:
     """Make an object of a subclass with a method, or a property, that doesn't return."""
     members: dict[str, Any] = {name: method for name in names if names[name] == "method"}
     members |= {name: property(method) for name in names if names[name] == "property"}
-    return type("Odd", (base,), members)(*given)
+    return type("Hostile", (base,), members)(*given)
 
 
 class Nameless(type):
@@ -226,14 +226,14 @@ class Nameless(type):
 
 
 class NamelessError(Exception, metaclass=Nameless):
-    """An error of which nothing can be told."""
+    """An error that can't be described."""
 
 
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: odd(dict, {"a": 1}, items="method"),
-        lambda: [odd(object, __class__="property")],
+        lambda: hostile(dict, {"a": 1}, items="method"),
+        lambda: [hostile(object, __class__="property")],
     ],
 )
 def test_a_value_whose_methods_fail_is_told(make: Callable[[], object]) -> None:
@@ -244,14 +244,18 @@ def test_a_value_whose_methods_fail_is_told(make: Callable[[], object]) -> None:
 @pytest.mark.parametrize(
     "make,code,sentence",
     [
-        (lambda: odd(JobError, "a.b", "m", __str__="method"), "a.b", "m"),
-        (lambda: odd(JobError, "a.b", "m", __class__="property"), "a.b", "m"),
-        (lambda: odd(JobError, "a.b", "m", __getattribute__="method"), "handler-error", "Odd"),
-        (lambda: JobError("a.b", odd(str, "m", __str__="method")), "a.b", "m"),
-        (lambda: JobError("a.b", "m", odd(dict, {"a": 1}, items="method")), "a.b", "m"),
+        (lambda: hostile(JobError, "a.b", "m", __str__="method"), "a.b", "m"),
+        (lambda: hostile(JobError, "a.b", "m", __class__="property"), "a.b", "m"),
+        (
+            lambda: hostile(JobError, "a.b", "m", __getattribute__="method"),
+            "handler-error",
+            "Hostile",
+        ),
+        (lambda: JobError("a.b", hostile(str, "m", __str__="method")), "a.b", "m"),
+        (lambda: JobError("a.b", "m", hostile(dict, {"a": 1}, items="method")), "a.b", "m"),
         (lambda: JobError("a.b", ""), "a.b", "JobError"),
-        (lambda: odd(ValueError, "m", __str__="method"), "handler-error", "Odd"),
-        (lambda: odd(ValueError, "m", __class__="property"), "handler-error", "m"),
+        (lambda: hostile(ValueError, "m", __str__="method"), "handler-error", "Hostile"),
+        (lambda: hostile(ValueError, "m", __class__="property"), "handler-error", "m"),
         (lambda: NamelessError(), "handler-error", "something nameless"),  # noqa: PLW0108 - a case is named by its name
     ],
 )
@@ -264,15 +268,15 @@ def test_a_failure_that_cant_be_read_is_answered(
 
 def test_an_interrupt_goes_through() -> None:
     """What isn't the application's to raise isn't taken for its failure."""
-    value = odd(dict, {"a": 1}, items="method", method=interrupted)
-    failure = odd(ValueError, __str__="method", method=interrupted)
+    value = hostile(dict, {"a": 1}, items="method", method=interrupted)
+    failure = hostile(ValueError, __str__="method", method=interrupted)
 
     with pytest.raises(KeyboardInterrupt):
         messages.succeed(RUN, value, (KeyboardInterrupt,))
     with pytest.raises(KeyboardInterrupt):
         messages.fail(RUN, failure, (KeyboardInterrupt,))
     assert refusal_of(value).message.endswith("KeyboardInterrupt")
-    assert error_of(messages.fail(RUN, failure))["message"] == "Odd"
+    assert error_of(messages.fail(RUN, failure))["message"] == "Hostile"
 
 
 def test_a_large_error_is_told() -> None:

@@ -188,7 +188,7 @@ class Session:
             self._turn(self._calls.tick)
 
     async def _keep(self) -> None:
-        # Whoever cancels all tasks and waits for them waits for the session's end.
+        # `asyncio.run` cancels all tasks and waits for them, and so for the end of the session.
         while not self.ended:
             try:
                 await self._has_ended.wait()

@@ -52,10 +52,10 @@ Item: TypeAlias = Submit | Cancel | Connected | Close | Release
 
 
 class Inbox:
-    """Filled from any thread. One thread opens it, takes the items, and sleeps beside the bell."""
+    """Filled from any thread. One thread opens it, takes the items, and sleeps until the bell rings."""
 
     def __init__(self) -> None:
-        self.asleep = False  # whether whoever puts something in has to ring
+        self.asleep = False  # whether `put` has to ring
         self._items: SimpleQueue[Item] = SimpleQueue()
         self._opened = contextlib.ExitStack()
 
@@ -90,6 +90,6 @@ class Inbox:
         self._ear.recv(4096)
 
     def close(self) -> None:
-        """Ring no more; what is put in lies there."""
+        """Ring no more; items that are put in stay in the queue."""
         with contextlib.suppress(OSError):  # somebody has closed all descriptors
             self._opened.close()

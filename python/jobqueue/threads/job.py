@@ -106,7 +106,7 @@ class Job(Future[Any]):
                 return
             try:
                 callbacks.remove(fn)
-            except ValueError:  # whoever has settled the job calls it
+            except ValueError:  # the thread that settled the job calls it
                 return
         self._call(fn)
 

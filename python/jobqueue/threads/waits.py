@@ -1,8 +1,8 @@
 # ruff: noqa: SLF001 - what `concurrent.futures` takes for a lock and for a list are views of a job
 """Waiting for jobs without a lock that is shared: Control-C could leave it locked for ever.
 
-That would stop the thread that settles all jobs. Here whoever wakes others never waits, and whoever
-waits may be interrupted anywhere, in `concurrent.futures`, too, which does all that under locks.
+That would stop the thread that settles all jobs. Here a thread that wakes others never
+waits, and one that waits may be interrupted anywhere, in `concurrent.futures`, too, which holds locks.
 """
 
 from __future__ import annotations
@@ -103,15 +103,15 @@ class Condition:
 
 
 class Waiters:
-    """The list on which they put what is to be told of the outcome, where they have seen none."""
+    """The list to which they add a waiter, which is notified of the outcome, if the job had none."""
 
     def __init__(self, job: Job) -> None:
         self._job = job
 
     def append(self, waiter: Any) -> None:
-        """Have it told, at once where the job was settled since it was looked at."""
+        """Notify it of the outcome, at once if the job was settled since they looked at it."""
         if not isinstance(waiter.event, Event):
-            waiter.event = Event()  # nobody waits yet, and nobody has been told of the waiter
+            waiter.event = Event()  # nobody waits for it yet, and no job knows the waiter
         if self._job._state != PENDING:
             return
         waiting = self._job._own("_waiting", deque)
@@ -119,13 +119,13 @@ class Waiters:
         if self._job.done():
             try:
                 waiting.remove(waiter)
-            except ValueError:  # whoever has settled the job tells it
+            except ValueError:  # the thread that settled the job notifies it
                 return
             self._job._tell(waiter)
 
     def remove(self, waiter: Any) -> None:
-        """Have it told no more."""
-        with contextlib.suppress(ValueError):  # it was told of the outcome, or there was one before
+        """Notify it no more."""
+        with contextlib.suppress(ValueError):  # it was notified, or the job had an outcome before
             self._job._own("_waiting", deque).remove(waiter)
 
 

@@ -46,7 +46,7 @@ def swap(path: str) -> str | None:
 
 @server.on("fork")
 def fork(_: Any) -> tuple[str, int]:
-    """Return what a child is told that starts a server of the same name, and who this is."""
+    """Return the error of a child that starts a server of the same name, and who this is."""
     read, write = os.pipe()
     if not os.fork():
         try:

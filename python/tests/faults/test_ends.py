@@ -131,7 +131,7 @@ def test_a_loop_that_is_closed_at_once(redis_url: str, redis: Redis) -> None:
 def test_a_server_in_a_loop_that_is_closed(
     redis_url: str, redis: Redis, handler: str, concurrency: int
 ) -> None:
-    """A server that is discarded says and answers nothing: its job lies on the list."""
+    """A server that is discarded says and answers nothing: its job is on the list."""
     program = f"""
     import asyncio, gc, logging, sys
     from jobqueue import aio
@@ -151,7 +151,7 @@ def test_a_server_in_a_loop_that_is_closed(
         global begun, serving
         begun = asyncio.Event()
         server = aio.Server(sys.argv[1], processor="test", concurrency={concurrency})
-        server.on("odd", handle)
+        server.on("hostile", handle)
         serving = asyncio.create_task(server.run())
         await begun.wait()
 
@@ -162,7 +162,7 @@ def test_a_server_in_a_loop_that_is_closed(
     gc.collect()
     print("end")
     """
-    redis.lpush("job-queue", '{"method": "odd", "channel": "c", "id": "1"}')
+    redis.lpush("job-queue", '{"method": "hostile", "channel": "c", "id": "1"}')
 
     first, *rest = run_program(program, redis_url).splitlines()
 

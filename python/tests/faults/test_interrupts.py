@@ -1,6 +1,6 @@
 """Control-C and signal handlers at every step of a call: the client stays whole."""
 
-from tests.faults.strikes import strike
+from tests.faults.interruptions import require_steps
 from tests.faults.worker import Worker
 
 
@@ -29,7 +29,7 @@ def test_control_c_in_run(redis_url: str, worker: Worker) -> None:
     client.close()
     print(total)
     """
-    strike(program, redis_url, 50)
+    require_steps(program, redis_url, 50)
     assert worker.claimed
 
 
@@ -53,7 +53,7 @@ def test_control_c_in_result(redis_url: str, worker: Worker) -> None:
     client.close()
     print(total)
     """
-    strike(program, redis_url, 150)
+    require_steps(program, redis_url, 150)
     assert worker.claimed
 
 
@@ -72,7 +72,7 @@ def test_control_c_in_a_result_that_can_be_waited_for_again(redis_url: str, work
     client.close()
     print(step)
     """
-    strike(program, redis_url, 20)
+    require_steps(program, redis_url, 20)
     assert worker.claimed
 
 
@@ -91,7 +91,7 @@ def test_control_c_in_the_first_job(redis_url: str, worker: Worker) -> None:
     require_nothing_registered()
     print(step)
     """
-    strike(program, redis_url, 50)
+    require_steps(program, redis_url, 50)
     assert worker.claimed
 
 
@@ -110,7 +110,7 @@ def test_control_c_in_close(redis_url: str, worker: Worker) -> None:
         step += 1
     print(step)
     """
-    strike(program, redis_url, 20)
+    require_steps(program, redis_url, 20)
     assert worker.claimed
 
 
@@ -131,7 +131,7 @@ def test_control_c_in_cancel(redis_url: str, worker: Worker) -> None:
     client.close()
     print(step)
     """
-    strike(program, redis_url, 10)
+    require_steps(program, redis_url, 10)
     assert worker.claimed
 
 
@@ -152,7 +152,7 @@ def test_control_c_in_a_loop(redis_url: str, worker: Worker) -> None:
     def run(value):
         try:
             asyncio.run(both(value))
-        except RuntimeError as error:  # asyncio's, where a task is struck as the main one has ended
+        except RuntimeError as error:  # asyncio's, where a task is interrupted as the main one has ended
             assert "stopped before" in str(error)
 
     step = 1
@@ -162,7 +162,7 @@ def test_control_c_in_a_loop(redis_url: str, worker: Worker) -> None:
     require_nothing_registered()
     print(step)
     """
-    strike(program, redis_url, 100)
+    require_steps(program, redis_url, 100)
     assert worker.claimed
 
 
@@ -187,13 +187,13 @@ def test_a_signal_handler_that_runs_a_job(redis_url: str, worker: Worker) -> Non
 
     for call in CALLS:
         step = 1
-        while struck(step, call, handler):
+        while act_at(step, call, handler):
             step += 1
         total += step
     client.close()
     print(total)
     """
-    strike(CALLS + program, redis_url, 100)
+    require_steps(CALLS + program, redis_url, 100)
     assert worker.claimed
 
 
@@ -208,7 +208,7 @@ def test_a_signal_handler_that_cancels(redis_url: str, worker: Worker) -> None:
         step, again = 1, True
         while again:
             jobs.append(client.run("never"))
-            again = struck(step, call, lambda: jobs.pop().cancel())
+            again = act_at(step, call, lambda: jobs.pop().cancel())
             step += 1
         total += step
         assert len(jobs) == 1, "the one that was not interrupted"
@@ -216,7 +216,7 @@ def test_a_signal_handler_that_cancels(redis_url: str, worker: Worker) -> None:
     client.close()
     print(total)
     """
-    strike(CALLS + program, redis_url, 100)
+    require_steps(CALLS + program, redis_url, 100)
     assert worker.claimed
 
 
@@ -232,11 +232,11 @@ def test_a_signal_handler_that_closes(redis_url: str, worker: Worker) -> None:
         while again:
             client = Client(URL)
             client.run("echo", 0).result(5)
-            again = struck(step, closed_meanwhile, lambda: client.close())
+            again = act_at(step, closed_meanwhile, lambda: client.close())
             client.close()
             step += 1
         total += step
     print(total)
     """
-    strike(CALLS + program, redis_url, 100)
+    require_steps(CALLS + program, redis_url, 100)
     assert worker.claimed

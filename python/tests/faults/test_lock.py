@@ -1,6 +1,6 @@
 """The lock of an in-process list: against other servers, other users and the handlers' own deeds.
 
-Whatever lies where the lock should be, the server touches nothing of it, serves, and says what it
+Whatever is where the lock should be, the server touches nothing of it, serves, and says what it
 can't notice.
 """
 
@@ -47,7 +47,7 @@ def server(redis_url: str) -> AnyServer:
 
 @pytest.fixture
 def start(command: Callable[..., Program], redis_url: str) -> Callable[..., Program]:
-    """Starts `lock_program.py`, a server with odd handlers, and waits until it answers."""
+    """Starts `lock_program.py`, a server with unusual handlers, and waits until it answers."""
 
     def run(how: str = "threads", **options: Any) -> Program:
         started = command(str(PROGRAM), redis_url, how, **options)
@@ -229,7 +229,7 @@ def test_a_forked_child_is_told_who_holds_the_lock(
 def test_a_handler_may_close_all_descriptors(
     start: Callable[..., Program], client: Client, how: str
 ) -> None:
-    """What a handler closes is opened again; the lock is lost, which is told, and the end is clean."""
+    """What a handler closes is opened again; the lock is lost, which is logged, and the end is clean."""
     running = start(how)
 
     assert running.settled(client.run("close")).exception(0) is None

@@ -1,4 +1,4 @@
-"""Values that can't be encoded and errors that can't be told: each is answered, and nothing ends.
+"""Values that can't be encoded and errors that can't be described: each is answered, and nothing ends.
 
 A handler may return or raise objects whose own methods fail. The code tells which it was; whatever
 can't be read of an error is replaced, in the answer as in the log.
@@ -83,14 +83,19 @@ class Rude(str):
 
 def with_attribute(name: str, value: object) -> Any:
     """Make an error of which one attribute isn't what a `JobError` has."""
-    members = {"code": "shop.odd", "message": "odd", "data": None, "__init__": lambda *_: None}
-    return type("Odd", (JobError,), members | {name: value})()
+    members = {
+        "code": "shop.hostile",
+        "message": "hostile",
+        "data": None,
+        "__init__": lambda *_: None,
+    }
+    return type("Hostile", (JobError,), members | {name: value})()
 
 
 def with_method(base: type[BaseException], name: str, failure: object) -> Any:
     """Make an error of a subclass whose method or attribute fails."""
-    return type("Odd", (base,), {name: failure})(
-        *["shop.odd", "odd"][: 2 if base is JobError else 1]
+    return type("Hostile", (base,), {name: failure})(
+        *["shop.hostile", "hostile"][: 2 if base is JobError else 1]
     )
 
 
@@ -149,13 +154,13 @@ def log() -> Iterator[Lines]:
 
 
 def answers(thread: Callable[[Any], Thread], client: Client, redis: Redis, server: Any) -> JobError:
-    """Run the server's method "odd", and one behind it; return what the first was answered."""
+    """Run the server's method "hostile", and one behind it; return what the first was answered."""
     server.on("echo", lambda value: value)
     running = thread(server)
-    odd, behind = client.run("odd"), client.run("echo", 1)
+    hostile, behind = client.run("hostile"), client.run("echo", 1)
 
     assert running.settled(behind).result(0) == 1, "the next job is answered"
-    error = running.settled(odd).exception(0)
+    error = running.settled(hostile).exception(0)
     assert isinstance(error, JobError)
     running.stop()
     assert running.error is None
@@ -176,7 +181,7 @@ def test_a_value_whose_methods_fail_is_not_serializable(
 ) -> None:
     """server.result.not-serializable, server.run.goes-on: whatever its methods raise."""
     server = make(kind, redis_url)
-    server.on("odd", lambda _: VALUES[name]())
+    server.on("hostile", lambda _: VALUES[name]())
 
     error = answers(thread, client, redis, server)
 
@@ -212,12 +217,12 @@ def test_a_value_that_isnt_published_is_told_by_its_type_alone(
     """server.result.not-serializable, server.result.too-large: one error, without what it holds."""
     value, words = UNPUBLISHABLE[name]
     server = make(kind, redis_url)
-    server.on("odd", lambda _: value())
+    server.on("hostile", lambda _: value())
 
     answers(thread, client, redis, server)
 
     (line,) = [line for line in log.lines if line.startswith("failed ")]
-    assert line.startswith("failed method=odd channel=job-queue:results:")
+    assert line.startswith("failed method=hostile channel=job-queue:results:")
     assert line.endswith(f" id=1: {words}")
     assert not any("4711" in line for line in log.lines)
 
@@ -254,11 +259,11 @@ def test_an_error_that_cannot_be_told_is_answered(
         error = ERRORS[name]()
         raise error
 
-    server.on("odd", fail)
+    server.on("hostile", fail)
 
     error = answers(thread, client, redis, server)
 
-    assert error.code in {"handler-error", "shop.odd", "shop.rude", "result-not-serializable"}
+    assert error.code in {"handler-error", "shop.hostile", "shop.rude", "result-not-serializable"}
     assert error.message
     assert log.failures == []
     assert sum(line.startswith("failed ") and "id=1" in line for line in log.lines) == 1

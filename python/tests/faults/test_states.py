@@ -47,7 +47,7 @@ def test_a_wait_that_ends_leaves_the_job(redis_url: str, redis: Redis) -> None:
 
 
 def test_a_cancelled_job_stays_cancelled(caller: Caller, worker: Worker) -> None:
-    """Cancelling may be done again; who waits is told, and each callback is called once."""
+    """Cancelling may be done again; all waits end, and each callback is called once."""
     job = caller.run("never")
     called: list[bool] = []
     for _ in range(2):
@@ -139,7 +139,7 @@ def test_a_server_whose_name_is_in_use_may_run_later(
 def test_a_server_that_is_stopped_before_it_runs(
     kind: str, thread: Callable[[AnyServer], Thread], redis: Redis, redis_url: str
 ) -> None:
-    """It answers what lies on its list, claims nothing, returns, and runs no more."""
+    """It answers what is on its list, claims nothing, returns, and runs no more."""
     server = make(kind, redis_url)
     server.on("echo", lambda value: value)
     message = '{"method": "echo", "channel": "c", "id": "1"}'

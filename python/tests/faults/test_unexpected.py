@@ -65,12 +65,12 @@ def test_a_log_that_fails_while_jobs_are_served(
     server = make(kind, redis_url)
     server.on("echo", lambda value: value)
     server.on("fail", lambda _: 1 / 0)
-    server.on("odd", lambda _: object())
+    server.on("hostile", lambda _: object())
     running = thread(server)
     assert running.settled(client.run("echo", 1)).result(0) == 1
 
     redis.lpush("job-queue", "no job")
-    for method in ("fail", "odd", "nobody's"):
+    for method in ("fail", "hostile", "nobody's"):
         assert isinstance(running.settled(client.run(method)).exception(0), JobError)
     until(lambda: redis.llen("job-queue:dead") == 1, "it on the dead list")
     redis.client_kill_filter(_type="normal", skipme=True)
@@ -186,7 +186,7 @@ def test_a_thread_that_cant_be_started_once(
 
 
 def test_a_program_that_closes_all_descriptors(redis_url: str, worker: Worker) -> None:
-    """Who waits is told, at most one more job isn't queued, and the next ones work."""
+    """All waits end, at most one more job isn't queued, and the next ones work."""
     program = """
     import logging, os, sys
     from jobqueue import Client, JobQueueError, JobTimeout

@@ -3,7 +3,7 @@
 The standard library does all of them under locks of the futures, and Control-C may leave those locked.
 """
 
-from tests.faults.strikes import strike
+from tests.faults.interruptions import require_steps
 from tests.faults.worker import Worker
 
 PRELUDE = """
@@ -16,7 +16,7 @@ PRELUDE = """
         return outcome.result(5)
 
     def require_whole(client, jobs, value):
-        "Whoever waits for the jobs gets them, in this thread as in others, and the client goes on."
+        "All who wait for the jobs get them, in this thread as in others, and the client goes on."
         assert client.run("echo", value).result(5) == value
         for each in (lambda call: call(), elsewhere):
             assert each(lambda: wait(jobs, 5)) == (set(jobs), set())
@@ -38,7 +38,7 @@ PRELUDE = """
 
 
 def test_control_c_while_jobs_are_waited_for(redis_url: str, worker: Worker) -> None:
-    """The jobs are settled, whoever waits for them next is told, and no thread is held up."""
+    """The jobs are settled, the next who waits for them gets them, and no thread is held up."""
     program = """
     client = Client(URL)
     client.run("echo", 0).result(5)
@@ -55,7 +55,7 @@ def test_control_c_while_jobs_are_waited_for(redis_url: str, worker: Worker) -> 
     require_no_threads()
     print(total)
     """
-    strike(PRELUDE + program, redis_url, 150)
+    require_steps(PRELUDE + program, redis_url, 150)
     assert worker.claimed
 
 
@@ -88,7 +88,7 @@ def test_control_c_while_jobs_are_waited_for_that_never_come(
         total += step
     print(total)
     """
-    strike(PRELUDE + program, redis_url, 50)
+    require_steps(PRELUDE + program, redis_url, 50)
     assert worker.claimed
 
 
@@ -103,12 +103,12 @@ def test_a_signal_handler_that_waits_for_the_same_jobs(redis_url: str, worker: W
             step, again = 1, True
             while again:
                 jobs = client.run_many([("echo", step)] * 2)
-                again = struck(step, lambda: call(jobs), lambda: inner(jobs))
+                again = act_at(step, lambda: call(jobs), lambda: inner(jobs))
                 require_whole(client, jobs, step)
                 step += 7
             total += step
     client.close()
     print(total)
     """
-    strike(PRELUDE + program, redis_url, 150)
+    require_steps(PRELUDE + program, redis_url, 150)
     assert worker.claimed

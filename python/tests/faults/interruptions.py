@@ -1,8 +1,8 @@
-"""Strikes at every step of a call, by Control-C or by a signal handler, in a program of its own.
+"""Interrupts every step of a call, by Control-C or by a signal handler, in a separate process.
 
 A step is where CPython looks for signals: the begin of a Python function, and the return from one
-in C. A profile function counts the steps of the main thread and strikes at the one that is asked
-for, so that every step is struck once, and no time matters.
+in C. A profile function counts the steps of the main thread and interrupts the given one, so that every
+step is interrupted once, and no time matters.
 """
 
 import re
@@ -18,13 +18,13 @@ URL = sys.argv[1]
 OURS = jobqueue.__path__[0]
 
 def unraisable(hook):
-    if hook.exc_type is not KeyboardInterrupt:  # which Python drops where a finalizer is struck
+    if hook.exc_type is not KeyboardInterrupt:  # which Python drops in a finalizer
         sys.__unraisablehook__(hook)
 
 sys.unraisablehook = unraisable
 
-def struck(number, call, strike, *, ours=False):
-    "Do a call, and strike at a step of it; False where it has no such step."
+def act_at(number, call, act, *, ours=False):
+    "Do a call, and act at one of its steps; False if it has no such step."
     left = number
 
     def count(frame, event, argument):
@@ -33,7 +33,7 @@ def struck(number, call, strike, *, ours=False):
             left -= 1
             if left == 0:
                 sys.setprofile(None)
-                strike()
+                act()
 
     sys.setprofile(count)
     try:
@@ -47,7 +47,7 @@ def ctrl_c():
 
 def interrupted(number, call, *, ours=False):
     try:
-        return struck(number, call, ctrl_c, ours=ours)
+        return act_at(number, call, ctrl_c, ours=ours)
     except KeyboardInterrupt:
         return True
 
@@ -65,8 +65,8 @@ def require_nothing_registered():
 """
 
 
-def strike(source: str, url: str, at_least: int) -> None:
-    """Run a program that prints how many steps it has struck, and require a number of them."""
+def require_steps(source: str, url: str, at_least: int) -> None:
+    """Run a program that prints how many steps it has interrupted, and require a number of them."""
     lines = "".join(f"{line[4:] or chr(10)}" for line in source.splitlines(keepends=True))
     output = run_program(PRELUDE + lines, url, within=60)
     assert re.fullmatch(r"\d+\n", output), output
