@@ -64,7 +64,7 @@ def test_a_coroutine_function_is_refused_where_it_is_seen(redis_url: str, name: 
     server = make("threads", redis_url)
 
     with pytest.raises(TypeError, match=r"aio\.Server"):
-        server.on("coroutine", VISIBLE[name])
+        server.on("hostile", VISIBLE[name])
 
 
 @pytest.mark.parametrize("name", HIDDEN)
@@ -74,7 +74,7 @@ def test_a_coroutine_that_wasnt_seen_is_told(
 ) -> None:
     """The answer says that a coroutine was returned, and what serves those; it is never left over."""
     server = make(kind, redis_url)
-    server.on("coroutine", HIDDEN[name])
+    server.on("hostile", HIDDEN[name])
 
     error = answers(thread, client, redis, server)
 
