@@ -233,7 +233,13 @@ class Runner:
                 # server.run.handler
                 value = self._handlers[job.method](job.parameters)
                 if _awaitable(value):
-                    value = await self._parent_only.awaiting(value)
+                    steps: Any = _steps_of(value)
+                    try:
+                        step = next(steps)
+                    except StopIteration as end:  # it never waits, and costs no more than a call
+                        value = end.value
+                    else:
+                        value = await self._parent_only.awaiting(steps, step)
         except self._interrupts:
             raise
         except BaseException as error:
@@ -273,6 +279,10 @@ def _awaitable(value: object) -> bool:
     """Decide by the type alone: the attributes of a value are the application's, and may raise."""
     old_style = type(value) is GeneratorType and inspect.isawaitable(value)
     return issubclass(type(value), Awaitable) or old_style
+
+
+def _steps_of(value: Any) -> Any:
+    return value if type(value) is GeneratorType else type(value).__await__(value)
 
 
 def _cancelled(error: BaseException) -> bool:

@@ -41,17 +41,17 @@ class ParentOnly:
             _end(exc)
 
     @types.coroutine
-    def awaiting(self, value: Any) -> Generator[Any, Any, Any]:
-        """Await a value inside the block, which no child leaves by awaiting: it isn't its loop."""
-        steps: Any = value if type(value) is types.GeneratorType else type(value).__await__(value)
-        error: BaseException | None = None
+    def awaiting(self, steps: Any, step: Any) -> Generator[Any, Any, Any]:
+        """Go on awaiting inside the block. No child leaves it so: the event loop is its parent's.
+
+        Args:
+            steps: The iterator of what is awaited.
+            step: What it yielded first.
+        """
         while True:
-            try:
-                step = next(steps) if error is None else steps.throw(error)
-            except StopIteration as end:
-                return end.value
             if os.getpid() != self._pid:
                 _end(RuntimeError("a child of a handler can't await in its parent's event loop"))
+            error: BaseException | None = None
             try:
                 yield step
             except GeneratorExit:
@@ -60,8 +60,10 @@ class ParentOnly:
                 raise
             except BaseException as thrown:
                 error = thrown
-            else:
-                error = None
+            try:
+                step = next(steps) if error is None else steps.throw(error)
+            except StopIteration as end:
+                return end.value
 
     @classmethod
     def after_fork_in_child(cls) -> None:
