@@ -214,7 +214,7 @@ PROMISES = [
     ),
     Promise(
         "round trip p50, threads: of the fastest peer in Python",
-        0.25,
+        0.35,
         at_most=True,
         measured=lambda results: ratio(p50_ms(results, "jobqueue"), _python_latency(results)),
     ),
