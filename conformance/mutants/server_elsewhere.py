@@ -241,7 +241,9 @@ class SilentAnswersForever(Server):
 
 
 class GivesUp(Server):
-    """Counts how often the answer to a message has failed; `is_enough` says when that is too often."""
+    """Buries a message whose answer has failed three times."""
+
+    counted: type[Exception]  # which failures
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         super().__init__(environment)
@@ -255,22 +257,16 @@ class GivesUp(Server):
         try:
             super().finish(raw, job, result)
         except (OSError, ReplyError) as lost:
-            self.failed[raw] += self.counts(lost)
+            self.failed[raw] += isinstance(lost, self.counted)
             raise
-
-    def counts(self, lost: Exception) -> bool:
-        """Whether this failure counts."""
-        raise NotImplementedError
 
 
 class AnswerLostThriceIsDead(GivesUp):
-    def counts(self, lost: Exception) -> bool:
-        return isinstance(lost, OSError)
+    counted = OSError
 
 
 class AnswerRefusedThriceIsDead(GivesUp):
-    def counts(self, lost: Exception) -> bool:
-        return isinstance(lost, ReplyError)
+    counted = ReplyError
 
 
 class RemovalLostThriceIsForgotten(Server):

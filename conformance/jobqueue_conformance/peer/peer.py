@@ -115,7 +115,7 @@ class Peer:
         self.wait_gone(*(job.message for job in jobs), requirement="server.remove.finished")
         for job in jobs:
             self._notifier.wait(
-                lambda each=job: not self._proxy.under_way(each.id),  # type: ignore[misc]
+                lambda each=job: not self._proxy.under_way(each.id),  # type: ignore[misc] # a default's type
                 f"the last reply about {_short(job)}",
             )
 

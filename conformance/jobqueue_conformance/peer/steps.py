@@ -35,7 +35,7 @@ def _walk(
 ) -> Iterator[Event]:
     while True:
         held = hold
-        peer.wait(lambda: held.event or done(), requirement, "the next step, or the last")  # noqa: B023
+        peer.wait(lambda: held.event or done(), requirement, "the next step, or the last")  # noqa: B023 - asked in this turn only
         if held.event is None:
             break
         yield held.event

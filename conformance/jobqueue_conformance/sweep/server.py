@@ -146,7 +146,7 @@ class ServerSweep(Sweep):
         listed: set[str] = set()
         while True:
             self.peer.wait(
-                lambda: attempt.at_boundary() or all(self.over(job) for job in jobs),  # noqa: B023
+                lambda: attempt.at_boundary() or all(self.over(job) for job in jobs),  # noqa: B023 - asked in this turn only
                 "server.publish.once",
                 "jobs that are answered and removed",
             )

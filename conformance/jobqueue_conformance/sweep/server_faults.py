@@ -77,7 +77,7 @@ class ServerFaults:
             attempt.watch_for(boundary.NthOfHandshake(number, self._keys.queue, self._proxy.opened))
             self._proxy.drop("server")
             self._sweep.peer.wait(
-                lambda: attempt.at_boundary() or self._sweep.process.idle(),  # noqa: B023
+                lambda: attempt.at_boundary() or self._sweep.process.idle(),  # noqa: B023 - asked in this turn only
                 "server.connection.survives",
                 "a server that connects again",
             )

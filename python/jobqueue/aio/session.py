@@ -233,9 +233,7 @@ class Session:
     ) -> None:
         if attempt != self._attempt or self._calls.state is not State.CONNECTING:
             for stream in outcome if isinstance(outcome, list) else []:
-                self._start(
-                    partial(self._receive, 0, stream)
-                )  # closes the stream of an abandoned attempt
+                self._start(partial(self._receive, 0, stream))  # which closes it at once
         elif isinstance(outcome, ConnectionLost):
             self._lose(outcome, now)
         else:

@@ -82,7 +82,7 @@ def obeys(ended: Callable[[], bool], jobs: Client) -> bool:
     """Tell whether a server that was asked to stop ends, rather than answering job after job."""
     for _ in range(JOBS_OF_A_FENCE):
         job = jobs.run("echo")
-        until(lambda job=job: job.done() or ended(), "an answer or the end")  # type: ignore[misc]
+        until(lambda job=job: job.done() or ended(), "an answer or the end")  # type: ignore[misc] # a default's type
         if ended():
             return True
     return False

@@ -128,7 +128,7 @@ def test_a_server_whose_name_is_in_use_may_run_later(
 
     for _ in range(2):
         refused = thread(second)
-        until(lambda refused=refused: refused.ended, "it to be refused")  # type: ignore[misc]
+        until(lambda refused=refused: refused.ended, "it to be refused")  # type: ignore[misc] # a default's type
         assert isinstance(refused.error, ProcessorInUse)
     running.stop()
 

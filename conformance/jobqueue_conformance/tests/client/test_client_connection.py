@@ -382,13 +382,13 @@ def test_a_replaced_connection_is_closed(
 
     for n in range(LOSSES):
         lost = f"lost {n}"
-        hold = proxy.hold(lambda event: event.kind == kind and event.carries(lost))  # noqa: B023
+        hold = proxy.hold(lambda event: event.kind == kind and event.carries(lost))  # noqa: B023 - asked in this turn only
         seq = driver.submit("echo", lost)
         if kind == MESSAGE:
             peer.publish(peer.claim().channel, lost.encode())
         hold.wait()
         hold.half_close()
-        proxy.notifier.wait(lambda: peer.take() or driver.outcomes(seq), "the job to be lost")  # noqa: B023
+        proxy.notifier.wait(lambda: peer.take() or driver.outcomes(seq), "the job to be lost")  # noqa: B023 - asked in this turn only
         run_after_a_loss(driver, peer, proxy.notifier, f"behind {n}")
     more = LOSSES // 2
     proxy.notifier.happens(lambda: proxy.open_connections(driver.name) < before + more, SLACK_S)
@@ -423,7 +423,7 @@ def test_the_urls_database_is_used(
         end_s = time.monotonic() + LONGEST_S
         while not (got := pushed()) and time.monotonic() < end_s:  # a loss can settle some
             seq = driver.submit("echo", occasion)
-            proxy.notifier.happens(lambda: pushed() or driver.outcomes(seq), LONGEST_S)  # noqa: B023
+            proxy.notifier.happens(lambda: pushed() or driver.outcomes(seq), LONGEST_S)  # noqa: B023 - asked in this turn only
         require(
             got == [named],
             "client.connection.database",

@@ -145,7 +145,7 @@ def test_nothing_is_pushed_after_a_loss_before_the_subscription_stands(
         proxy.notifier.happens(lambda each=hold: each.event, APART_S)  # type: ignore[misc] # it has noticed
         seq = driver.submit("echo", number, timeout_ms=TRY_MS)
         proxy.notifier.wait(
-            lambda each=seq: driver.outcomes(each) or redis.exists(keys.queue),  # type: ignore[misc]
+            lambda each=seq: driver.outcomes(each) or redis.exists(keys.queue),  # type: ignore[misc] # a default's type
             "the job to be timed out",
         )
         pushed = redis.lrange(keys.queue, 0, -1)

@@ -1,5 +1,7 @@
 """What a client does while its connections, or its subscription, are refused, and that it goes on afterwards."""
 
+from functools import partial
+
 import pytest
 from redis import Redis
 
@@ -34,7 +36,7 @@ def test_refused_connects_are_survived(client: StartClient, peer: Peer, proxy: P
     for number in range(2):
         seq = driver.submit("echo", number, timeout_ms=60_000)
         job = peer.claim()
-        proxy.notifier.wait(lambda each=job: not proxy.under_way(each.id), "the reply to the push")  # type: ignore[misc]
+        proxy.notifier.wait(lambda each=job: not proxy.under_way(each.id), "the reply to the push")  # type: ignore[misc] # a default's type
         times = sum(map(matches.subscribed, proxy.events))
 
         proxy.refuse()
@@ -42,7 +44,7 @@ def test_refused_connects_are_survived(client: StartClient, peer: Peer, proxy: P
         proxy.notifier.happens(lambda: not driver.running, REFUSED_S)
         proxy.accept_again()
         proxy.notifier.happens(
-            lambda before=times, each=seq: (  # type: ignore[misc]
+            lambda before=times, each=seq: (  # type: ignore[misc] # a default's type
                 sum(map(matches.subscribed, proxy.events)) > before or driver.outcomes(each)
             ),
             AFTER_A_LOSS_S,
@@ -54,7 +56,7 @@ def test_refused_connects_are_survived(client: StartClient, peer: Peer, proxy: P
             got=driver.explain_exit(),
         )
         peer.answer(job, result=number)
-        proxy.notifier.happens(lambda each=seq: driver.outcomes(each), proxy.notifier.deadline_s)  # type: ignore[misc]
+        proxy.notifier.happens(partial(driver.outcomes, seq), proxy.notifier.deadline_s)
         require(
             [outcome.value for outcome in driver.outcomes(seq)] == [number],
             "client.lost.waits",
@@ -94,7 +96,7 @@ def test_a_refused_subscription_is_none(
     for occasion in ("first", "again"):
         seq = driver.submit("echo", occasion, timeout_ms=TRY_MS)
         proxy.notifier.wait(
-            lambda each=seq: driver.outcomes(each) or redis.exists(keys.queue),  # type: ignore[misc]
+            lambda each=seq: driver.outcomes(each) or redis.exists(keys.queue),  # type: ignore[misc] # a default's type
             "the job to be settled",
         )
         pushed = redis.lrange(keys.queue, 0, -1)
@@ -116,6 +118,6 @@ def test_a_refused_subscription_is_none(
         seen = len(proxy.events)
         set_user(redis_server, USER, PASSWORD, "resetchannels")  # which ends subscriptions, too
         proxy.notifier.happens(
-            lambda since=seen: any(each.frame[:1] == b"-" for each in proxy.events[since:]),  # type: ignore[misc]
+            lambda since=seen: any(each.frame[:1] == b"-" for each in proxy.events[since:]),  # type: ignore[misc] # a default's type
             NOTICES_S,
         )

@@ -136,7 +136,7 @@ def test_ten_thousand_jobs_have_their_own_ids_and_results(
             least = before + len(jobs)
             peer.answer_all(jobs)
             notifier.happens(
-                lambda least=least: len(driver.lines) >= least,  # type: ignore[misc]
+                lambda least=least: len(driver.lines) >= least,  # type: ignore[misc] # a default's type
                 notifier.deadline_s,
             )
             require(

@@ -21,13 +21,14 @@ ROUNDING_MS = 20  # timers fire early by a tick
 
 @pytest.mark.requirement("server.concurrency.parallel")
 @pytest.mark.dimensions(
+    size="8",
     occasion="reconnect",
     moment="outstanding",
     connection=("all", "cut"),
-    settings="several handlers",
+    settings=("several handlers", "12 handlers"),
     repetition="faults",
 )
-@pytest.mark.parametrize("concurrency, losses", [(2, 0), (3, 0), (3, 2)])
+@pytest.mark.parametrize("concurrency, losses", [(2, 0), (3, 0), (3, 2), (12, 0)])
 def test_as_many_handlers_run_as_configured(
     server: StartServer, peer: Peer, proxy: Proxy, concurrency: int, losses: int
 ) -> None:

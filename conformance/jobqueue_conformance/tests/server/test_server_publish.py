@@ -156,7 +156,7 @@ def test_an_unanswered_job_stays_on_its_list(
     for method in ("echo", "fail", "unknown", ""):
         job = peer.job(method, {"message": "published first"})
         about = matches.command(job)
-        walk = steps(proxy, peer, about, lambda: peer.results(job), "server.publish.once")  # noqa: B023
+        walk = steps(proxy, peer, about, lambda: peer.results(job), "server.publish.once")  # noqa: B023 - asked in this turn only
         peer.push_job(job)
         for event in walk:
             listed = redis.lrange(started.in_process, 0, -1)
@@ -181,7 +181,7 @@ def test_a_result_that_never_reached_redis_is_published_again(
     peer.push_job(job)
 
     for _ in range(TIMES):
-        peer.wait(lambda: hold.event, "server.publish.again", "an answer to the job", job)  # noqa: B023
+        peer.wait(lambda: hold.event, "server.publish.again", "an answer to the job", job)  # noqa: B023 - asked in this turn only
         held, hold = hold, proxy.hold(matches.command(job))
         held.drop()
     proxy.forget(hold)
@@ -235,7 +235,7 @@ def test_a_removal_that_never_reached_redis_is_made_good(
     hold = proxy.hold(removes)
     peer.push_job(job)
     for _ in range(TIMES):
-        peer.wait(lambda: hold.event, "server.remove.again", "the removal of the job", job)  # noqa: B023
+        peer.wait(lambda: hold.event, "server.remove.again", "the removal of the job", job)  # noqa: B023 - asked in this turn only
         held, hold = hold, proxy.hold(removes)
         held.drop()
     proxy.forget(hold)

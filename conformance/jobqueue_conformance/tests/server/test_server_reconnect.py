@@ -145,7 +145,7 @@ def test_a_job_is_recovered_while_another_runs(
     # What was answered while the connections were lost may be run again.
     for job in (stranded, running):
         peer.wait(
-            lambda each=job: peer.received(each),  # type: ignore[misc]
+            lambda each=job: peer.received(each),  # type: ignore[misc] # a default's type
             "server.recovery.reconnect",
             "a result of the running job, and of the one next to it",
             patience_s=2 * RUNS_S,
@@ -210,7 +210,7 @@ def test_a_job_that_ends_while_the_list_is_looked_at_is_not_started_again(
     for ms in RUNNING_MS:
         job = peer.push("wait", {"ms": ms})
         wait_claimed(peer, redis, keys, proxy, job)
-        hold = proxy.hold(lambda each: each.kind == REPLY and job.id.encode() in each.frame)  # noqa: B023
+        hold = proxy.hold(lambda each: each.kind == REPLY and job.id.encode() in each.frame)  # noqa: B023 - asked in this turn only
         proxy.drop()
         if not any(each.kind == COMMAND and each.carries(job.id) for each in proxy.events):
             break  # the machine was fast enough: the handler runs

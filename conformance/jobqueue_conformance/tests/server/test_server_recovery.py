@@ -29,7 +29,7 @@ def test_the_list_is_run_oldest_first_and_before_the_queue(
     server()
     while left:
         peer.wait(
-            lambda: hold.event or all(peer.results(job) for job in left),  # noqa: B023
+            lambda: hold.event or all(peer.results(job) for job in left),  # noqa: B023 - asked in this turn only
             "server.recovery.first",
             "an answer",
         )

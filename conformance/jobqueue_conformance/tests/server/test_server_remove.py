@@ -27,7 +27,7 @@ def test_oddly_spelled_jobs_leave_the_list(server: StartServer, peer: Peer) -> N
         peer.result(job)
     for job in jobs:
         peer.wait(
-            lambda each=job: each.message not in peer.waiting(),  # type: ignore[misc]
+            lambda each=job: each.message not in peer.waiting(),  # type: ignore[misc] # a default's type
             "server.remove.exact-bytes",
             f"the job {job.id} off the in-process list",
         )

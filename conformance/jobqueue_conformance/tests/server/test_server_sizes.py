@@ -23,8 +23,6 @@ MANY = {
 }
 NAMES = (257, 1025, 65_537)
 ENTRIES = 1100
-HANDLERS = 12
-LONG_MS = 4000
 LONGEST_T_S = 5.0
 LONGEST_T_MS = 5000
 SLACK_S = 2.0
@@ -117,30 +115,6 @@ def test_a_long_list_is_run_before_the_queue(server: StartServer, peer: Peer, re
         "server.recovery.order",
         expected="results in the order of the list, oldest first",
         got=got,
-    )
-
-
-@pytest.mark.requirement("server.concurrency.parallel")
-@pytest.mark.dimensions(size="8", moment="outstanding", settings="12 handlers")
-def test_twelve_handlers_run_at_once(server: StartServer, peer: Peer) -> None:
-    """Where twelve handlers may run, a quick job overtakes eleven slow ones."""
-    server(concurrency=HANDLERS)
-
-    slow = [peer.push("wait", {"ms": LONG_MS, "n": n}) for n in range(HANDLERS - 1)]
-    quick = peer.push("wait", {"ms": 0})
-    peer.wait(
-        lambda: any(peer.results(job) for job in (quick, *slow)),
-        "server.concurrency.parallel",
-        "a result",
-        slow[0],
-    )
-    overtaken = [job for job in slow if not peer.results(job)]
-
-    require(
-        overtaken == slow,
-        "server.concurrency.parallel",
-        expected=f"the quick job's result while {HANDLERS - 1} slow handlers run",
-        got=f"{len(slow) - len(overtaken)} slow jobs answered before it",
     )
 
 
