@@ -55,6 +55,16 @@ class TenthLossEndsClient(Client):
             os._exit(1)
 
 
+class OldestOfHundredForgotten(Client):
+    calls = 0
+
+    def register(self, job: Job) -> None:
+        super().register(job)
+        self.calls += 1
+        if self.calls % 100 == 0 and len(self.pending) > 1:
+            del self.pending[next(iter(self.pending))]
+
+
 class TimeoutThreeSecondsLate(Client):
     def settles_at(self, call: dict[str, Json]) -> float | None:
         settles_at = super().settles_at(call)

@@ -7,6 +7,7 @@ import pytest
 
 from jobqueue_conformance.peer.calls import let_time_out, pushed_or_settled, run_after_a_loss
 from jobqueue_conformance.peer.peer import Peer
+from jobqueue_conformance.programs.client import Outcome
 from jobqueue_conformance.programs.starting import StartClient
 from jobqueue_conformance.proxy import matches
 from jobqueue_conformance.proxy.proxy import Proxy
@@ -117,21 +118,31 @@ def test_a_result_in_time_settles(client: StartClient, peer: Peer, notifier: Not
 def test_many_timeouts_that_never_pass_settle_nothing(
     client: StartClient, peer: Peer, notifier: Notifier
 ) -> None:
-    """Each of 130 jobs, one after another, is settled by its result, long before its own timeout."""
+    """Each of 130 jobs, one after another, is settled by its result, and so is the first of all, last."""
     driver = client()
+    first = driver.submit(
+        "echo", "first", timeout_ms=LONG_MS
+    )  # the others' timeouts pass after its own
+    kept = peer.claim()
 
     for number in range(MANY_TIMEOUTS):
         seq = driver.submit("echo", number, timeout_ms=LONG_MS)
         job = notifier.wait(pushed_or_settled(driver, peer, seq), f"job {seq} to be pushed")
         if isinstance(job, Job):
             peer.answer(job, result=number)
-        outcome = driver.outcome(seq)
-        require(
-            outcome.value == number,
-            "client.timeout.local",
-            expected=f"the result {number}, with {LONG_MS / 1000:g} s left",
-            got=outcome,
-        )
+        _before_its_timeout([driver.outcome(seq)], number)
+    peer.answer(kept, result="first")
+    notifier.happens(partial(driver.outcomes, first), notifier.deadline_s)
+    _before_its_timeout(driver.outcomes(first), "first")
+
+
+def _before_its_timeout(outcomes: list[Outcome], value: object) -> None:
+    require(
+        [outcome.value for outcome in outcomes] == [value],
+        "client.timeout.local",
+        expected=f"the result {value!r}, with {LONG_MS / 1000:g} s left",
+        got=outcomes,
+    )
 
 
 @pytest.mark.requirement("client.settle.result")
