@@ -35,6 +35,7 @@ return entries
 _REQUEUE_DEAD = """
 if redis.call('LREM', KEYS[1], -1, ARGV[1]) == 0 then return 0 end
 redis.call('LPUSH', KEYS[2], ARGV[1])
+redis.call('DEL', KEYS[3])
 return 1
 """
 
@@ -72,7 +73,7 @@ class DeadMessage:
         outcome = decide(self.message, ())
         if isinstance(outcome, Dead):
             return outcome.reason
-        return "the server may not publish on its channel"
+        return "it was given up, or the server may not publish on its channel"
 
 
 def status(redis: Redis, queue: str = keys.QUEUE) -> Status:
@@ -109,7 +110,7 @@ def requeue(redis: Redis, in_process: str, queue: str = keys.QUEUE) -> int:
     Returns:
         The number of entries that were moved; 0 if there is no such list.
     """
-    return _script(redis, _RETURN_ENTRIES, _key(in_process), _key(queue))
+    return _script(redis, _RETURN_ENTRIES, [_key(in_process), _key(queue)])
 
 
 def dead_messages(redis: Redis, queue: str = keys.QUEUE) -> Iterator[DeadMessage]:
@@ -128,6 +129,8 @@ def dead_messages(redis: Redis, queue: str = keys.QUEUE) -> Iterator[DeadMessage
 def requeue_dead(redis: Redis, names: Collection[str] | None, queue: str = keys.QUEUE) -> int:
     """Move dead messages back to the queue, unchanged, behind the jobs that wait.
 
+    Their attempts are forgotten, so that a job that was given up may run again.
+
     Args:
         redis: A client that returns bytes.
         names: The names of the messages, each with all its copies; None means all.
@@ -138,11 +141,12 @@ def requeue_dead(redis: Redis, names: Collection[str] | None, queue: str = keys.
     """
     dead = _key(keys.dead(queue))
     if names is None:
-        entries = redis.llen(dead)
-        moves = (redis.lmove(dead, _key(queue), "RIGHT", "LEFT") for _ in range(entries))
-        return sum(moved is not None for moved in moves)
+        return sum(1 for _ in range(redis.llen(dead)) if _requeue_oldest(redis, dead, queue))
     chosen = [each.message for each in dead_messages(redis, queue) if each.name in names]
-    return sum(_script(redis, _REQUEUE_DEAD, dead, _key(queue), message) for message in chosen)
+    return sum(
+        _script(redis, _REQUEUE_DEAD, [dead, _key(queue), _attempts(queue, message)], message)
+        for message in chosen
+    )
 
 
 def drop_dead(redis: Redis, names: Collection[str] | None, queue: str = keys.QUEUE) -> int:
@@ -172,6 +176,17 @@ def _key(name: str) -> str:
     return cast("str", keys.encoded(name))
 
 
-def _script(redis: Redis, script: str, source: str, target: str, *arguments: bytes) -> int:
-    answer: Any = redis.eval(script, 2, source, target, *arguments)
+def _attempts(queue: str, message: bytes) -> str:
+    return cast("str", keys.attempts(keys.encoded(queue), message))
+
+
+def _requeue_oldest(redis: Redis, dead: str, queue: str) -> bool:
+    message = cast("bytes | None", redis.lmove(dead, _key(queue), "RIGHT", "LEFT"))
+    if message is not None:
+        redis.delete(_attempts(queue, message))
+    return message is not None
+
+
+def _script(redis: Redis, script: str, names: list[str], *arguments: bytes) -> int:
+    answer: Any = redis.eval(script, len(names), *names, *arguments)
     return int(answer)

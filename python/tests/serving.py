@@ -1,6 +1,8 @@
 """A server as a program, for tests that kill it: `python serving.py URL KIND`."""
 
 import asyncio
+import os
+import signal
 import sys
 import threading
 from typing import Any
@@ -10,7 +12,9 @@ from jobqueue import Server, aio
 url, kind = sys.argv[1:]
 make = aio.Server if kind.startswith("asyncio") else Server
 concurrency = 4 if kind.endswith("4") else 1
-server = make(url, processor="program", block_timeout=0.2, concurrency=concurrency)
+server = make(
+    url, processor="program", block_timeout=0.2, concurrency=concurrency, attempts=3, prefetch=10
+)
 
 
 @server.on("echo")
@@ -24,6 +28,12 @@ def hang(_: Any) -> None:
     """Say that it runs, and run until the process is killed."""
     print("running", flush=True)  # noqa: T201 - the test reads it
     threading.Event().wait()
+
+
+@server.on("die")
+def die(_: Any) -> None:
+    """End the process as a crash does."""
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 if isinstance(server, aio.Server):

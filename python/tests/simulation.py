@@ -20,13 +20,14 @@ from jobqueue.core.steps import Unreachable
 from jobqueue.errors import ConnectionLost
 from jobqueue.protocol.commands import ErrorReply
 from jobqueue.protocol.keys import Keys
-from jobqueue.protocol.messages import Answer, Dead
+from jobqueue.protocol.messages import Answer, Dead, Spent, message_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from jobqueue.core.steps import Step, Steps
     from jobqueue.protocol.commands import Command
+    from jobqueue.protocol.messages import Work
 
 KEYS = Keys.of("q", "p")
 REPLY_SECONDS = 5.0
@@ -40,6 +41,7 @@ class Redis:
         self._world = world
         self.lists: dict[bytes, list[bytes]] = {}
         self.published: Counter[bytes] = Counter()
+        self.counts: Counter[bytes] = Counter()
         self.away = False
         self.refuses = False
         self._blocked: list[tuple[float, Connection]] = []
@@ -76,6 +78,10 @@ class Redis:
         if name == b"PUBLISH":
             self.published[arguments[1]] += 1
             return 0
+        if name in (b"GET", b"INCR", b"EXPIRE"):
+            key = arguments[0]
+            self.counts[key] += name == b"INCR"
+            return self.counts[key] if name == b"INCR" else b"%d" % self.counts[key]
         entries = self.lists.setdefault(arguments[0], [])
         if name == b"LRANGE":
             return list(entries)
@@ -188,10 +194,10 @@ class Session:
                 self._write(commands, None)
             case steps.Exchange(commands, replies):
                 self._write(commands, replies)
-            case steps.Handle(message):
-                life.run(message, self.resume)
-            case steps.Start(messages):
-                life.start(messages)
+            case steps.Handle(work):
+                life.run(work, self.resume)
+            case steps.Start(work):
+                life.start(work)
                 self._later(0)
             case steps.Confirmed(messages):
                 life.running.subtract(messages)
@@ -264,7 +270,9 @@ class Session:
 class Life:
     """One life of a server, from its start to its end."""
 
-    def __init__(self, world: World, *, concurrency: int, prefetch: int, block: float) -> None:
+    def __init__(
+        self, world: World, *, concurrency: int, prefetch: int, block: float, attempts: int
+    ) -> None:
         self._world = world
         self._concurrency = concurrency
         self.dead = False
@@ -273,16 +281,20 @@ class Life:
         self.running: Counter[bytes] = Counter()
         self.waiting: list[tuple[Session, Any, int]] = []
         self.pausing: list[tuple[Session, int]] = []
-        self._started: list[bytes] = []
+        self._started: list[Work] = []
         self._busy = 0
         self._outcomes: list[Answer | Dead] = []
         self.sessions: list[Session] = []
         if concurrency == 1:
-            serial = Serial(KEYS, prefetch=prefetch, block_seconds=block)
+            serial = Serial(KEYS, prefetch=prefetch, block_seconds=block, attempts=attempts)
             self.sessions = [Session(world, self, run_with_reconnect(serial.session))]
         else:
             parallel = Parallel(
-                KEYS, concurrency=concurrency, prefetch=prefetch, block_seconds=block
+                KEYS,
+                concurrency=concurrency,
+                prefetch=prefetch,
+                block_seconds=block,
+                attempts=attempts,
             )
             both = (parallel.claiming(), parallel.confirming())
             self.sessions = [Session(world, self, session) for session in both]
@@ -307,18 +319,30 @@ class Life:
         for session in self.sessions:
             session.kill()
 
-    def run(self, message: bytes, then: Callable[[Answer | Dead], None]) -> None:
-        """Run a handler, for a while."""
-        self.runs[message] += 1
-        self._world.ran[message] += 1
-        outcome = Answer(message, b"c", "1", message)
+    def run(self, work: Work, then: Callable[[Answer | Dead], None]) -> None:
+        """Run a handler, for a while; it may kill the server."""
+        message = message_of(work)
+        answer = Answer(message, b"c", "1", message)
+        outcome: Answer | Dead = answer
+        if isinstance(work, Spent):
+            outcome = Dead(message, "given up", answer if work.readable else None)
+        else:
+            self.runs[message] += 1
+            self._world.ran[message] += 1
         seconds = self._world.chance.choice([0.001, 0.1, 3.0])
-        self._world.at(self._world.now + seconds, lambda: then(outcome))
+        if message in self._world.killers and work == message:
+            self._world.at(self._world.now + seconds, self._crash)
+        else:
+            self._world.at(self._world.now + seconds, lambda: then(outcome))
 
-    def start(self, messages: list[bytes]) -> None:
+    def _crash(self) -> None:
+        if not self.dead:
+            self._world.restart()
+
+    def start(self, work: Sequence[Work]) -> None:
         """Have handlers run, as many at once as are allowed."""
-        self.running.update(messages)
-        self._started += messages
+        self.running.update(map(message_of, work))
+        self._started += work
         self._begin()
 
     def changed(self) -> None:
@@ -369,6 +393,7 @@ class World:
         self.redis = Redis(self)
         self.faults = faults
         self.ran: Counter[bytes] = Counter()
+        self.killers: set[bytes] = set()  # the jobs that kill their server
         self.lives: list[Life] = []
         self._events: list[tuple[float, int, Callable[[], Any]]] = []
         self._count = 0
@@ -376,6 +401,7 @@ class World:
             "concurrency": self.chance.choice([1, 1, 3]),
             "prefetch": self.chance.choice([1, 1, 4]),
             "block": self.chance.choice([0.3, 2.0, 5.0]),
+            "attempts": 3,
         }
 
     def at(self, when: float, what: Callable[[], Any]) -> None:

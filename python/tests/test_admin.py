@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from jobqueue import admin
+from jobqueue.protocol import keys
 from redis import Redis, ResponseError
 
 SPEC = Path(__file__).parents[2] / "spec" / "protocol.md"
@@ -122,7 +123,7 @@ def test_a_dead_message_is_named_by_its_bytes(redis: Redis) -> None:
         (b'{"channel": "c"}', "$.id must be a non-empty string"),
         (
             b'{"channel": "c", "id": "1", "method": "echo"}',
-            "the server may not publish on its channel",
+            "it was given up, or the server may not publish on its channel",
         ),
     ],
 )
@@ -142,6 +143,18 @@ def test_dead_bytes_are_requeued_exactly(redis: Redis, message: bytes) -> None:
     assert moved == 1
     assert redis.lrange("job-queue", 0, -1) == [message, b"waiting"]
     assert redis.lrange("job-queue:dead", 0, -1) == [b"other"]
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_requeueing_forgets_the_attempts(redis: Redis, *, named: bool) -> None:
+    """A job that was given up may run again; the attempts of other messages stay."""
+    redis.lpush("job-queue:dead", "given up")
+    for message in (b"given up", b"other"):
+        redis.set(keys.attempts(b"job-queue", message), 4)
+    (dead,) = admin.dead_messages(redis)
+
+    assert admin.requeue_dead(redis, [dead.name] if named else None) == 1
+    assert redis.keys("job-queue:attempts:*") == [keys.attempts(b"job-queue", b"other")]
 
 
 def test_requeueing_all_dead_messages_keeps_their_order(redis: Redis) -> None:

@@ -175,6 +175,37 @@ def test_a_dead_message_is_removed_after_it_is_kept(transactions: bool) -> None:
     assert writes == [[(b"LPUSH", b"q:dead", b"junk")], [remove]]
 
 
+@pytest.mark.parametrize("published", [0, NOPERM])
+def test_what_is_given_up_is_answered_before_it_is_kept(published: object) -> None:
+    """server.attempts.limit: the client learns of it first, where the server may publish there."""
+    led = commands.finish(KEYS, Dead(b"job", "given up", ANSWER), transactions=True)
+
+    writes, _ = lead(led, [published], [1], [1])
+
+    publish, push = (b"PUBLISH", b"channel", b"result"), (b"LPUSH", b"q:dead", b"job")
+    assert writes == [[publish], [push], [(b"LREM", b"q:in-process:p", b"-1", b"job")]]
+
+
+def test_what_is_given_up_stays_while_its_answer_is_refused() -> None:
+    """server.publish.refused: an answer that Redis can't publish now is sent again."""
+    led = commands.finish(KEYS, Dead(b"job", "given up", ANSWER), transactions=True)
+    next(led)
+
+    with pytest.raises(Unavailable):
+        led.send([ErrorReply("NOPERM", "NOPERM this user has no permissions to run 'publish'")])
+
+
+@pytest.mark.parametrize("value", [b"abc", b"", b"-1", b"1.5", b"9" * 5_000, None, NOPERM])
+def test_what_is_no_count_is_none(value: object) -> None:
+    """server.attempts.refused: INCR then decides."""
+    led = commands.attempts(KEYS, b"job")
+    next(led)
+
+    with pytest.raises(StopIteration) as end:
+        led.send([value])
+    assert end.value.value == 0
+
+
 @pytest.mark.parametrize(
     "outcome,transactions,alone",
     [(ANSWER, True, True), (ANSWER, False, False), (DEAD, True, False), (DEAD, False, False)],

@@ -1,5 +1,6 @@
 """Servers of all four kinds, and what no fault may lose."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -10,7 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jobqueue import Client, ConnectionLost, JobTimeout, ProcessorInUse, Server, aio
+from jobqueue import (
+    Client,
+    ConnectionLost,
+    JobError,
+    JobTimeout,
+    ProcessorInUse,
+    Server,
+    admin,
+    aio,
+)
+from jobqueue.protocol import keys
 from redis import Redis
 
 from tests.conftest import DEADLINE_S, RedisProcess, run_here, until
@@ -63,6 +74,25 @@ def start(kind: str, redis_url: str, redis: Redis) -> Iterator[Callable[[], Prog
     for program in programs:
         program.kill()
         program.communicate()
+
+
+def test_a_job_that_kills_its_server_is_given_up(
+    start: Callable[[], Program], client: Client, redis: Redis
+) -> None:
+    """server.attempts.limit: after four deaths its client is answered, and so are all others."""
+    jobs = client.run_many([("echo", 1), ("die", None), *[("echo", 2)] * 20])
+    for _ in range(4):
+        assert start().wait(DEADLINE_S) == -signal.SIGKILL
+    start()
+
+    with pytest.raises(JobError) as raised:
+        jobs[1].result(DEADLINE_S)
+    assert raised.value.code == "too-many-attempts"
+    assert [each.result(DEADLINE_S) for each in (jobs[0], *jobs[2:])] == [1, *[2] * 20]
+    until(lambda: redis.llen("job-queue:in-process:program") == 0, "an empty list")
+    (buried,) = admin.dead_messages(redis)
+    assert json.loads(buried.message)["method"] == "die"
+    assert redis.get(keys.attempts(b"job-queue", buried.message)) == b"4"
 
 
 def test_a_server_that_is_killed_runs_its_job_again(

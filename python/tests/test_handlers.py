@@ -8,7 +8,7 @@ import sys
 import pytest
 from jobqueue import JobError
 from jobqueue.core.handlers import Handlers, failed, succeeded
-from jobqueue.protocol.messages import Answer, Run
+from jobqueue.protocol.messages import Answer, Dead, Run, Spent
 
 JOB = Run(b"job", b"channel", "1", "echo", None)
 
@@ -22,6 +22,17 @@ def test_what_has_no_handler_is_answered_and_logged(caplog: pytest.LogCaptureFix
     assert isinstance(answer, Answer)
     assert "method-not-found" in answer.result.decode()
     assert "rejected channel=c id=x\\ny" in caplog.text
+
+
+def test_what_is_given_up_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """server.attempts.limit: whatever handlers there are, with the message's first bytes."""
+    handlers = Handlers(["elsewhere:"], awaits=False)
+
+    dead = handlers.decide(Spent(b'{"channel": "c", "id": "1"}', readable=True))
+
+    assert isinstance(dead, Dead)
+    assert dead.answer is None, "expected a server to be confined to its prefixes"
+    assert caplog.messages == [f"dead message: {dead.reason}: {dead.message!r}"]
 
 
 def test_outcomes_are_logged(caplog: pytest.LogCaptureFixture) -> None:

@@ -109,7 +109,8 @@ def test_what_nobody_runs_is_started_before_a_claim() -> None:
     left = follow(
         parallel().claiming(),
         *[(Connect(), None), at(0.0), (Running(), [b"b"]), (LOOK, [[b"c", b"b", b"a"]])],
-        *[(Start([b"a", b"c"]), None), (Room(3), 1), (Room(3), 1), at(0.1)],
+        *[(Room(3), 2), (Start([b"a"]), None), (Room(3), 1), (Start([b"c"]), None)],
+        *[(Room(3), 1), (Room(3), 1), at(0.1)],
     )
 
     assert left == claim(1)
@@ -122,8 +123,8 @@ def test_a_stop_looks_for_what_a_lost_claim_has_moved() -> None:
         *[*BEGIN, (Room(3), 3), at(0.1), (claim(3), LOST), at(1.0), (Jitter(), 1.0)],
         *[(Pause(0.02), None), (Connect(), None), at(1.5), (Running(), []), (LOOK, [[]])],
         *[(Room(3), 3), at(2.5, stopping=True), (Sleep(1.0), None), at(3.5, stopping=True)],
-        *[(Running(), []), (LOOK, [[b"late"]]), (Start([b"late"]), None), (Room(3), 2)],
-        *[(Room(3), 2), at(3.6, stopping=True), (Room(1), 1)],
+        *[(Running(), []), (LOOK, [[b"late"]]), (Room(3), 3), (Start([b"late"]), None)],
+        *[(Room(3), 2), (Room(3), 2), at(3.6, stopping=True), (Room(1), 1)],
     )
 
     assert left is None

@@ -85,6 +85,7 @@ class Play:
                         assert len(replies) == step.replies, "expected all replies to be read"
                         value, replies = replies, []
                 case Handle(message):
+                    assert isinstance(message, bytes)
                     self.handled.append(message)
                     self.now += self.takes
                     answer = Answer(message, b"c", "1", b"result of " + message)

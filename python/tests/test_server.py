@@ -194,6 +194,8 @@ def test_a_server_is_confined_to_prefixes(serve: Serve, client: Client, redis: R
     [
         ({"concurrency": 0}, ValueError),
         ({"prefetch": 0}, ValueError),
+        ({"attempts": 1}, ValueError),
+        ({"attempts": -1}, ValueError),
         ({"block_timeout": 0}, ValueError),
         ({"block_timeout": 5.1}, ValueError),
         ({"queue": ""}, ValueError),
@@ -228,6 +230,8 @@ def test_a_server_can_be_made_with_other_settings(make: type[Server]) -> None:
     assert whole.with_settings(processor="p").in_process == "job-queue:in-process:p"
     with pytest.raises(ValueError, match="already registered for method 'echo'"):
         server.on("echo", echo)
+    with pytest.raises(ValueError, match="attempts"):
+        server.with_settings(attempts=1)
     with pytest.raises(ValueError, match="concurrency"):
         server.with_settings(concurrency=0)
     with pytest.raises(ValueError, match="URL"):

@@ -103,3 +103,25 @@ def test_a_stop_ends_and_leaves_nothing_that_it_claimed() -> None:
         if life.sessions[0].error is None and not any(each.error for each in life.sessions):
             claimed = left(world, KEYS.in_process)
             assert not claimed, f"seed {seed}: expected a drained list, but {claimed} are left"
+
+
+def test_a_job_that_kills_is_given_up_and_takes_none_with_it() -> None:
+    """server.attempts.*: at most four runs, one answer; its neighbours are answered and not buried."""
+    for seed in SEEDS:
+        world = World(seed, faults=2, late=False)  # a late INCR counts once more
+        jobs = push_jobs(world)
+        killer = world.chance.choice(jobs)
+        world.killers = {killer}
+        world.start()
+
+        world.run_until(90.0)
+
+        where = f"seed {seed}"
+        assert set(left(world, KEYS.dead)) == {killer}, (
+            f"{where}: expected the killer to be given up"
+        )
+        assert world.ran[killer] <= 4, f"{where}: expected no fifth run"
+        answered = all(world.redis.published[job] for job in jobs)
+        assert answered, f"{where}: expected every job to be answered"
+        assert not left(world, KEYS.queue), f"{where}: expected an empty queue"
+        assert not left(world, KEYS.in_process), f"{where}: expected nothing on the list"

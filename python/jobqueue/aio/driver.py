@@ -21,16 +21,17 @@ from jobqueue.core.handlers import failed, succeeded
 from jobqueue.errors import ConnectionLost
 from jobqueue.host.forks import ParentOnly
 from jobqueue.host.signals import interrupts
-from jobqueue.protocol.messages import Answer, Dead, Run
+from jobqueue.protocol.messages import Answer, Dead, Run, message_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from types import TracebackType
 
     from redis.asyncio import ConnectionPool
 
     from jobqueue.core.handlers import Handlers
     from jobqueue.core.steps import Step, Steps
+    from jobqueue.protocol.messages import Work
 
 
 class Driver:
@@ -90,13 +91,13 @@ class Driver:
                 await self._link.send(step.commands)
                 return await self._link.receive(step.replies)
             case steps.Handle():
-                return await self._runner.run(step.message)
+                return await self._runner.run(step.work)
             case steps.Now():
                 return steps.Moment(time.monotonic(), self._stop.requested)
             case steps.Send():
                 return await self._link.send(step.commands)
             case steps.Start():
-                return self._workers.start(step.messages)
+                return self._workers.start(step.work)
             case steps.Outcomes():
                 return await self._workers.outcomes(step.limit)
             case steps.Room():
@@ -131,7 +132,7 @@ class Workers:
     def __init__(self, handlers: Handlers, concurrency: int) -> None:
         self._handlers = handlers
         self._concurrency = concurrency
-        self._waiting: asyncio.Queue[bytes] = asyncio.Queue()
+        self._waiting: asyncio.Queue[Work] = asyncio.Queue()
         self._finished: asyncio.Queue[Answer | Dead] = asyncio.Queue()
         self._running: Counter[bytes] = Counter()
         self._total = 0
@@ -162,12 +163,12 @@ class Workers:
         task = asyncio.create_task(self._guard(work), name="jobqueue server")
         self._tasks.append(task)
 
-    def start(self, messages: list[bytes]) -> None:
+    def start(self, work: Sequence[Work]) -> None:
         """Start the handlers of the messages, in this order."""
-        self._running.update(messages)
-        self._total += len(messages)
-        for message in messages:
-            self._waiting.put_nowait(message)
+        self._running.update(map(message_of, work))
+        self._total += len(work)
+        for each in work:
+            self._waiting.put_nowait(each)
 
     async def outcomes(self, limit: int) -> list[Answer | Dead]:
         """Wait for an outcome, and return all that are ready, up to a limit."""
@@ -208,8 +209,8 @@ class Workers:
     async def _work(self) -> None:
         runner = Runner(self._handlers)
         while True:
-            message = await self._waiting.get()
-            self._finished.put_nowait(await runner.run(message))
+            work = await self._waiting.get()
+            self._finished.put_nowait(await runner.run(work))
 
 
 class Runner:
@@ -223,9 +224,9 @@ class Runner:
         self._interrupts = interrupts()
         self._parent_only = ParentOnly()
 
-    async def run(self, message: bytes) -> Answer | Dead:
+    async def run(self, work: Work) -> Answer | Dead:
         """Run the handler of a message, if it has one, and return the outcome."""
-        job = self._handlers.decide(message)
+        job = self._handlers.decide(work)
         if not isinstance(job, Run):
             return job
         try:

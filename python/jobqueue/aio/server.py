@@ -49,6 +49,7 @@ class Server(Settings):
         prefetch: int = 1,
         block_timeout: float = 2.0,
         channel_prefixes: Collection[str] | None = None,
+        attempts: int = 0,
     ) -> None:
         super().__init__(
             queue=queue,
@@ -58,6 +59,7 @@ class Server(Settings):
             prefetch=prefetch,
             block_timeout=block_timeout,
             channel_prefixes=channel_prefixes,
+            attempts=attempts,
             awaits=True,
         )
         self._used = False
@@ -71,6 +73,7 @@ class Server(Settings):
         processor: str | None = None,
         in_process: str | None = None,
         concurrency: int | None = None,
+        attempts: int | None = None,
     ) -> Self:
         """Return a new server with the same handlers, and with the given settings instead of its own.
 
@@ -82,7 +85,7 @@ class Server(Settings):
             TypeError: As in the constructor.
             ValueError: As in the constructor.
         """
-        server = self._with(queue, processor, in_process, concurrency)
+        server = self._with(queue, processor, in_process, concurrency, attempts)
         server._open(self._source if source is None else source)  # noqa: SLF001 - of this class
         return server
 
@@ -140,7 +143,11 @@ class Server(Settings):
         self._used = False
 
     async def _serve(self) -> None:
-        limits: dict[str, Any] = {"prefetch": self._prefetch, "block_seconds": self._block_seconds}
+        limits: dict[str, Any] = {
+            "prefetch": self._prefetch,
+            "block_seconds": self._block_seconds,
+            "attempts": self._attempts,
+        }
         reply_seconds = self._block_seconds + pools.REPLY_SECONDS
         if self._concurrency == 1:
             serial = Serial(self._keys, **limits)

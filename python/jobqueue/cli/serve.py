@@ -56,6 +56,16 @@ def serve(
             help="The number of handlers that a server runs at the same time.",
         ),
     ] = None,
+    attempts: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=0,
+            envvar="JOBQUEUE_MAX_ATTEMPTS",
+            help="How often a job is started again after a server that ran it has ended, before it "
+            "is given up; 0 is without limit.",
+        ),
+    ] = None,
     processor: Annotated[
         str | None,
         typer.Option(
@@ -117,12 +127,14 @@ def serve(
         processor=processor,
         in_process=in_process,
         concurrency=concurrency,
+        attempts=attempts,
     )
     if processes is not None:
         settings = {
             "REDIS_URL": redis,
             "JOBQUEUE_QUEUE": queue,
             "JOBQUEUE_CONCURRENCY": concurrency,
+            "JOBQUEUE_MAX_ATTEMPTS": attempts,
             "JOBQUEUE_LOG_LEVEL": log_level,
         }
         lists = [f"{server.in_process}-{number}" for number in range(1, processes + 1)]

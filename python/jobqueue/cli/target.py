@@ -53,6 +53,7 @@ def override(
     processor: str | None,
     in_process: str | None,
     concurrency: int | None,
+    attempts: int | None,
 ) -> Server | aio.Server:
     """Replace settings that the application made by those of the command line.
 
@@ -68,6 +69,7 @@ def override(
             processor=processor,
             in_process=in_process,
             concurrency=concurrency,
+            attempts=attempts,
         )
     except ValueError as error:
         raise Fault(str(error), Status.USAGE) from None

@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from jobqueue.core.log import Log
 from jobqueue.errors import JobError
 from jobqueue.protocol import messages
-from jobqueue.protocol.messages import Answer, Dead, Interrupts, Run
+from jobqueue.protocol.messages import Answer, Dead, Interrupts, Run, Spent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
+
+    from jobqueue.protocol.messages import Work
 
 Handler: TypeAlias = "Callable[[Any], Any]"
 HandlerT = TypeVar("HandlerT", bound="Handler")
@@ -61,13 +63,17 @@ class Handlers:
             raise ValueError(f"a handler is already registered for method {method!r}")
         self._by_method[method] = handler
 
-    def decide(self, message: bytes) -> Run | Answer | Dead:
+    def decide(self, work: Work) -> Run | Answer | Dead:
         """Decide what to do with a message, and log it if no handler is called."""
-        decision = messages.decide(message, self._by_method, self._channel_prefixes)
+        decision: Run | Answer | Dead
+        if isinstance(work, Spent):
+            decision = messages.give_up(work, self._channel_prefixes)
+        else:
+            decision = messages.decide(work, self._by_method, self._channel_prefixes)
         if type(decision) is Answer:
             log.warning("rejected channel=%s id=%s result=%s", *_described(decision))
         elif type(decision) is Dead:
-            log.warning("dead message: %s: %.200r", decision.reason, message)
+            log.warning("dead message: %s: %.200r", decision.reason, decision.message)
         return decision
 
     def __getitem__(self, method: str) -> Handler:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from jobqueue.core import recovery
+from jobqueue.core.attempts import Attempts, Suspect
 from jobqueue.core.log import Log
 from jobqueue.core.reconnect import run_with_reconnect
 from jobqueue.core.recovery import Looks
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from jobqueue.core.reconnect import Backoff
     from jobqueue.core.steps import Moment, Steps
     from jobqueue.protocol.keys import Keys
-    from jobqueue.protocol.messages import Answer, Dead
+    from jobqueue.protocol.messages import Answer, Dead, Work
 
 log = Log("jobqueue.server")
 
@@ -47,15 +48,23 @@ class Parallel:
         concurrency: The number of handlers that run at the same time.
         prefetch: The number of claimed jobs, if that is more.
         block_seconds: T, how long a claim may block.
+        attempts: How often an entry is started after servers have ended; 0 is without limit.
     """
 
     def __init__(
-        self, keys: Keys, *, concurrency: int, prefetch: int, block_seconds: float
+        self,
+        keys: Keys,
+        *,
+        concurrency: int,
+        prefetch: int,
+        block_seconds: float,
+        attempts: int = 0,
     ) -> None:
         self._keys = keys
         self._concurrency = concurrency
         self._limit = max(concurrency, prefetch)
         self._looks = Looks(block_seconds)
+        self._attempts = Attempts(keys, attempts)
         self._unconfirmed: list[Answer | Dead] = []
 
     def claiming(self) -> Steps[None]:
@@ -105,13 +114,25 @@ class Parallel:
         # server.recovery.quiet: the running jobs are read first, and no claim is outstanding.
         running = yield Running()
         self._looks.looked(moment.seconds)
-        found = recovery.strays((yield from exchange(commands.look(self._keys))), running)
+        entries = yield from exchange(commands.look(self._keys))
+        found = self._attempts.found(recovery.strays(entries, running))
         if not found:
             return
         log.info("recovering %d messages from %s", len(found), keys.text(self._keys.in_process))
-        yield Start(found)
-        # server.recovery.first: with fewer jobs than handlers, none of them waits for its start.
+        # server.recovery.first: each waits for a handler that is free, the last one too.
+        for entry in found:
+            yield Room(self._concurrency)
+            work = (yield from self._counted(entry)) if isinstance(entry, Suspect) else entry
+            yield Start([work])
         yield Room(self._concurrency)
+
+    def _counted(self, suspect: Suspect) -> Steps[Work]:
+        """Count an entry, as soon as it may start beside those that are running."""
+        while True:
+            running = yield Running()
+            if (yield from self._attempts.may_start(suspect, running)):
+                return (yield from self._attempts.start(suspect, running))
+            yield Room(len(running))
 
     def _confirm(self, backoff: Backoff) -> Steps[None]:
         transactions = yield from exchange(commands.may_transact())

@@ -14,11 +14,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeAlias
 
 from jobqueue.core import recovery
+from jobqueue.core.attempts import Attempts, Suspect
 from jobqueue.core.log import Log
 from jobqueue.core.recovery import Looks
 from jobqueue.core.steps import Exchange, Handle, Now, Send, Sleep, exchange, proceed
 from jobqueue.protocol import commands, keys
-from jobqueue.protocol.messages import Answer, Dead
+from jobqueue.protocol.messages import Answer, Dead, Spent
 
 if TYPE_CHECKING:
     from jobqueue.core.reconnect import Backoff
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     from jobqueue.protocol.commands import Command, Commands
     from jobqueue.protocol.keys import Keys
 
-Work: TypeAlias = bytes | Answer | Dead  # a message to run, or an outcome to send again
+# A message to run or to give up, or an outcome to send again.
+Task: TypeAlias = bytes | Spent | Answer | Dead
 
 log = Log("jobqueue.server")
 
@@ -38,12 +40,16 @@ class Serial:
         keys: The lists.
         prefetch: The largest number of jobs per claim.
         block_seconds: T, how long a claim may block.
+        attempts: How often an entry is started after servers have ended; 0 is without limit.
     """
 
-    def __init__(self, keys: Keys, *, prefetch: int, block_seconds: float) -> None:
+    def __init__(
+        self, keys: Keys, *, prefetch: int, block_seconds: float, attempts: int = 0
+    ) -> None:
         self._keys = keys
         self._prefetch = prefetch
         self._looks = Looks(block_seconds)
+        self._attempts = Attempts(keys, attempts)
         self._unconfirmed: list[Answer | Dead] = []
 
     def session(self, backoff: Backoff) -> Steps[None]:
@@ -52,10 +58,11 @@ class Serial:
         moment: Moment = yield Now()
         looks.connected(moment.seconds)
         transactions = yield from exchange(commands.may_transact())
-        waiting: list[Work] = []
+        waiting: list[Task | Suspect] = []
         while True:
             if waiting:
-                batch, waiting = waiting[: self._prefetch], waiting[self._prefetch :]
+                batch = yield from self._batch(waiting)
+                waiting = waiting[len(batch) :]
                 waiting += yield from self._finish(
                     batch, backoff, transactions=transactions, last=not waiting
                 )
@@ -74,7 +81,19 @@ class Serial:
                 yield Sleep(seconds)
                 waiting = yield from self._look((yield Now()))
 
-    def _look(self, moment: Moment) -> Steps[list[Work]]:
+    def _batch(self, waiting: list[Task | Suspect]) -> Steps[list[Task]]:
+        """Return what to do at once: up to the next suspect, since that is counted right before it."""
+        batch: list[Task] = []
+        for task in waiting[: self._prefetch]:
+            if not isinstance(task, Suspect):
+                batch.append(task)
+            elif batch:
+                break
+            else:
+                batch.append((yield from self._attempts.start(task)))
+        return batch
+
+    def _look(self, moment: Moment) -> Steps[list[Task | Suspect]]:
         # server.recovery.quiet: the replies to a claim are read before anything else is sent.
         self._looks.looked(moment.seconds)
         entries = yield from exchange(commands.look(self._keys))
@@ -82,24 +101,26 @@ class Serial:
         self._unconfirmed = [each for each in work if not isinstance(each, bytes)]
         if work:
             log.info("recovering %d messages from %s", len(work), keys.text(self._keys.in_process))
-        return work
+        unfinished = iter(self._attempts.found([each for each in work if isinstance(each, bytes)]))
+        return [next(unfinished) if isinstance(each, bytes) else each for each in work]
 
     def _finish(
-        self, batch: list[Work], backoff: Backoff, *, transactions: bool, last: bool
+        self, batch: list[Task], backoff: Backoff, *, transactions: bool, last: bool
     ) -> Steps[list[bytes]]:
         """Answer a batch, claim the next jobs, and return these."""
         keys = self._keys
         finishing: list[tuple[Answer | Dead, Commands[str | None], int]] = []  # and its replies
         write: list[Command] = []
         due = 0
-        for work in batch:
+        for task in batch:
             if write:  # so that no result waits for the next handler
                 yield Send(write)
-            if isinstance(work, bytes):
-                outcome: Answer | Dead = yield Handle(work)
+            outcome: Answer | Dead
+            if isinstance(task, bytes | Spent):
+                outcome = yield Handle(task)
                 self._unconfirmed.append(outcome)
             else:
-                outcome = work
+                outcome = task
             finish = commands.finish(keys, outcome, transactions=transactions)
             write = next(finish)
             finishing.append((outcome, finish, len(write)))

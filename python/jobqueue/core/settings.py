@@ -33,6 +33,7 @@ class Settings:
         prefetch: int,
         block_timeout: float,
         channel_prefixes: Collection[str] | None,
+        attempts: int,
         awaits: bool,
     ) -> None:
         if prefetch < 1:
@@ -45,7 +46,7 @@ class Settings:
         self._prefetch = prefetch
         self._block_seconds = float(block_timeout)
         self._handlers = Handlers(channel_prefixes, awaits=awaits)
-        self._set(queue, processor, in_process, concurrency)
+        self._set(queue, processor, in_process, concurrency, attempts)
 
     @property
     def in_process(self) -> str:
@@ -85,6 +86,7 @@ class Settings:
         processor: str | None,
         in_process: str | None,
         concurrency: int | None,
+        attempts: int | None,
     ) -> Self:
         """Return a copy with the given settings, which shares the handlers."""
         if processor is None and in_process is None:
@@ -95,18 +97,27 @@ class Settings:
             self._processor if processor is None else processor,
             in_process,
             self._concurrency if concurrency is None else concurrency,
+            self._attempts if attempts is None else attempts,
         )
         return server
 
-    def _set(self, queue: str, processor: str, in_process: str | None, concurrency: int) -> None:
+    def _set(
+        self, queue: str, processor: str, in_process: str | None, concurrency: int, attempts: int
+    ) -> None:
         if not queue or not processor or in_process == "":
             raise ValueError("queue, processor and in_process must be non-empty strings")
         if concurrency < 1:
             raise ValueError("concurrency must be at least 1")
+        if attempts < 0 or attempts == 1:
+            raise ValueError(
+                "attempts must be 0, which is without limit, or at least 2: with 1, jobs would be given "
+                "up that ran beside one that ended the server"
+            )
         self._queue = queue
         self._processor = processor
         self._in_process = in_process
         self._concurrency = concurrency
+        self._attempts = attempts
         # server.list.name, server.list.stable
         self._keys = Keys.of(queue, processor, in_process)
 

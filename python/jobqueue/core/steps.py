@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from jobqueue.errors import ConnectionLost
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Sequence
 
     from jobqueue.protocol.commands import Command, Commands, Reply, Returned
+    from jobqueue.protocol.messages import Work
 
 
 class Unreachable(ConnectionLost):
@@ -46,15 +47,15 @@ class Exchange(NamedTuple):
 
 
 class Handle(NamedTuple):
-    """Run the handler of the message in place, and send back the outcome: an `Answer` or `Dead`."""
+    """Run the handler of a message in place, or give it up; send back the outcome: `Answer` or `Dead`."""
 
-    message: bytes
+    work: Work
 
 
 class Start(NamedTuple):
     """Start the handlers of the messages in threads or tasks, in this order; they count as running."""
 
-    messages: list[bytes]
+    work: Sequence[Work]
 
 
 class Outcomes(NamedTuple):

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from jobqueue.errors import ConnectionLost
+from jobqueue.protocol import keys as names
 from jobqueue.protocol.messages import Answer, Dead
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 Command: TypeAlias = tuple[bytes, ...]
 Reply: TypeAlias = Any
 Returned = TypeVar("Returned")
+
+ATTEMPTS_SECONDS = 259_200  # how long an entry's attempts are remembered
 Commands: TypeAlias = Generator[list[Command], list[Reply], Returned]
 
 
@@ -75,6 +78,22 @@ def claim(keys: Keys, limit: int, block: float) -> Commands[list[bytes]]:
     return [message for message in map(_checked, replies) if message is not None]
 
 
+def attempts(keys: Keys, message: bytes) -> Commands[int]:
+    """Read how often a message was counted; 0 where Redis refuses."""
+    (count,) = yield [(b"GET", names.attempts(keys.queue, message))]
+    # server.attempts.refused: what has more digits, INCR refuses.
+    return int(count) if isinstance(count, bytes) and count.isdigit() and len(count) < 20 else 0
+
+
+def attempt(keys: Keys, message: bytes) -> Commands[int]:
+    """Count a message, and return how often it was counted; 0 where Redis refuses."""
+    key = names.attempts(keys.queue, message)
+    # server.attempts.counts
+    count, _ = yield [(b"INCR", key), (b"EXPIRE", key, b"%d" % ATTEMPTS_SECONDS)]
+    # server.attempts.refused
+    return count if isinstance(count, int) else 0
+
+
 def finish(keys: Keys, outcome: Answer | Dead, *, transactions: bool) -> Commands[str | None]:
     """Publish a result, or push a dead message to the dead list; then remove the message.
 
@@ -103,7 +122,7 @@ def finish(keys: Keys, outcome: Answer | Dead, *, transactions: bool) -> Command
     if not _forbidden(published):
         # At its memory limit Redis 7.0 refuses MULTI, and accepts both commands outside of it.
         (published,) = yield [publish]
-    if _forbidden(published) and _ABOUT_A_CHANNEL.search(published.text):
+    if _forbids_channel(published):
         # server.publish.noperm
         yield from _dead_letter(keys, Dead(outcome.message, published.text))
         return f"dead message: {published.text}"
@@ -122,6 +141,11 @@ def one_write(outcome: Answer | Dead, *, transactions: bool) -> bool:
 
 
 def _dead_letter(keys: Keys, dead: Dead) -> Commands[str | None]:
+    if (answer := dead.answer) is not None:
+        # server.attempts.limit
+        (published,) = yield [(b"PUBLISH", answer.channel, answer.result)]
+        if not _forbids_channel(published):
+            _checked(published)
     # server.dead-list.keeps, server.dead.removed: MULTI executes the commands after a failed one, so
     # the reply to the push is checked before the removal.
     (pushed,) = yield [(b"LPUSH", keys.dead, dead.message)]
@@ -142,6 +166,10 @@ def _removed(removed: Reply) -> str | None:
 
 def _forbidden(reply: Reply) -> bool:
     return isinstance(reply, ErrorReply) and reply.code == "NOPERM"
+
+
+def _forbids_channel(reply: Reply) -> bool:
+    return _forbidden(reply) and bool(_ABOUT_A_CHANNEL.search(reply.text))
 
 
 def _checked(reply: Reply) -> Any:

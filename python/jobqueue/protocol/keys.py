@@ -6,6 +6,7 @@ slot of a cluster.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Self
 
@@ -27,6 +28,14 @@ def results(queue: str, uuid: str) -> str:
     """Return the channel of the client that generated the UUID."""
     # client.channel.name
     return f"{queue}:results:{uuid}"
+
+
+def attempts(queue: bytes, message: bytes) -> bytes:
+    """Return the key that counts how often a message was found and started."""
+    digest = hashlib.sha1(
+        message, usedforsecurity=False
+    ).hexdigest()  # as `redis.sha1hex` in scripts
+    return b"%b:attempts:%b" % (queue, digest.encode())
 
 
 def encoded(name: str) -> bytes:

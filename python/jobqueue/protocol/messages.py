@@ -45,10 +45,21 @@ class Answer(NamedTuple):
 
 
 class Dead(NamedTuple):
-    """A message that no server can answer, and why: it is moved to the dead list."""
+    """A message that no server can answer, or that is given up, and why: it is moved to the dead list."""
 
     message: bytes
     reason: str
+    answer: Answer | None = None  # of one that is given up
+
+
+class Spent(NamedTuple):
+    """A message that was started too often: it is given up instead of being run."""
+
+    message: bytes
+    readable: bool  # whether it may be parsed, in order to answer it
+
+
+Work: TypeAlias = bytes | Spent  # what a handler's place is needed for
 
 
 class Result(NamedTuple):
@@ -86,6 +97,25 @@ def decide(
             run, JobError("method-not-found", f"no handler is registered for method {method!r}")
         )
     return run
+
+
+def give_up(spent: Spent, channel_prefixes: tuple[str, ...] | None = None) -> Dead:
+    """Decide how to give a message up."""
+    sentence = "the job was given up: each server that ran it ended before it had an answer"
+    if not spent.readable:
+        return Dead(spent.message, sentence)
+    try:
+        channel, job_id = _address(_decode(spent.message), channel_prefixes)
+    except InvalidMessage as error:
+        return Dead(spent.message, str(error))
+    error_body = {"code": "too-many-attempts", "message": sentence}
+    result = _encode({"id": job_id, "error": error_body})
+    return Dead(spent.message, sentence, Answer(spent.message, channel, job_id, result))
+
+
+def message_of(work: Work) -> bytes:
+    """Return the bytes on the in-process list."""
+    return work.message if isinstance(work, Spent) else work
 
 
 def succeed(job: Run, value: object, interrupts: Interrupts = ()) -> Answer:

@@ -18,17 +18,18 @@ from jobqueue.core.handlers import failed, succeeded
 from jobqueue.errors import ConnectionLost
 from jobqueue.host.forks import ParentOnly
 from jobqueue.host.signals import interrupts
-from jobqueue.protocol.messages import Answer, Dead, Run
+from jobqueue.protocol.messages import Answer, Dead, Run, message_of
 from jobqueue.threads.link import Link
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from types import TracebackType
 
     from redis import ConnectionPool
 
     from jobqueue.core.handlers import Handlers
     from jobqueue.core.steps import Step, Steps
+    from jobqueue.protocol.messages import Work
     from jobqueue.threads.spin import Spin
 
 
@@ -88,13 +89,13 @@ class Driver:
                     self._spin.wait(self._link.readable)
                 return self._link.receive(step.replies)
             case steps.Handle():
-                return self._runner.run(step.message)
+                return self._runner.run(step.work)
             case steps.Now():
                 return steps.Moment(time.monotonic(), self._stop.requested)
             case steps.Send():
                 return self._link.send(step.commands)
             case steps.Start():
-                return self._workers.start(step.messages)
+                return self._workers.start(step.work)
             case steps.Outcomes():
                 return self._workers.outcomes(step.limit)
             case steps.Room():
@@ -130,7 +131,7 @@ class Workers:
     def __init__(self, handlers: Handlers, concurrency: int) -> None:
         self._handlers = handlers
         self._concurrency = concurrency
-        self._waiting: SimpleQueue[bytes | None] = SimpleQueue()
+        self._waiting: SimpleQueue[Work | None] = SimpleQueue()
         self._finished: SimpleQueue[Answer | Dead | None] = SimpleQueue()
         self._running: Counter[bytes] = Counter()
         self._total = 0
@@ -164,13 +165,13 @@ class Workers:
         thread.start()
         self._threads.append(thread)
 
-    def start(self, messages: list[bytes]) -> None:
+    def start(self, work: Sequence[Work]) -> None:
         """Start the handlers of the messages, in this order."""
         with self._changed:
-            self._running.update(messages)
-            self._total += len(messages)
-        for message in messages:
-            self._waiting.put(message)
+            self._running.update(map(message_of, work))
+            self._total += len(work)
+        for each in work:
+            self._waiting.put(each)
 
     def outcomes(self, limit: int) -> list[Answer | Dead]:
         """Wait for an outcome, and return all that are ready, up to a limit; nothing at the end."""
@@ -215,8 +216,8 @@ class Workers:
 
     def _work(self) -> None:
         runner = Runner(self._handlers)
-        while (message := self._waiting.get()) is not None:
-            self._finished.put(runner.run(message))
+        while (work := self._waiting.get()) is not None:
+            self._finished.put(runner.run(work))
 
 
 class Runner:
@@ -227,9 +228,9 @@ class Runner:
         self._interrupts = interrupts()
         self._parent_only = ParentOnly()
 
-    def run(self, message: bytes) -> Answer | Dead:
+    def run(self, work: Work) -> Answer | Dead:
         """Run the handler of a message, if it has one, and return the outcome."""
-        job = self._handlers.decide(message)
+        job = self._handlers.decide(work)
         if not isinstance(job, Run):
             return job
         try:

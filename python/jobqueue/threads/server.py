@@ -55,6 +55,8 @@ class Server(Settings):
             (server.recovery.block). A stop takes up to that long when no handler runs.
         channel_prefixes: The prefixes of the channels that may be published on
             (server.channel-prefix.confined). None allows all channels.
+        attempts: How often a job that was on the list of a server that ended is started again
+            before it is given up (server.attempts.limit), from 2; 0 is without limit.
 
     Raises:
         TypeError: The source is neither a URL nor a client.
@@ -72,6 +74,7 @@ class Server(Settings):
         prefetch: int = 1,
         block_timeout: float = 2.0,
         channel_prefixes: Collection[str] | None = None,
+        attempts: int = 0,
     ) -> None:
         super().__init__(
             queue=queue,
@@ -81,6 +84,7 @@ class Server(Settings):
             prefetch=prefetch,
             block_timeout=block_timeout,
             channel_prefixes=channel_prefixes,
+            attempts=attempts,
             awaits=False,
         )
         self._used = False
@@ -94,6 +98,7 @@ class Server(Settings):
         processor: str | None = None,
         in_process: str | None = None,
         concurrency: int | None = None,
+        attempts: int | None = None,
     ) -> Self:
         """Return a new server with the same handlers, and with the given settings instead of its own.
 
@@ -105,7 +110,7 @@ class Server(Settings):
             TypeError: As in the constructor.
             ValueError: As in the constructor.
         """
-        server = self._with(queue, processor, in_process, concurrency)
+        server = self._with(queue, processor, in_process, concurrency, attempts)
         server._open(self._source if source is None else source)  # noqa: SLF001 - of this class
         return server
 
@@ -165,7 +170,11 @@ class Server(Settings):
         self._used = False
 
     def _serve(self) -> None:
-        limits: dict[str, Any] = {"prefetch": self._prefetch, "block_seconds": self._block_seconds}
+        limits: dict[str, Any] = {
+            "prefetch": self._prefetch,
+            "block_seconds": self._block_seconds,
+            "attempts": self._attempts,
+        }
         if self._concurrency == 1:
             serial = Serial(self._keys, **limits)
             driver = Driver(self._pool, self._stop, handlers=self._handlers, spin=Spin())

@@ -14,6 +14,7 @@ server = Server(
     processor=os.environ.get("JOBQUEUE_PROCESSOR"),
     in_process=os.environ.get("JOBQUEUE_IN_PROCESS"),
     concurrency=int(os.environ.get("JOBQUEUE_CONCURRENCY", "1")),
+    attempts=int(os.environ.get("JOBQUEUE_MAX_ATTEMPTS", "0")),
     block_timeout=int(os.environ.get("JOBQUEUE_BLOCK_MS", "2000")) / 1000,
     channel_prefixes=None if prefix is None else [prefix],
 )
