@@ -274,7 +274,7 @@ def test_a_loop_that_ends_while_a_client_connects(
     for steps in range(1, 40):
         loop = asyncio.new_event_loop()
         loop.set_exception_handler(lambda *_: None)  # of the task that is destroyed, as meant here
-        connecting = loop.create_task(open_streams(pools.aio_client_pools(redis_url)))
+        connecting = loop.create_task(open_streams(pools.aio_client_pools(redis_url, "job-queue")))
         for _ in range(steps):
             loop.call_soon(loop.stop)
             loop.run_forever()

@@ -131,7 +131,7 @@ def test_the_tables_of_urls_are_true(module: Any, kind: str) -> None:
 
     assert len(accepted) > 3
     for url in accepted:
-        getattr(module, kind)(url)
+        getattr(module, kind)(url, queue="{job-queue}")
     assert len(refused) > 3
     for url in refused:
         with pytest.raises(ValueError, match=r"not a valid Redis URL|jobs are bytes") as caught:

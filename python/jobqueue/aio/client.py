@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from types import TracebackType
 
-    from redis.asyncio import Redis
+    from redis.asyncio import Redis, RedisCluster
 
     from jobqueue.aio.session import Sessions
 
@@ -52,12 +52,14 @@ class Client:
         ValueError: The queue is empty, or the URL or the client can't be used.
     """
 
-    def __init__(self, source: str | Redis = pools.DEFAULT_URL, *, queue: str = keys.QUEUE) -> None:
+    def __init__(
+        self, source: str | Redis | RedisCluster = pools.DEFAULT_URL, *, queue: str = keys.QUEUE
+    ) -> None:
         if not queue:
             raise ValueError("queue must be a non-empty string")
         self._queue = queue
         self._source = source
-        pools.aio_client_pools(source)  # raises here; each session makes its own
+        pools.aio_client_pools(source, queue)  # raises here; each session makes its own
         self._closed = False
         self._ids = itertools.count(1)  # client.job.id: whatever the process or the session
         self._sessions: Sessions = {}  # by process and loop
@@ -168,7 +170,10 @@ class Client:
                 self._sessions.pop(other, None)
             owned = isinstance(self._source, str)
             session = Session(
-                pools.aio_client_pools(self._source), self._queue, self._sessions, owned=owned
+                pools.aio_client_pools(self._source, self._queue),
+                self._queue,
+                self._sessions,
+                owned=owned,
             )
             self._sessions[place] = session
         return session

@@ -19,6 +19,7 @@ from jobqueue.wire.connection import (
     abort_when_closed,
     error_reply,
     finish_when_closed,
+    forget_certificates,
     not_connected,
     packed,
     read_along,
@@ -107,6 +108,7 @@ class Link:
     async def _disconnect(self) -> None:
         self._redis.deregister_connect_callback(self._refuse_to_connect_again)
         await self._redis.disconnect(nowait=True)
+        forget_certificates(self._redis)
         await self._pool.release(self._redis)
 
     async def _refuse_to_connect_again(self, _: object) -> None:

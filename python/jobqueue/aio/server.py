@@ -25,7 +25,7 @@ from jobqueue.wire import pools
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from redis.asyncio import Redis
+    from redis.asyncio import Redis, RedisCluster
 
 log = Log("jobqueue.server")
 
@@ -40,7 +40,7 @@ class Server(Settings):
 
     def __init__(
         self,
-        source: str | Redis = pools.DEFAULT_URL,
+        source: str | Redis | RedisCluster = pools.DEFAULT_URL,
         *,
         queue: str = keys.QUEUE,
         processor: str | None = None,
@@ -68,7 +68,7 @@ class Server(Settings):
     def with_settings(
         self,
         *,
-        source: str | Redis | None = None,
+        source: str | Redis | RedisCluster | None = None,
         queue: str | None = None,
         processor: str | None = None,
         in_process: str | None = None,
@@ -136,9 +136,9 @@ class Server(Settings):
         """
         self._stop.request()
 
-    def _open(self, source: str | Redis) -> None:
+    def _open(self, source: str | Redis | RedisCluster) -> None:
         self._source = source
-        self._pool = pools.aio_pool_of(source, self._block_seconds, self._connections)
+        self._pool = pools.aio_pool_of(source, self._keys, self._block_seconds, self._connections)
         self._stop = Stop()
         self._used = False
 

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from jobqueue.errors import ConnectionLost
-from jobqueue.wire.connection import not_connected, packed, refuses_resp3
+from jobqueue.wire.connection import forget_certificates, not_connected, packed, refuses_resp3
 from jobqueue.wire.frames import Frames
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ class Stream:
         # client.connection.closes
         self.abort()
         await self._redis.disconnect(nowait=True)
+        forget_certificates(self._redis)
         await self._pool.release(self._redis)
         await asyncio.sleep(0)  # the loop closes the socket in its next iteration
 

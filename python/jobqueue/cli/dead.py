@@ -33,7 +33,7 @@ def list_dead(
     bytes, reason and text. With --json each line is an object with the exact bytes, as `text`, or
     as `base64` if they aren't UTF-8.
     """
-    with talking_to(connect(redis)) as client:
+    with talking_to(connect(redis, queue)) as client:
         messages = admin.dead_messages(client, queue)
         if as_json:
             for each in messages:
@@ -62,7 +62,7 @@ def requeue_dead(
     time either returns to the dead list under the same name.
     """
     chosen = _chosen(names, everything=everything)
-    with talking_to(connect(redis)) as client:
+    with talking_to(connect(redis, queue)) as client:
         moved = _found(admin.requeue_dead(client, chosen, queue), chosen)
     say(plain(f"{moved} moved from {keys.dead(queue)} to {queue}"))
 
@@ -82,7 +82,7 @@ def drop_dead(
     This can't be undone.
     """
     chosen = _chosen(names, everything=everything)
-    with talking_to(connect(redis)) as client:
+    with talking_to(connect(redis, queue)) as client:
         dropped = _found(admin.drop_dead(client, chosen, queue), chosen)
     say(plain(f"{dropped} deleted from {keys.dead(queue)}"))
 

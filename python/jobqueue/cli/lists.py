@@ -26,7 +26,7 @@ def status(*, as_json: Json = False, redis: Url = DEFAULT_URL, queue: Queue = ke
     The counts are read one after the other: a job that moves meanwhile can be counted twice or not
     at all.
     """
-    with talking_to(connect(redis)) as client:
+    with talking_to(connect(redis, queue)) as client:
         counts = admin.status(client, queue)
     if as_json:
         say(to_json(dataclasses.asdict(counts)))
@@ -67,7 +67,7 @@ def requeue(
         in_process = keys.in_process(queue, processor)
     elif processor is not None or in_process is None:
         raise Fault("requeue needs either PROCESSOR or --in-process KEY", Status.USAGE)
-    client = connect(redis)
+    client = connect(redis, queue)
     place = identity(client.connection_pool)
     try:
         with talking_to(client), ProcessorLock(place, in_process):

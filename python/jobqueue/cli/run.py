@@ -43,7 +43,7 @@ def run(
     Without --timeout the command waits until the job is answered or the connection is lost.
     """
     value = _read_json(parameters)
-    connect(redis).close()  # all commands report an invalid URL in the same sentence
+    connect(redis, queue).close()  # all commands report an invalid URL in the same sentence
     try:
         with Client(redis, queue=queue) as jobs:
             result = jobs.run(method, value, timeout=timeout_s).result()

@@ -20,13 +20,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from jobqueue.wire.pools import pool_of
+from jobqueue.protocol.keys import Keys
+from jobqueue.wire.connection import reason_of
+from jobqueue.wire.pools import identity, pool_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from typing import TextIO
 
 _CELL_LIMIT = 500  # characters, more than a terminal shows
+_IN_ONE_SLOT = "{job-queue}"  # a queue that a cluster can have
 
 
 class Status(IntEnum):
@@ -145,14 +148,14 @@ def say_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     Console().print(table)
 
 
-def connect(url: str) -> redis.Redis:
+def connect(url: str, queue: str = _IN_ONE_SLOT) -> redis.Redis:
     """Return a client of redis-py for one command; it connects when it is first used.
 
     Raises:
-        Fault: The URL is not valid.
+        Fault: The URL is not valid, or not for this queue.
     """
     try:
-        return redis.Redis.from_pool(pool_of(url))
+        return redis.Redis.from_pool(pool_of(url, Keys.of(queue, "")))
     except (ValueError, redis.RedisError) as error:
         raise Fault(f"--redis or REDIS_URL: {error}", Status.USAGE) from None
 
@@ -166,7 +169,7 @@ def talking_to(client: redis.Redis) -> Iterator[redis.Redis]:
     except redis.AuthenticationError as error:
         sentence = f"{_place(client)} refused the credentials: {error}"
     except (redis.ConnectionError, redis.TimeoutError) as error:
-        sentence = f"can't connect to {_place(client)}: {error}"
+        sentence = f"can't connect to {_place(client)}: {reason_of(error)}"
     except redis.RedisError as error:
         sentence = f"{_place(client)} refused the command: {error}"
     else:
@@ -175,6 +178,4 @@ def talking_to(client: redis.Redis) -> Iterator[redis.Redis]:
 
 
 def _place(client: redis.Redis) -> str:
-    options = client.connection_pool.connection_kwargs
-    where = options.get("path") or f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"
-    return f"Redis at {where}"
+    return f"Redis at {identity(client.connection_pool).rpartition('/')[0]}"

@@ -45,7 +45,7 @@ URGENT_SECONDS = 0.05  # the longest wait for the next attempt while a job waits
 TIMEOUT_LIMIT_SECONDS = 1e9  # a longer timeout is the same as none: no wait of Python takes it
 
 # Errors of a Redis that doesn't serve now; to reconnect may find another one.
-_UNAVAILABLE = {"READONLY", "LOADING", "MASTERDOWN"}
+_UNAVAILABLE = {"READONLY", "LOADING", "MASTERDOWN", "MOVED", "CLUSTERDOWN"}
 
 JobT = TypeVar("JobT")
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from types import TracebackType
 
-    from redis import Redis
+    from redis import Redis, RedisCluster
 
 
 class Client:
@@ -52,11 +52,13 @@ class Client:
         ValueError: The queue is empty, or the URL or the client can't be used.
     """
 
-    def __init__(self, source: str | Redis = pools.DEFAULT_URL, *, queue: str = keys.QUEUE) -> None:
+    def __init__(
+        self, source: str | Redis | RedisCluster = pools.DEFAULT_URL, *, queue: str = keys.QUEUE
+    ) -> None:
         if not queue:
             raise ValueError("queue must be a non-empty string")
         self._queue = queue
-        self._pools = pools.client_pools(source)
+        self._pools = pools.client_pools(source, queue)
         self._closed = False
         self._ids = itertools.count(1)  # client.job.id: whatever the process or the session
         self._sessions: dict[int, Session] = {}  # by process

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import socket
+import ssl
 import struct
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from hiredis import Reader, pack_command
-from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
+from redis import exceptions
+from redis.exceptions import AuthenticationError, RedisError, ResponseError
+from redis.sentinel import MasterNotFoundError
 
 from jobqueue.core.steps import Unreachable
 from jobqueue.errors import ConnectionLost
@@ -21,6 +25,24 @@ if TYPE_CHECKING:
     from jobqueue.protocol.commands import Command, Reply
 
 _pack: Callable[[Any], bytes] = pack_command  # hiredis annotates it for one argument only
+
+# The first words of errors, which redis-py cuts off.
+_CODES: dict[type[ResponseError], str] = {
+    exceptions.AskError: "ASK",
+    exceptions.ClusterCrossSlotError: "CROSSSLOT",
+    exceptions.ClusterDownError: "CLUSTERDOWN",
+    exceptions.ExecAbortError: "EXECABORT",
+    exceptions.MasterDownError: "MASTERDOWN",
+    exceptions.MovedError: "MOVED",
+    exceptions.NoPermissionError: "NOPERM",
+    exceptions.OutOfMemoryError: "OOM",
+    exceptions.ReadOnlyError: "READONLY",
+    exceptions.TryAgainError: "TRYAGAIN",
+}
+
+
+class NotFoundError(exceptions.ConnectionError):
+    """Nobody who was asked knows where Redis is."""
 
 
 def abort_when_closed(redis: Any) -> None:
@@ -90,10 +112,11 @@ def reply(value: Any) -> Reply:
 
 
 def error_reply(error: ResponseError) -> ErrorReply:
-    """Convert an error of redis-py, which drops the first word of some errors."""
-    if isinstance(error, NoPermissionError):
-        return ErrorReply("NOPERM", f"NOPERM {error}")
-    return ErrorReply(str(error).partition(" ")[0], str(error))
+    """Convert an error of redis-py, with its first word."""
+    code, text = _CODES.get(type(error)), str(error)
+    if code is None:
+        return ErrorReply(text.partition(" ")[0], text)
+    return ErrorReply(code, f"{code} {text}")
 
 
 def not_connected(error: Exception) -> ConnectionLost:
@@ -101,9 +124,38 @@ def not_connected(error: Exception) -> ConnectionLost:
     cause = error.__context__
     lost = isinstance(cause, ConnectionResetError | BrokenPipeError | ConnectionAbortedError)
     absent = not isinstance(error, RedisError) or (isinstance(cause, OSError) and not lost)
-    if absent or isinstance(error, AuthenticationError | ResponseError):
-        return Unreachable(f"can't connect to Redis: {error}")
-    return ConnectionLost(f"the connection to Redis is lost: {error}")
+    unknown = isinstance(error, MasterNotFoundError | NotFoundError)
+    if absent or unknown or isinstance(error, AuthenticationError | ResponseError):
+        return Unreachable(f"can't connect to Redis: {reason_of(error)}")
+    return ConnectionLost(f"the connection to Redis is lost: {reason_of(error)}")
+
+
+def reason_of(error: BaseException) -> str:
+    """Say why there is no connection, in a part of a sentence that names no secret."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return (
+                f"its certificate is not accepted: {cause.verify_message.rstrip('.')} (ssl_ca_certs "
+                "names the authority that has signed it)"
+            )
+        if isinstance(cause, ssl.SSLError):
+            reason = re.sub(r"\s*\(_ssl\.c:\d+\)", "", cause.reason or cause.args[-1])
+            reason = reason.replace("_", " ").lower()
+            ours = re.search("certificate|unknown ca|eof", reason)
+            hint = " (ssl_certfile and ssl_keyfile name a certificate of ours)" if ours else ""
+            return f"TLS failed: {reason}{hint}"
+        cause = cause.__cause__ or cause.__context__
+    return str(error)
+
+
+def forget_certificates(redis: Any) -> None:
+    """Have a closed connection of `redis.asyncio` read its certificates again when it reconnects.
+
+    They may have been renewed. Without asyncio, redis-py always reads them again.
+    """
+    if (tls := getattr(redis, "ssl_context", None)) is not None:
+        tls.context = None
 
 
 def refuses_resp3(error: Exception) -> bool:
