@@ -88,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _collected(proof: Proof) -> list[SuiteTest]:
-    order = proof.order(matrix.BASE, matrix.manifest("", matrix.BASE), ())
+    order = proof.order(matrix.BASE, matrix.manifest(), ())
     collected = session.collect(order)
     if collected.problem is not None:
         raise SystemExit(f"the suite can't be collected: {collected.problem}")
@@ -147,12 +147,12 @@ def _matrix_orders(proof: Proof, tests: list[SuiteTest], mutants: dict[str, Muta
         proof.report("matrix", "mutants.toml", matrix.complaints(chosen, data.requirements()))
     named = {test for each in chosen for test in each.tests}
     orders = [
-        proof.order(each.label, matrix.manifest(each.program, each.name), each.tests, limit_s=90.0)
+        proof.order(each.label, matrix.manifest(each), each.tests, limit_s=90.0)
         for each in chosen
         if each.tests
     ]
     needed = [test for test in tests if whole or test.id in named]
-    orders += _spread(proof, matrix.BASE, matrix.manifest("", matrix.BASE), needed)
+    orders += _spread(proof, matrix.BASE, matrix.manifest(), needed)
     return [replace(order, before=pace.shorten_waits) for order in orders]
 
 
@@ -223,7 +223,7 @@ def _discover(proof: Proof, tests: list[SuiteTest]) -> int:
         orders = [
             proof.order(
                 each.label,
-                matrix.manifest(each.program, each.name),
+                matrix.manifest(each),
                 choose(each, [test for test in tests if each.program in test.programs]),
                 limit_s=240.0,
             )

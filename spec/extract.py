@@ -3,7 +3,8 @@
 `protocol.md` is the only source of the requirements; `errors.json` and `crash-table.json` are the
 only sources of two of its tables. This script brings both directions up to date or, with `--check`,
 fails when they aren't, and refuses a text in which a binding sentence could be missed or misread.
-It never rewrites the extract of another version: the text has to keep all that an older one says.
+It never rewrites the extract of another version: the text has to keep all that an older one says, and
+what it adds as a MUST belongs to a feature that the older one doesn't have.
 """
 
 import argparse
@@ -26,7 +27,7 @@ KEYWORD = re.compile(
     r"\b(?:(?:MUST|SHALL|SHOULD)(?: NOT)?|(?:NOT )?RECOMMENDED|REQUIRED|MAY|OPTIONAL)\b"
 )
 SENTENCE_END = re.compile(r"[.!?](?=\s|\Z)")
-FEATURES = "| feature | class | ids | what it adds |"
+FEATURES = "| feature | since | class | ids | what it adds |"
 UNTESTED = "| requirement | why no black-box test sees it |"
 
 
@@ -118,7 +119,7 @@ def extract(text: str) -> list[Requirement]:
     Raises:
         Refused: with every fault that was found, each with its line.
     """
-    features = {ids.removesuffix("*"): feature for feature, _, ids, _ in table(text, FEATURES)}
+    features = {ids.removesuffix("*"): feature for feature, _, _, ids, _ in table(text, FEATURES)}
     untested = {id_: reason for id_, reason in table(text, UNTESTED)}  # noqa: C416 - rows are lists
     found: dict[str, Requirement] = {}
     faults: list[str] = []
@@ -190,11 +191,32 @@ def error_faults(registry: dict[str, Any], ids: set[str]) -> Iterator[str]:
             yield f"the error code '{error['code']}' names an unknown '{error['requirement']}'"
 
 
-def frozen_faults(older: dict[str, Any], hashes: dict[str, str]) -> Iterator[str]:
-    """How the text breaks the promise that a version changes nothing of the one before."""
+def frozen_faults(
+    older: dict[str, Any], found: list[Requirement], since: dict[str, str]
+) -> Iterator[str]:
+    """How the text breaks the promise that what conforms to an older version still does.
+
+    Args:
+        older: the extract of that version.
+        found: the requirements of the text.
+        since: the version that brought each feature of the text.
+    """
+    released = older["spec"]
+    hashes = {each.id: each.hash for each in found}
+    ids = {each["id"] for each in older["requirements"]}
     for requirement in older["requirements"]:
         if hashes.get(requirement["id"]) != requirement["hash"]:
-            yield f"'{requirement['id']}' differs from version {older['spec']}, which is released"
+            yield f"'{requirement['id']}' differs from version {released}, which is released"
+    for added in found:
+        if added.id in ids or not added.keyword.startswith("MUST"):
+            continue
+        if added.feature is None or not later(since[added.feature], released):
+            yield f"'{added.id}' binds what conforms to version {released}, which is released"
+
+
+def later(version: str, than: str) -> bool:
+    """Whether a version came after another one."""
+    return [int(part) for part in version.split(".")] > [int(part) for part in than.split(".")]
 
 
 def generate(folder: Path) -> dict[Path, str]:
@@ -214,10 +236,15 @@ def generate(folder: Path) -> dict[Path, str]:
     requirements = extract(text)
     faults = list(error_faults(errors, {requirement.id for requirement in requirements}))
     target = folder / "requirements" / f"{version[1]}.json"
-    hashes = {requirement.id: requirement.hash for requirement in requirements}
+    since = {feature: brought for feature, brought, *_ in table(text, FEATURES)}
+    faults += [
+        f"the feature '{feature}' is of version {brought}, which comes after {version[1]}"
+        for feature, brought in since.items()
+        if later(brought, version[1])
+    ]
     for path in sorted(target.parent.glob("*.json")):
         if path != target:
-            faults += frozen_faults(json.loads(path.read_text("utf-8")), hashes)
+            faults += frozen_faults(json.loads(path.read_text("utf-8")), requirements, since)
     if faults:
         raise Refused(faults)
     extracted = {

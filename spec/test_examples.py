@@ -34,6 +34,7 @@ KINDS = {
     ("transcript", ""),
     ("acl", "client"),
     ("acl", "server"),
+    ("acl", "attempts"),
     ("acl", "status"),
     ("mermaid", ""),
 }
@@ -202,6 +203,11 @@ ALLOWED = {
             return redis.call('LREM', KEYS[1], -1, ARGV[3])"
             1 job-queue:in-process:web-1 job-queue:results:1 result job""",
     ],
+    "attempts": [
+        "GET job-queue:attempts:0",
+        "INCR job-queue:attempts:0",
+        "EXPIRE job-queue:attempts:0 259200",
+    ],
     "status": [
         "HELLO 2",
         "SELECT 0",
@@ -218,7 +224,7 @@ NOBODY = [
     "CONFIG GET *",
     "ACL WHOAMI",
     "MONITOR",
-    "GET job-queue",
+    "GET other",
     "DEL job-queue",
     "LPUSH other job",
     "PUBLISH other result",
@@ -241,6 +247,10 @@ FORBIDDEN = {
         "EVAL \"return redis.call('LPUSH', KEYS[1], 'job')\" 1 other",
         "EVAL \"return redis.call('PUBLISH', 'other', 'result')\" 0",
     ],
+    "attempts": [
+        "INCR other",
+        "EXPIRE other 259200",
+    ],
     "status": [
         "LRANGE job-queue 0 -1",
         "LPUSH job-queue job",
@@ -256,9 +266,14 @@ FORBIDDEN = {
 def party(request: pytest.FixtureRequest, redis: RedisServer) -> Iterator[tuple[str, Any]]:
     """A role, and a connection that was given no more than the role's ACL."""
     example: Example = request.param
-    words = shlex.split(example.body)
+    # What a feature adds is added to the rights of a server.
+    bodies = [each.values[0].body for each in examples("acl") if each.values[0].role == "server"]
+    bodies = bodies if example.role not in {"client", "status"} else []
+    bodies += [example.body] if example.role != "server" else []
     with redis.connect() as admin:
-        admin.execute_command(*words)
+        for body in bodies:
+            admin.execute_command(*shlex.split(body))
+    words = shlex.split(bodies[0])
     connection = connect(redis)
     password = next(word for word in words if word.startswith(">"))[1:]
     assert answer(connection, "AUTH", words[2], password) == "OK", "the user can log in"

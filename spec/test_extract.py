@@ -12,9 +12,9 @@ import pytest
 TEXT = """\
 # A protocol, version 2.0
 
-| feature | class | ids | what it adds |
-| --- | --- | --- | --- |
-| `recovery` | server | `server.recovery.*` | nothing is lost |
+| feature | since | class | ids | what it adds |
+| --- | --- | --- | --- | --- |
+| `recovery` | 2.0 | server | `server.recovery.*` | nothing is lost |
 
 ## 4. Messages
 
@@ -267,13 +267,59 @@ def test_an_older_version_is_frozen(folder: Path, after: str) -> None:
     assert "'server.result.form' differs from version 2.0, which is released" in said, f"got {said}"
 
 
+def added(to: str, keyword: str, since: str) -> str:
+    """The text of a later version, with one more feature and a requirement of it."""
+    row = "| `recovery` | 2.0 | server | `server.recovery.*` | nothing is lost |\n"
+    more = f"| `more` | {since} | server | `server.more.*` | more |\n"
+    text = TEXT.replace("version 2.0", f"version {to}").replace(row, row + more)
+    return f"{text}\n**[server.more.results]** The server {keyword} publish more.\n"
+
+
+@pytest.mark.parametrize(
+    "later, fault",
+    [
+        (
+            added(to="2.1", keyword="MUST", since="2.0"),
+            "'server.more.results' binds what conforms to version 2.0, which is released",
+        ),
+        (
+            TEXT.replace("version 2.0", "version 2.1")
+            + "\n**[server.result.more]** The server MUST NOT publish more.\n",
+            "'server.result.more' binds what conforms to version 2.0, which is released",
+        ),
+        (
+            added(to="2.9", keyword="MUST", since="2.10"),
+            "the feature 'more' is of version 2.10, which comes after 2.9",
+        ),
+    ],
+)
+def test_a_later_version_binds_nothing_older(folder: Path, later: str, fault: str) -> None:
+    """What a later version requires belongs to a feature that no earlier version has."""
+    run(folder)
+    (folder / "protocol.md").write_text(later, "utf-8")
+
+    status, said = run(folder)
+
+    assert status == 1, "refused"
+    assert fault in said, f"got {said}"
+
+
+def test_a_later_version_may_recommend(folder: Path) -> None:
+    """A SHOULD binds nobody, so a later version may add it to what is there."""
+    run(folder)
+    later = added(to="2.1", keyword="SHOULD", since="2.0")
+    (folder / "protocol.md").write_text(later, "utf-8")
+
+    status, said = run(folder)
+
+    assert (status, said) == (0, "")
+
+
 def test_a_later_version_may_add(folder: Path) -> None:
     """A requirement that no earlier version has is not a fault, and the earlier extract stays."""
     run(folder)
     earlier = (folder / "requirements" / "2.0.json").read_text("utf-8")
-    added = "**[server.result.more]** The server MAY publish more.\n"
-    later = TEXT.replace("version 2.0", "version 2.1") + f"\n{added}"
-    (folder / "protocol.md").write_text(later, "utf-8")
+    (folder / "protocol.md").write_text(added(to="2.1", keyword="MUST", since="2.1"), "utf-8")
 
     status, said = run(folder)
 

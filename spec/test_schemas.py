@@ -16,6 +16,7 @@ SCHEMAS = sorted((ROOT / "schemas").glob("*.json"))
 DESCRIBED = {
     "spec/errors.json": "errors",
     "spec/requirements/1.0.json": "requirements",
+    "spec/requirements/1.1.json": "requirements",
     "spec/crash-table.json": "crash-table",
     **{f"fixtures/{path.name}": "fixture" for path in (ROOT / "fixtures").glob("*.json")},
 }
@@ -112,8 +113,8 @@ features = { recovery = true }
 MISTAKES = [
     ('name = "mine"', "", r"\$: 'name' is a required property"),
     ('name = "mine"', 'name = " "', r"\$\.name: ' ' does not match"),
-    ('spec = "1.0"', "spec = 1.0", r"\$\.spec: 1\.0 is not one of \['1\.0'\]"),
-    ('spec = "1.0"', 'spec = "0.9"', r"\$\.spec: '0\.9' is not one of \['1\.0'\]"),
+    ('spec = "1.0"', "spec = 1.0", r"\$\.spec: 1\.0 is not one of \['1\.0', '1\.1'\]"),
+    ('spec = "1.0"', 'spec = "0.9"', r"\$\.spec: '0\.9' is not one of \['1\.0', '1\.1'\]"),
     ("server =", "sever =", r"'sever' was unexpected|'server' is a required property"),
     ("server =", "# server =", r"\$: 'server' is a required property"),
     ('["./server"]', '"./server"', r"\$\.server\.command: '\./server' is not of type 'array'"),

@@ -61,7 +61,15 @@ def test_the_suite_teaches_what_it_needs() -> None:
         ('name = "x"\nspec = "1.0"', "'server' is a required property"),
         (
             'name = "x"\nspec = "2.0"\n[server]\ncommand = ["x"]',
-            "at spec: '2.0' is not one of ['1.0']",
+            "at spec: '2.0' is not one of ['1.0', '1.1']",
+        ),
+        (
+            'name = "x"\nspec = "1.0"\nserver.command = ["x"]\nfeatures.attempts = true',
+            "unknown feature 'attempts'; the features of 1.0 are channel-prefix, concurrency, ",
+        ),
+        (
+            'name = "x"\nspec = "1.1"\nserver.command = ["x"]\n[features]\nattempts = true\nrecovery = true',
+            "the feature 'attempts' needs the feature 'dead-list'",
         ),
         ("name =", "is not valid TOML"),
     ],

@@ -1,4 +1,4 @@
-"""A correct server with every feature: what all server mutants are made from.
+"""A correct server with every feature of protocol 1.0: what most server mutants are made from.
 
 The main thread claims on one connection; a thread for each job runs its handler and answers on a
 second one. Each step of the protocol is a method of its own, so that a mutant is one override.
@@ -158,8 +158,11 @@ class Server:
             if held[raw] > 0:
                 held[raw] -= 1
             else:
-                self.wait_for_slot()
-                self.start(raw)
+                self.start_found(raw)
+
+    def start_found(self, raw: bytes) -> None:
+        self.wait_for_slot()
+        self.start(raw)
 
     def look(self) -> list[bytes]:
         assert self.claims is not None
@@ -210,7 +213,7 @@ class Server:
 
     def handle(self, raw: bytes) -> None:
         job = self.read(raw)
-        result = None if job is None else self.encode(job, self.run(job))
+        result = None if job is None else self.encode(job, self.outcome(raw, job))
         failures = 0
         while True:
             try:
@@ -255,6 +258,9 @@ class Server:
 
     def may_publish(self, channel: str) -> bool:
         return channel.startswith(self.prefix)
+
+    def outcome(self, _raw: bytes, job: Job) -> dict[str, Json]:
+        return self.run(job)
 
     def run(self, job: Job) -> dict[str, Json]:
         """The members of the result besides its id."""

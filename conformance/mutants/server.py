@@ -6,6 +6,7 @@ import os
 import sys
 
 import server_answers
+import server_attempts
 import server_claims
 import server_dead
 import server_elsewhere
@@ -14,12 +15,15 @@ import server_features
 import server_limits
 import server_results
 import server_runs
+from attempts_server import AttemptsServer
 from base_server import Server
 from names import named
 
+# Most mutants are made from a server of protocol 1.0; the base has the later features, too.
 MUTANTS = named(
     Server,
     server_answers,
+    server_attempts,
     server_claims,
     server_dead,
     server_elsewhere,
@@ -28,7 +32,7 @@ MUTANTS = named(
     server_limits,
     server_results,
     server_runs,
-)
+) | {"base": AttemptsServer}
 
 if __name__ == "__main__":
     sys.exit(MUTANTS[sys.argv[1]](os.environ).serve())

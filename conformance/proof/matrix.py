@@ -27,6 +27,7 @@ FEATURES = {
     "server": ("recovery", "graceful-stop", "dead-list", "concurrency", "channel-prefix"),
     "client": ("concurrent-client",),
 }
+LATER = ("attempts",)  # what came after 1.0, each behind all that it needs
 BASE = "base"
 HEADER = """\
 # The mutants: correct programs with one seeded bug each, the requirement that it breaks, the tests that notice, and
@@ -101,15 +102,24 @@ def _array(texts: Sequence[str]) -> str:
     return "[" + "".join(f"\n  {_string(each)}," for each in texts) + ("\n]" if texts else "]")
 
 
-def manifest(mutated: str, name: str) -> str:
+def manifest(mutant: Mutant | None = None) -> str:
     """The impl.toml of a mutant, with the base as the other program; or of the base."""
-    lines = [f"name = {_string(name)}", 'spec = "1.0"']
+    lines = [f"name = {_string(mutant.name if mutant else BASE)}", 'spec = "1.1"']
     for program in FEATURES:
         file = str(MUTANTS / f"{program}.py")
-        command = ["{python}", file, name if program == mutated else BASE]
-        lines += ["", f"[{program}]", f"command = {json.dumps(command)}"]
+        name = mutant.name if mutant and mutant.program == program else BASE
+        lines += ["", f"[{program}]", f"command = {json.dumps(['{python}', file, name])}"]
     features = [each for of_program in FEATURES.values() for each in of_program]
+    features += _later(mutant)
     return "\n".join([*lines, "", "[features]", *(f"{each} = true" for each in features)]) + "\n"
+
+
+def _later(mutant: Mutant | None) -> tuple[str, ...]:
+    """The later features of the server: all that the base has, or those that the mutant's requirement needs."""
+    if mutant is None or mutant.program != "server":
+        return LATER
+    noun = mutant.requirement.split(".")[1]
+    return LATER[: LATER.index(noun) + 1] if noun in LATER else ()
 
 
 def complaints(mutants: Sequence[Mutant], requirements: Mapping[str, Requirement]) -> list[str]:

@@ -41,7 +41,7 @@ class Member:
 
     def manifest(self) -> str:
         """Its impl.toml."""
-        lines = [f"name = {json.dumps(self.name)}", 'spec = "1.0"']
+        lines = [f"name = {json.dumps(self.name)}", 'spec = "1.1"']
         for program, command in self.programs.items():
             parts = [str(PANELS / part) if (PANELS / part).is_file() else part for part in command]
             lines += ["", f"[{program}]", f"command = {json.dumps(parts)}"]

@@ -256,9 +256,7 @@ def _ask_more(proof: Proof, tests: list[SuiteTest], missed: dict[str, Assertion]
 
 
 def _with(proof: Proof, assertion: Assertion, mutant: Mutant) -> Order:
-    order = proof.order(
-        mutant.label, matrix.manifest(mutant.program, mutant.name), mutant.killed_by, limit_s=90.0
-    )
+    order = proof.order(mutant.label, matrix.manifest(mutant), mutant.killed_by, limit_s=90.0)
     test = re.sub(r"[^a-z0-9]+", "-", mutant.killed_by[0])
     name = f"with-{assertion.path.stem}-{assertion.line}-{mutant.label}-{test}"
     return replace(order, name=name[:200], before=pace.shorten_waits)

@@ -290,7 +290,7 @@ def require_right(job: Job, result: dict[str, Any]) -> None:
 
 def _about_content(requirement: str) -> bool:
     """Whether a test of it judges by itself what a result says."""
-    family = requirement.startswith(("server.run.", "server.result."))
+    family = requirement.startswith(("server.run.", "server.result.", "server.attempts."))
     return family and requirement != "server.run.goes-on"
 
 

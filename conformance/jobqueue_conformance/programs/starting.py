@@ -24,6 +24,7 @@ class StartServer(Protocol):
         concurrency: int = 1,
         block_ms: int = BLOCK_MS,
         channel_prefix: str = "",
+        max_attempts: int = 3,
         user: str | None = None,
         password: str = "",
         database: str | None = None,
@@ -39,6 +40,7 @@ class StartServer(Protocol):
             concurrency: how many handlers may run at once.
             block_ms: T.
             channel_prefix: what channels have to begin with.
+            max_attempts: the limit of the feature `attempts`.
             user: the user that it logs in as.
             password: its password.
             database: the last part of the URL, or None for the number that the suite uses itself.

@@ -1,6 +1,7 @@
 """What a test changes in a Redis that is the suite's own: its users and their rights, and its limits."""
 
 import re
+from collections.abc import Iterable
 
 from jobqueue_conformance.redis_servers.base import RedisServer
 from jobqueue_conformance.spec import data
@@ -23,9 +24,18 @@ def execute(server: RedisServer, *words: str) -> None:
         admin.execute_command(*words)
 
 
-def least_rights(party: str, keys: Keys) -> list[str]:
-    """The rules by which the protocol grants a client or a server its rights, for this test's queue."""
+def least_rights(party: str, keys: Keys, features: Iterable[str] = ()) -> list[str]:
+    """The rules by which the protocol grants a party its rights, for this test's queue.
+
+    Args:
+        party: a client or a server.
+        keys: the names of this test.
+        features: those of the party; what the protocol adds for one of them is added.
+    """
     text = (data.folder("spec") / "protocol.md").read_text(encoding="utf-8")
-    found = re.search(rf"^```acl {party}\nACL SETUSER \S+ on >\S+ (.*?)\n```", text, re.MULTILINE)
-    assert found is not None, f"the protocol grants a {party} no rights"
-    return re.sub(r"(?<=[~&])job-queue", lambda _: keys.queue, found[1]).split()
+    granted = dict(
+        re.findall(r"^```acl (\S+)\nACL SETUSER \S+ (?:on >\S+ )?(.*?)\n```", text, re.MULTILINE)
+    )
+    assert party in granted, f"the protocol grants a {party} no rights"
+    rules = " ".join(granted[each] for each in (party, *sorted(features)) if each in granted)
+    return re.sub(r"(?<=[~&])job-queue", lambda _: keys.queue, rules).split()

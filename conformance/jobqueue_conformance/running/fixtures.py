@@ -144,6 +144,7 @@ def server(
         concurrency: int = 1,
         block_ms: int = BLOCK_MS,
         channel_prefix: str = "",
+        max_attempts: int = 3,
         user: str | None = None,
         password: str = "",
         database: str | None = None,
@@ -167,6 +168,8 @@ def server(
             variables["JOBQUEUE_CONCURRENCY"] = str(concurrency)
         if "channel-prefix" in under_test.features:
             variables["JOBQUEUE_CHANNEL_PREFIX"] = channel_prefix
+        if "attempts" in under_test.features:
+            variables["JOBQUEUE_MAX_ATTEMPTS"] = str(max_attempts)
         started = ServerProcess(
             (*(BOUNDED if bounded else ()), *(under_test.server or ())),
             under_test.folder,

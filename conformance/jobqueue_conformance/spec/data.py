@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator
 
 from jobqueue_conformance.spec.paths import PACKAGE
 
-SPEC = "1.0"
+SPEC = "1.1"
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,9 @@ def load(path: Path) -> Any:
 
 
 @cache
-def requirements() -> dict[str, Requirement]:
-    """Every requirement of the spec, by its id, in the order of the text."""
-    listed = load(folder("spec") / "requirements" / f"{SPEC}.json")["requirements"]
+def requirements(version: str = SPEC) -> dict[str, Requirement]:
+    """Every requirement of this version of the spec, by its id, in the order of the text."""
+    listed = load(folder("spec") / "requirements" / f"{version}.json")["requirements"]
     return {
         each["id"]: Requirement(
             id=each["id"],

@@ -3,6 +3,7 @@
 Fresh for each test, except those that the manifest declares as hard-coded.
 """
 
+import hashlib
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -38,6 +39,10 @@ class Keys:
     def dead(self) -> str:
         """The dead list."""
         return f"{self.queue}:dead"
+
+    def count(self, message: bytes) -> str:
+        """Where a server counts how often it started a message that it had found."""
+        return f"{self.queue}:attempts:{hashlib.sha1(message, usedforsecurity=False).hexdigest()}"
 
     def channel(self) -> str:
         """A channel that wasn't used before."""

@@ -15,6 +15,7 @@ from jobqueue_conformance.spec import data
 from jobqueue_conformance.spec.paths import IMPLEMENTATIONS
 
 MANIFEST = "impl.toml"
+NEEDED = {"attempts": ("recovery", "dead-list")}  # by a feature, as the protocol's section 3 says
 
 
 class ManifestError(Exception):
@@ -127,12 +128,19 @@ def _mistakes(written: dict[str, Any]) -> list[str]:
         sentences.append(f"{f'at {place}: ' if place else ''}{error.message}")
     if sentences:
         return sentences
-    known = data.requirements()
+    known = data.requirements(written["spec"])
     features = {each.feature for each in known.values() if each.feature}
+    has = {name for name, declared in written.get("features", {}).items() if declared}
     sentences += [
-        f"unknown feature '{name}'; the features are {', '.join(sorted(features))}"
+        f"unknown feature '{name}'; the features of {written['spec']} are {', '.join(sorted(features))}"
         for name in written.get("features", {})
         if name not in features
+    ]
+    sentences += [
+        f"the feature '{name}' needs the feature '{needed}'"
+        for name in sorted(has)
+        for needed in NEEDED.get(name, ())
+        if needed not in has
     ]
     sentences += [
         f"known-failures names the requirement '{each['requirement']}', which the spec doesn't have"

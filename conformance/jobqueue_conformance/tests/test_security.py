@@ -32,7 +32,7 @@ def test_a_server_works_under_the_least_rights(
     implementation: Implementation,
 ) -> None:
     """A server with the rights that the protocol grants recovers, claims, answers, removes and reconnects."""
-    set_user(redis_server, "least", "pass", *least_rights("server", keys))
+    set_user(redis_server, "least", "pass", *least_rights("server", keys, implementation.features))
     listed = [peer.job("echo", "recovered")] if "recovery" in implementation.features else []
     peer.place(*listed)
     dead = b"no JSON"

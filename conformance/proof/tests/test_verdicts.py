@@ -126,10 +126,22 @@ NULL = Member("null", "hangs", {"server": ("hangs",)}, (), {"t.py::ok[*": "it ma
 
 def test_a_mutant_has_the_base_beside_it() -> None:
     """One program of a manifest has the bug, so that tests of a pair are about it."""
-    written = tomllib.loads(matrix.manifest("client", "push-twice"))
+    written = tomllib.loads(matrix.manifest(replace(MUTANT, program="client", name="push-twice")))
     assert written["client"]["command"][-1] == "push-twice"
     assert written["server"]["command"][-1] == "base"
-    assert set(written["features"]) == {*matrix.FEATURES["server"], *matrix.FEATURES["client"]}
+    assert {*matrix.FEATURES["server"], *matrix.FEATURES["client"]} <= set(written["features"])
+
+
+@pytest.mark.parametrize(
+    "requirement, later",
+    [("server.remove.finished", set()), ("server.attempts.limit", {"attempts"})],
+)
+def test_a_mutant_has_the_features_that_it_needs(requirement: str, later: set[str]) -> None:
+    """A server that is made from one of protocol 1.0 has no later features, and the base has all of them."""
+    written = tomllib.loads(matrix.manifest(replace(MUTANT, requirement=requirement)))
+    base = tomllib.loads(matrix.manifest())
+    assert set(written["features"]) & set(matrix.LATER) == later
+    assert set(base["features"]) >= set(matrix.LATER)
 
 
 def test_a_member_faces_what_it_has_the_programs_for() -> None:

@@ -1,0 +1,221 @@
+"""Servers that count wrongly, or give up the wrong entries (spec §7.9).
+
+Each class is one mutant. Its bug is what it overrides; mutants.toml says in words what is wrong,
+which requirement that breaks, and which tests notice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from attempts_server import KEPT_S, AttemptsServer
+from resp import ReplyError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from base_server import Job, Json
+
+
+# server.attempts.counts
+
+
+class CountsNothing(AttemptsServer):
+    def count(self, raw: bytes, before: int) -> int:
+        return before + 1
+
+
+class CountsWhatItFinds(AttemptsServer):
+    def look(self) -> list[bytes]:
+        first = self.found is None
+        entries = super().look()
+        for raw in entries if first else ():
+            super().count(raw, 0)
+        return entries
+
+    def count(self, _raw: bytes, before: int) -> int:
+        return before
+
+
+class CountsWhatItClaims(AttemptsServer):
+    def claim(self) -> bytes | None:
+        raw = super().claim()
+        if raw is not None:
+            self.count(raw, 0)
+        return raw
+
+
+class CountsAtEveryLook(AttemptsServer):
+    def is_of_another_life(self, raw: bytes) -> bool:
+        return super().is_of_another_life(raw) or True
+
+
+class CountsEachAnswer(AttemptsServer):
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        super().__init__(environment)
+        self.answered: set[bytes] = set()
+
+    def finish(self, raw: bytes, job: Job | None, result: bytes | None) -> None:
+        self.answers = self.answers or self.connect_answers()
+        if raw in self.counts and raw in self.answered:
+            self.ask("INCR", self.key(raw))
+        self.answered.add(raw)
+        super().finish(raw, job, result)
+
+
+class CountsAfterTheRun(AttemptsServer):
+    def count(self, _raw: bytes, before: int) -> int:
+        return before + 1
+
+    def outcome(self, raw: bytes, job: Job) -> dict[str, Json]:
+        outcome = super().outcome(raw, job)
+        if raw in self.counts:
+            self.answers = self.answers or self.connect_answers()
+            self.ask("INCR", self.key(raw))
+            self.ask("EXPIRE", self.key(raw), KEPT_S)
+        return outcome
+
+
+class CountsForEver(AttemptsServer):
+    def count(self, raw: bytes, before: int) -> int:
+        count = super().count(raw, before)
+        assert self.claims is not None
+        self.claims.call("PERSIST", self.key(raw))
+        return count
+
+
+class CountsForAnHour(AttemptsServer):
+    def count(self, raw: bytes, before: int) -> int:
+        count = super().count(raw, before)
+        assert self.claims is not None
+        self.claims.call("EXPIRE", self.key(raw), 3600)
+        return count
+
+
+class CountsUnderAnotherDigest(AttemptsServer):
+    def key(self, raw: bytes) -> str:
+        return f"{self.queue}:attempts:{hashlib.sha256(raw).hexdigest()}"
+
+
+# server.attempts.limit
+
+
+class LimitOneFewer(AttemptsServer):
+    def exceeds(self, raw: bytes) -> int:
+        return max(0, self.counts.get(raw, 0) - self.limit + 1)
+
+
+class LimitOneMore(AttemptsServer):
+    def exceeds(self, raw: bytes) -> int:
+        return max(0, self.counts.get(raw, 0) - self.limit - 1)
+
+
+class LimitAlwaysThree(AttemptsServer):
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        super().__init__({**environment, "JOBQUEUE_MAX_ATTEMPTS": "3"})
+
+
+class LimitIgnored(AttemptsServer):
+    def exceeds(self, _raw: bytes) -> int:
+        return 0
+
+
+class LimitInSilence(AttemptsServer):
+    def publish(self, channel: str, result: bytes) -> None:
+        if b"too-many-attempts" not in result:
+            super().publish(channel, result)
+
+
+class LimitAsHandlerError(AttemptsServer):
+    def error(self, code: str, message: str) -> dict[str, Json]:
+        return super().error("handler-error" if code == "too-many-attempts" else code, message)
+
+
+class LimitAnswersOnly(AttemptsServer):
+    def answer(self, raw: bytes, job: Job, result: bytes) -> None:
+        self.publish(job["channel"], result)
+        self.remove(raw)
+
+
+class LimitRunsFirst(AttemptsServer):
+    def outcome(self, raw: bytes, job: Job) -> dict[str, Json]:
+        return self.run(job)
+
+
+class LimitKeepsTheEntry(AttemptsServer):
+    def bury(self, raw: bytes) -> None:
+        if self.exceeds(raw) == 1:
+            self.keep(raw)
+        else:
+            super().bury(raw)
+
+
+# server.attempts.unread
+
+
+class UnreadAnswered(AttemptsServer):
+    def exceeds(self, raw: bytes) -> int:
+        return min(1, super().exceeds(raw))
+
+
+class UnreadForgotten(AttemptsServer):
+    def keep(self, raw: bytes) -> None:
+        if self.exceeds(raw) <= 1:
+            super().keep(raw)
+
+
+class UnreadOnceOnly(AttemptsServer):
+    def exceeds(self, raw: bytes) -> int:
+        exceeds = super().exceeds(raw)
+        return 1 if exceeds > 2 else exceeds
+
+
+# server.attempts.alone
+
+
+class AloneIgnored(AttemptsServer):
+    def may_run_beside(self, _before: int) -> bool:
+        return True
+
+
+class AloneAmongThoseCountedBefore(AttemptsServer):
+    def may_run_beside(self, before: int) -> bool:
+        return not before or not self.counts
+
+
+# server.attempts.refused
+
+
+class RefusedIsLost(AttemptsServer):
+    def count(self, raw: bytes, before: int) -> int:
+        assert self.claims is not None
+        try:
+            self.claims.call("INCR", self.key(raw))
+        except ReplyError as refusal:
+            raise ConnectionError(str(refusal)) from refusal
+        return super().count(raw, before) - 1
+
+
+class RefusedIsTooMany(AttemptsServer):
+    def count(self, raw: bytes, before: int) -> int:
+        assert self.claims is not None
+        try:
+            count = int(self.claims.call("INCR", self.key(raw)))
+        except ReplyError:
+            return self.limit + 1
+        self.claims.call("EXPIRE", self.key(raw), KEPT_S)
+        return count
+
+
+class RefusedIsLeft(AttemptsServer):
+    def start_counted(self, raw: bytes) -> None:
+        assert self.claims is not None
+        self.wait_for_slot()
+        try:
+            self.claims.call("INCRBY", self.key(raw), 0)
+        except ReplyError:
+            assert self.found is not None
+            self.found[raw] += 1  # so that no later look starts it either
+            return
+        super().start_counted(raw)
