@@ -34,7 +34,7 @@ Options, besides those of pytest:
   --redis auto|container|embedded|PATH|redis://…   which Redis to test on (default: auto)
   --redis-image IMAGE                        the container's image (default: redis:8)
   --boundary K                               replay a fault sweep at its boundary K only
-  --report DIR                               write report.json, junit.xml, summary.md and badge.json
+  --report DIR                               write index.html, the page of the run, and its data
   --forbid-unsupported                       fail where something couldn't be tested here
   --strict                                   fail where a SHOULD isn't met, too
   -k server.remove                           only tests whose name or requirement matches

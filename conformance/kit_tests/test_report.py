@@ -10,7 +10,7 @@ import pytest
 from jobqueue_conformance.programs.process import Exited
 from jobqueue_conformance.programs.subjects import Subjects
 from jobqueue_conformance.proxy.waiting import Hung
-from jobqueue_conformance.running import report
+from jobqueue_conformance.reports import files, report
 from jobqueue_conformance.spec import data
 from jobqueue_conformance.spec.manifest import Implementation, KnownFailure
 from jobqueue_conformance.spec.verdicts import Failure, Record, Unmet, Unsupported, judge, stale
@@ -83,7 +83,7 @@ def test_every_form_is_written(tmp_path: Path) -> None:
         "test_order", (ORDER,), "fail", "expected: 1\n  got: 2", 0.5, "pytest test_order"
     )
 
-    report.write(tmp_path, summary(failed))
+    files.write(tmp_path, summary(failed))
 
     written = json.loads((tmp_path / "report.json").read_text())
     data.validator("report").validate(written)

@@ -34,6 +34,7 @@ ROOMS = {
         "redis_servers",
         "peer",
         "sweep",
+        "reports",
         "running",
         "tests",
         "plugin",

@@ -2,7 +2,7 @@
 
 import pytest
 from jobqueue_conformance.proxy import resp, transcript
-from jobqueue_conformance.proxy.events import CLOSED, COMMAND, MESSAGE, NOTE, OPENED, REPLY, Event
+from jobqueue_conformance.proxy.events import CLOSED, COMMAND, MESSAGE, OPENED, REPLY, STDIN, Event
 
 
 def command(*parts: str) -> Event:
@@ -19,7 +19,7 @@ def test_a_transcript_reads_like_redis_cli() -> None:
         Event(10.002, "server", 1, REPLY, b"*3\r\n:1\r\n$-1\r\n%1\r\n+a\r\n#t\r\n", asked),
         Event(10.003, "server", 1, REPLY, b"-OOM no\r\n", asked),
         Event(10.004, "client", 2, MESSAGE, b">2\r\n$7\r\nmessage\r\n*0\r\n"),
-        Event(10.005, "client", 0, NOTE, b"stdin {}"),
+        Event(10.005, "client", 0, STDIN, b"{}"),
         Event(10.006, "server", 1, CLOSED, b""),
     ]
 

@@ -6,6 +6,7 @@ result that must not come.
 
 import socket
 import threading
+import time
 import uuid
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,10 +20,11 @@ from jobqueue_conformance.redis_servers.base import RedisServer
 
 @dataclass(frozen=True)
 class Message:
-    """What was published, and where."""
+    """What was published, where, and when it was received."""
 
     channel: str
     data: bytes
+    at_s: float = 0.0
 
 
 class Observer:
@@ -84,7 +86,7 @@ class Observer:
                     self._fence_notifier.notify()
                 else:
                     name = channel.decode(errors="surrogateescape")
-                    self.messages.append(Message(name, data))
+                    self.messages.append(Message(name, data, time.monotonic()))
                     self._notifier.notify()
 
     def _read(self, connected: socket.socket) -> list[bytes] | None:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import redis
 
 from jobqueue_conformance.peer.observer import Message, Observer
+from jobqueue_conformance.proxy import resp
+from jobqueue_conformance.proxy.events import ASKED, HEARD, KIT, Event
 from jobqueue_conformance.proxy.proxy import Proxy
 from jobqueue_conformance.proxy.waiting import Budget, Hung, Notifier
 from jobqueue_conformance.spec import messages
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from jobqueue_conformance.programs.server import ServerProcess
 
 ASK_EVERY_S = 0.05
+NOTED = 8  # words of a command of its own
 MOMENT_S = 1.0  # a handler's thread can lag behind the claim that its server has sent already
 
 
@@ -50,6 +53,7 @@ class Peer:
         self._observer = observer
         self._notifier = notifier
         self._proxy = proxy
+        self._asked: list[Event] = []
         self._malformed: dict[str, MalformedMessage] = {}
         self._results: defaultdict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
         self._read = 0
@@ -75,12 +79,14 @@ class Peer:
 
     def push_message(self, *messages: bytes) -> None:
         """Push any bytes, the first one first."""
+        self._note("LPUSH", self._keys.queue, *messages)
         self._redis.lpush(self._keys.queue, *messages)
 
     def place(self, *jobs: Job, in_process: str | None = None) -> None:
         """Put jobs on an in-process list, the first one claimed first."""
         target = in_process or self._keys.in_process()
         for job in jobs:
+            self._note("LPUSH", target, job.message)
             self._redis.lpush(target, job.message)
 
     def result(self, job: Job, requirement: str = "server.publish.once") -> dict[str, Any]:
@@ -222,6 +228,7 @@ class Peer:
         if message is None:
             return None
         assert isinstance(message, bytes)
+        self._note("LMOVE", self._keys.queue, self._claims, "RIGHT", "LEFT")
         try:
             return messages.read_job(message)
         except MalformedMessage as error:
@@ -250,7 +257,24 @@ class Peer:
 
     def publish(self, channel: str, message: bytes) -> int:
         """Publish any bytes; return the number of subscribers, without the suite's own."""
+        self._note("PUBLISH", channel, message)
         return int(self._redis.publish(channel, message)) - 1
+
+    @property
+    def events(self) -> list[Event]:
+        """What it sent to Redis, and what it received from there."""
+        heard = [
+            Event(each.at_s, KIT, 0, HEARD, resp.command("message", each.channel, each.data))
+            for each in self._observer.messages
+        ]
+        return self._asked + heard
+
+    def _note(self, *words: str | bytes) -> None:
+        """Note a command of its own; of many messages the first."""
+        shown, left_out = words[:NOTED], len(words) - NOTED
+        more = (f"and {left_out} more",) if left_out > 0 else ()
+        command = resp.command(*shown, *more)
+        self._asked.append(Event(time.monotonic(), KIT, 0, ASKED, command))
 
     def received(self, job: Job) -> list[dict[str, Any]]:
         """The results of a job that were received by now; each must be valid."""

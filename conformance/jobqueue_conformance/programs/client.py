@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from jobqueue_conformance.programs.process import Exited, Process, SetupError
+from jobqueue_conformance.proxy.events import STDIN, STDOUT
 from jobqueue_conformance.proxy.proxy import Endpoint, Proxy
 from jobqueue_conformance.proxy.waiting import Notifier
 from jobqueue_conformance.spec import data
@@ -59,7 +60,7 @@ class ClientProcess(Process):
         if timeout_ms is not None:
             line["timeout_ms"] = timeout_ms
         written = json.dumps(line)
-        self._proxy.note(self.name, f"stdin  {written}")
+        self._proxy.note(self.name, STDIN, written)
         assert self.popen.stdin is not None
         try:
             self.popen.stdin.write(written.encode() + b"\n")
@@ -110,7 +111,7 @@ class ClientProcess(Process):
         assert self.popen.stdout is not None
         for line in self.popen.stdout:
             text = line.decode(errors="backslashreplace").rstrip("\n")
-            self._proxy.note(self.name, f"stdout {text}")
+            self._proxy.note(self.name, STDOUT, text)
             try:
                 self.lines.append(_outcome(text))
             except ValueError as error:

@@ -51,6 +51,7 @@ class Process:
         """Start it; its output goes to files in the folder `output`, or through pipes where it `talks`."""
         self.name = name
         self.command = command
+        self.redis_url = environment.get("REDIS_URL", "")
         self.started_s = time.monotonic()
         self._notifier = notifier
         file_name = name.replace("/", "_")

@@ -29,6 +29,9 @@ class Gate(Protocol):
     def answered(self, event: Event) -> None:
         """The last reply to a command has been returned."""
 
+    def cut(self, connection: "Connection", how: str) -> None:
+        """The kit ends the connection."""
+
     def closed(self, connection: "Connection") -> None:
         """Both sides are closed."""
 
@@ -140,10 +143,13 @@ class Connection:
     def release(self) -> None:
         """Let what is held pass."""
         if not self._near.open:
+            self._doom(delivered=True)
             self._end_far()
             return
         command, self.held_command = self.held_command, None
         reply, self.held_reply = self.held_reply, None
+        for each in filter(None, (command, reply)):
+            each.fate = "held, then passed on"
         if reply is not None:
             self._return(reply)
         if command is not None:
@@ -160,6 +166,8 @@ class Connection:
         """
         self._commands.feed(self._near.drain())
         self._near.close(reset=reset)
+        self._doom(delivered=deliver)
+        self._gate.cut(self, "RST" if reset else "FIN")
         if not deliver:
             self._commands.take()
             self.held_command = None
@@ -173,6 +181,8 @@ class Connection:
     def half_close(self) -> None:
         """Send FIN to what is under test, and Redis what was under way; it is open until its own FIN comes."""
         self._commands.take()
+        self._doom(delivered=False)
+        self._gate.cut(self, "FIN")
         self.held_command = self.held_reply = self.in_flight = None
         self._muted = self._half_closed = True
         self._near.finish()
@@ -222,9 +232,17 @@ class Connection:
             self._far.close()
             if not self._half_closed:
                 self._near.close()
+            self._doom(delivered=False)
             self.in_flight = self.held_command = self.held_reply = None
             if not self._near.open:
                 self._gate.closed(self)
+
+    def _doom(self, *, delivered: bool) -> None:
+        """Say what becomes of what is held, as its connection ends."""
+        if self.held_command is not None:
+            self.held_command.fate = "reached Redis, unanswered" if delivered else "lost"
+        if self.held_reply is not None:
+            self.held_reply.fate = "lost"
 
     def _end_far(self) -> None:
         """What was under way still reaches Redis; then it sees FIN, and answers with its own."""

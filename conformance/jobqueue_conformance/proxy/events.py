@@ -1,4 +1,4 @@
-"""One frame that passes the proxy, on its way to Redis or back.
+"""One frame that passes the proxy, on its way to Redis or back, or what else happened at that time.
 
 Pure data. A reply knows the command that it answers, and an EXEC the commands that were queued for it.
 """
@@ -9,12 +9,18 @@ from functools import cached_property
 from jobqueue_conformance.proxy import resp
 
 COMMAND, REPLY, MESSAGE = "command", "reply", "message"
-OPENED, CLOSED, NOTE = "opened", "closed", "note"
+OPENED, CLOSED, CUT = "opened", "closed", "cut"
+STDIN, STDOUT = "stdin", "stdout"  # a line that a driver was given, or wrote
+ASKED, HEARD = "asked", "heard"  # what the kit itself sent to Redis, or received as a message
+KIT = "kit"
 
 
 @dataclass
 class Event:
-    """One frame; for an opened or closed connection, the frame is what there is to say about it."""
+    """One frame; for what isn't a frame, what there is to say about it.
+
+    `fate` is empty where the event simply passed, and else says what the kit did to it.
+    """
 
     at_s: float
     who: str
@@ -24,6 +30,7 @@ class Event:
     answers: "Event | None" = None
     transaction: tuple["Event", ...] = ()
     queued: bool = False
+    fate: str = ""
 
     @cached_property
     def arguments(self) -> tuple[bytes, ...]:

@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import Literal, ParamSpec
 
 from jobqueue_conformance.proxy.connection import Connection
-from jobqueue_conformance.proxy.events import CLOSED, NOTE, OPENED, Event
+from jobqueue_conformance.proxy.events import CLOSED, CUT, OPENED, Event
 from jobqueue_conformance.proxy.waiting import Notifier
 
 Given = ParamSpec("Given")
@@ -255,9 +255,9 @@ class Proxy:
             for event in (each.in_flight, each.held_command, each.held_reply)
         )
 
-    def note(self, who: str, text: str) -> None:
+    def note(self, who: str, kind: str, text: str) -> None:
         """Write something into the transcript that didn't pass the proxy."""
-        self.events.append(Event(time.monotonic(), who, 0, NOTE, text.encode()))
+        self.events.append(Event(time.monotonic(), who, 0, kind, text.encode()))
 
     def run(
         self, task: Callable[Given, object], *args: Given.args, **keywords: Given.kwargs
@@ -298,6 +298,7 @@ class Proxy:
             if hold.event is None and hold.who in {None, event.who} and hold.matches(event):
                 hold.connection = connection
                 hold.event = event
+                event.fate = "held"
                 held = True
         self.notifier.notify()
         return not held
@@ -307,6 +308,10 @@ class Proxy:
         endpoint = self.endpoints[event.who]
         if event.carries(endpoint.queue):
             endpoint.exchanges += 1
+
+    def cut(self, connection: Connection, how: str) -> None:
+        """Record that the kit ends a connection."""
+        self._record(CUT, connection.who, connection.number, how)
 
     def closed(self, connection: Connection) -> None:
         """Forget a connection whose sides are both closed."""
@@ -362,8 +367,8 @@ class Proxy:
         self.connections = [*self.connections, connection]
         self._record(OPENED, endpoint.who, self.opened)
 
-    def _record(self, kind: str, who: str, number: int) -> None:
-        self.events.append(Event(time.monotonic(), who, number, kind, b""))
+    def _record(self, kind: str, who: str, number: int, text: str = "") -> None:
+        self.events.append(Event(time.monotonic(), who, number, kind, text.encode()))
         self.notifier.notify()
 
     def _endpoints(self, who: str | None) -> list[Endpoint]:

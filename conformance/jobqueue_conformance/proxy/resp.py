@@ -87,9 +87,11 @@ def _number(buffer: bytes | bytearray, at: int, line_end: int) -> int:
         raise InvalidFrame(f"expected a length in {bytes(buffer[at : at + 40])!r}") from error
 
 
-def command(*parts: str) -> bytes:
+def command(*parts: str | bytes) -> bytes:
     """The frame of a command."""
-    encoded = [part.encode() for part in parts]
+    encoded = [
+        part.encode(errors="surrogateescape") if isinstance(part, str) else part for part in parts
+    ]
     bulks = [b"$%d\r\n%b\r\n" % (len(part), part) for part in encoded]
     return b"*%d\r\n" % len(encoded) + b"".join(bulks)
 

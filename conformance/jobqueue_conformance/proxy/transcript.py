@@ -6,9 +6,10 @@ Pure: events in, lines out.
 import hiredis
 
 from jobqueue_conformance.proxy import resp
-from jobqueue_conformance.proxy.events import CLOSED, COMMAND, MESSAGE, NOTE, OPENED, Event
+from jobqueue_conformance.proxy.events import ASKED, COMMAND, HEARD, MESSAGE, REPLY, Event
 
 LONGEST = 400
+SIGNS = {COMMAND: ">", ASKED: ">", REPLY: "<", MESSAGE: "~", HEARD: "~"}
 
 
 def lines(events: list[Event]) -> list[str]:
@@ -21,15 +22,24 @@ def lines(events: list[Event]) -> list[str]:
 
 def _line(event: Event, start_s: float) -> str:
     at_ms = (event.at_s - start_s) * 1000
-    if event.kind == NOTE:
-        return f"{at_ms:9.1f} ms  {event.who}    {event.frame.decode(errors='replace')}"
-    party = f"{event.who}#{event.connection}"
-    if event.kind in {OPENED, CLOSED}:
-        return f"{at_ms:9.1f} ms  {party}  ({event.kind})"
-    if event.kind == COMMAND:
-        return f"{at_ms:9.1f} ms  {party} > {_command(event.arguments)}"
-    sign = "~" if event.kind == MESSAGE else "<"
-    return f"{at_ms:9.1f} ms  {party} {sign} {said(resp.value(event.frame))}"
+    party = f"{event.who}#{event.connection}" if event.connection else f"{event.who}  "
+    fate = f"  ({event.fate})" if event.fate else ""
+    return f"{at_ms:9.1f} ms  {party} {SIGNS.get(event.kind, ' ')} {text(event)}{fate}"
+
+
+def text(event: Event) -> str:
+    """What an event says, on one line."""
+    match event.kind:
+        case "command" | "asked":
+            return _command(resp.arguments(event.frame))
+        case "reply" | "message" | "heard":
+            return said(resp.value(event.frame))
+        case "opened" | "closed":
+            return f"({event.kind})"
+        case "cut":
+            return f"(cut by {event.frame.decode()})"
+        case _:
+            return f"{event.kind:6} {_shortened(visible(event.frame.decode(errors='replace')))}"
 
 
 def _command(arguments: tuple[bytes, ...]) -> str:
@@ -48,17 +58,25 @@ def _command(arguments: tuple[bytes, ...]) -> str:
 
 def quoted(text: bytes) -> str:
     """Bytes as an argument that redis-cli takes: bare where that is possible, shortened where it is long."""
-    words = text.decode("utf-8", errors="backslashreplace")
-    if len(words) > LONGEST:
-        words = f"{words[: LONGEST // 2]}… {len(words) - LONGEST} more …{words[-LONGEST // 2 :]}"
+    words = _shortened(text.decode("utf-8", errors="backslashreplace"))
     if words and words.isprintable() and not any(char in words for char in " '\""):
         return words
     if words.isprintable() and "'" not in words:
         return f"'{words}'"
-    return (
-        '"'
-        + words.replace("\\", "\\\\").replace('"', '\\"').replace("\r", "\\r").replace("\n", "\\n")
-        + '"'
+    words = words.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{visible(words)}"'
+
+
+def _shortened(words: str) -> str:
+    if len(words) <= LONGEST:
+        return words
+    return f"{words[: LONGEST // 2]}… {len(words) - LONGEST} more …{words[-LONGEST // 2 :]}"
+
+
+def visible(text: str) -> str:
+    """Text in which every character that isn't printed, or that turns the direction of others, is an escape."""
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode() for each in text
     )
 
 
@@ -76,7 +94,7 @@ def _scalar(value: object) -> str:
         case None:
             shown = "(nil)"
         case hiredis.ReplyError():
-            shown = f"(error) {value}"
+            shown = f"(error) {visible(str(value))}"
         case bool():
             shown = f"({str(value).lower()})"
         case int():

@@ -3,23 +3,18 @@
 The records come together in the process that reports, wherever the tests ran; `records` is what a report is made of.
 """
 
-from collections.abc import Generator, Iterator
-from dataclasses import asdict
+from collections.abc import Generator
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
 
-from jobqueue_conformance.peer.peer import Peer
 from jobqueue_conformance.programs.subjects import REDIS_VERSION, SUBJECTS, WANTED_REDIS, Subjects
-from jobqueue_conformance.proxy import transcript
-from jobqueue_conformance.proxy.proxy import Proxy
 from jobqueue_conformance.redis_servers import choice
-from jobqueue_conformance.running import prepare
+from jobqueue_conformance.running import evidence, prepare
 from jobqueue_conformance.spec import data
 from jobqueue_conformance.spec.verdicts import Record, Unmet, Unsupported, judge, stale
-from jobqueue_conformance.sweep.attempt import Sweep
 
-SHOWN = 60  # events of the transcript
 # What waits longest is begun first: whatever comes last keeps all processes but one waiting.
 LONGEST = (
     "test_a_job_that_lands_on_the_list_late_is_found",
@@ -103,7 +98,13 @@ class Run:
         items[:] = kept
         self.collected = {item.nodeid: requirements_of(item) for item in kept}
         self.records += [
-            Record(each.nodeid, requirements_of(each), "not-applicable") for each in left_out
+            Record(
+                each.nodeid,
+                requirements_of(each),
+                "not-applicable",
+                about_test=evidence.about(each),
+            )
+            for each in left_out
         ]
         if left_out:
             self.config.hook.pytest_deselected(items=left_out)
@@ -137,6 +138,15 @@ class Run:
             took_s=call.duration,
             replay=prepare.replay(item),
         )
+        hide = evidence.redactor(item)
+        shown = error is not None and record.verdict != "unsupported"
+        record = replace(
+            record,
+            about_test=evidence.about(item),
+            reason=hide(record.reason),
+            replay=hide(record.replay),
+            evidence=hide(evidence.of(item, error, report)) if shown else None,
+        )
         # junit.xml takes them from the report of the teardown, which is made from the item's.
         item.user_properties += [("requirement", each) for each in ids]
         item.user_properties.append(("verdict", record.verdict))
@@ -145,7 +155,8 @@ class Run:
             report.outcome = "skipped"
             report.wasxfail = record.reason
         if report.failed:
-            report.sections += [*_sections(item), ("replay", record.replay)]
+            said = [(title, hide(text)) for title, text in evidence.sections(item)]
+            report.sections += [*said, ("replay", record.replay)]
             if isinstance(error, Unmet):
                 # That is complete; a traceback would only help the suite's authors.
                 report.longrepr = "\n".join([record.reason, *getattr(error, "__notes__", ())])
@@ -219,19 +230,3 @@ def _rank(item: pytest.Item) -> int:
     """Which of the longest tests this is; after all of them where it is another one."""
     name, _, _ = item.name.partition("[")
     return LONGEST.index(name) if name in LONGEST else len(LONGEST)
-
-
-def _sections(item: pytest.Item) -> Iterator[tuple[str, str]]:
-    """The transcript, and what the processes wrote."""
-    given: dict[str, Any] = getattr(item, "funcargs", {})
-    if isinstance(proxy := given.get("proxy"), Proxy):
-        passed = transcript.lines(proxy.events)
-        cut = [f"… {len(passed) - SHOWN} earlier lines"] if len(passed) > SHOWN else []
-        yield "transcript", "\n".join(cut + passed[-SHOWN:])
-    sweep = given.get("server_sweep") or given.get("client_sweep")
-    if isinstance(sweep, Sweep) and sweep.current is not None:
-        yield "fault sweep", str(sweep.current)
-    if isinstance(peer := given.get("peer"), Peer):
-        for process in [*peer.servers, *peer.clients]:
-            if written := process.stdout + process.stderr:
-                yield f"output of the {process.name}", written

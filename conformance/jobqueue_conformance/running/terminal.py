@@ -4,14 +4,18 @@ import shlex
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from rich.console import Console
 from rich.table import Table
 
-from jobqueue_conformance.running import prepare, report
+from jobqueue_conformance.reports import files, report
+from jobqueue_conformance.running import prepare
 from jobqueue_conformance.running.session import Run
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 COLOURS = {
     "pass": "green",
@@ -29,6 +33,7 @@ class Reporter:
     def __init__(self, run: Run) -> None:
         self.run = run
         self.began = datetime.now(UTC)
+        self.page: Path | None = None
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Show one table, then each requirement that isn't met and how to see it again."""
@@ -52,12 +57,19 @@ class Reporter:
             width=None if terminalreporter.hasmarkup else 120,
         )
         console.print(_table(made))
+        replays = {each["id"]: each.get("replay", each["id"]) for each in made["tests"]}
         for requirement in made["requirements"]:
-            for line in _lines(requirement):
+            for line in _lines(requirement, replays):
                 terminalreporter.write_line(line)
         if config.option.report is not None:
-            report.write(config.option.report, made)
-            terminalreporter.write_line(f"reports: {shlex.quote(str(config.option.report))}")
+            files.write(config.option.report, made)
+            self.page = config.option.report / files.PAGE
+
+    def pytest_unconfigure(self, config: pytest.Config) -> None:
+        """Name the page in the last line, behind pytest's own."""
+        terminal = config.pluginmanager.getplugin("terminalreporter")
+        if self.page is not None and terminal is not None:
+            terminal.write_line(f"page: {shlex.quote(str(self.page))}")
 
 
 def _table(made: Mapping[str, Any]) -> Table:
@@ -71,7 +83,7 @@ def _table(made: Mapping[str, Any]) -> Table:
     return table
 
 
-def _lines(requirement: Mapping[str, Any]) -> list[str]:
+def _lines(requirement: Mapping[str, Any], replays: Mapping[str, str]) -> list[str]:
     if requirement["verdict"] in COUNTED:
         return []
     lines = [f"{requirement['verdict']} {requirement['id']}: {requirement['text']}"]
@@ -83,7 +95,7 @@ def _lines(requirement: Mapping[str, Any]) -> list[str]:
             lines += [
                 f"    {each}" for each in said if each.lstrip().startswith(("expected", "got"))
             ]
-            lines.append(f"    {test.get('replay') or test['id']}")
+            lines.append(f"    {replays[test['id']]}")
     return lines
 
 

@@ -26,6 +26,8 @@ class Requirement:
     feature: str | None
     text: str
     untested: str | None
+    section: str = ""
+    why: str | None = None
 
     @property
     def binds(self) -> bool:
@@ -56,6 +58,8 @@ def requirements(version: str = SPEC) -> dict[str, Requirement]:
             feature=each["feature"],
             text=each["text"],
             untested=each["untested"],
+            section=each["section"],
+            why=each["why"],
         )
         for each in listed
     }

@@ -72,7 +72,11 @@ def explained(error: BaseException, requirements: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class Record:
-    """What one test said; `broken` is the requirement that its failed assertion names."""
+    """What one test said; `broken` is the requirement that its failed assertion names.
+
+    `about_test` is the test's own docstring, and `evidence` what a report shows of a failure, in the form of its
+    schema.
+    """
 
     test: str
     requirements: tuple[str, ...]
@@ -81,6 +85,8 @@ class Record:
     duration_s: float = 0.0
     replay: str = ""
     broken: str | None = None
+    about_test: str = ""
+    evidence: Mapping[str, Any] | None = None
 
     @property
     def about(self) -> dict[str, str]:

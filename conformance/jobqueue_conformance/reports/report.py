@@ -1,22 +1,20 @@
-"""What a run found, in the forms in which people and programs read it.
+"""What a run found.
 
-`summarise` is pure: the records of the tests become one verdict for each requirement of the spec, in the form of
-`schemas/report.schema.json`. The rest writes that down: JSON, Markdown, a badge, a table in the terminal.
+Pure: the records of the tests become one verdict for each requirement of the spec, in the form of
+`schemas/report.schema.json`; a badge and a table are made of that form.
 """
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
-
-import jinja2
 
 from jobqueue_conformance.programs.subjects import Subjects
 from jobqueue_conformance.spec import data
 from jobqueue_conformance.spec.verdicts import Record
 
+VERSION = 2  # of the form
 # The first of these that one of its tests got is the verdict of a requirement.
 VERDICTS = (
     "set-up-error",
@@ -32,6 +30,7 @@ VERDICTS = (
     "untested",
 )
 RED = {"set-up-error", "fail", "stale-known-failure"}
+FAILED = RED | {"warning", "known-failure"}  # what shows why
 
 
 def summarise(
@@ -55,6 +54,7 @@ def summarise(
         began: when the run started, in UTC.
         now: when it ended.
     """
+    records = [*records]
     tests: dict[str, list[Record]] = defaultdict(list)
     for record in records:
         for each in record.about:
@@ -68,6 +68,7 @@ def summarise(
     names = [each.name for each in subjects.implementations]
     versions = [each.version for each in subjects.implementations if each.version]
     return {
+        "version": VERSION,
         "spec": data.SPEC,
         "kit": kit,
         "date": began.astimezone(UTC).isoformat(timespec="seconds"),
@@ -81,6 +82,7 @@ def summarise(
         "redis": {"server": server, "version": version or "unknown", "origin": origin},
         "totals": {verdict: counts[verdict] for verdict in VERDICTS},
         "requirements": requirements,
+        "tests": _tests(records),
     }
 
 
@@ -92,8 +94,10 @@ def _requirement(
         "keyword": requirement.keyword,
         "class": requirement.conformance_class,
         "feature": requirement.feature,
+        "section": requirement.section,
         "text": requirement.text,
-        "tests": [_test(each, requirement.id) for each in records],
+        "why": requirement.why,
+        "tests": [_said(each, requirement.id) for each in records],
     }
     verdicts = [each["verdict"] for each in said["tests"]]
     said["verdict"] = min(verdicts, key=VERDICTS.index, default="untested")
@@ -104,30 +108,40 @@ def _requirement(
     return said
 
 
-def _test(record: Record, requirement: str) -> dict[str, Any]:
-    said: dict[str, Any] = {
-        "id": record.test,
-        "verdict": record.about[requirement],
-        "duration_ms": round(record.duration_s * 1000, 1),
-    }
+def _said(record: Record, requirement: str) -> dict[str, Any]:
+    """What a test says about one of its requirements."""
+    said: dict[str, Any] = {"id": record.test, "verdict": record.about[requirement]}
     if said["verdict"] == "undecided":
         said["message"] = f"the test ended at {record.broken}"
     elif record.reason:
         said["message"] = record.reason
-    if record.replay:
-        said["replay"] = record.replay
     return said
 
 
-def write(folder: Path, report: Mapping[str, Any]) -> None:
-    """Write report.json, summary.md and badge.json; pytest itself writes junit.xml next to them."""
-    data.validator("report").validate(report)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "report.json").write_text(
-        json.dumps(report, indent=2, ensure_ascii=False) + "\n", "utf-8"
-    )
-    (folder / "badge.json").write_text(json.dumps(badge(report)) + "\n", "utf-8")
-    (folder / "summary.md").write_text(markdown(report), "utf-8")
+def _tests(records: Iterable[Record]) -> list[dict[str, Any]]:
+    """Each test once, by the worst that it said: one that passed can still fail when it cleans up."""
+    said: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        said[record.test].append(record)
+    tests = []
+    for of_test in said.values():
+        worst = min(of_test, key=lambda each: VERDICTS.index(each.verdict))
+        about = dict.fromkeys(id_ for each in of_test for id_ in each.requirements)
+        tests.append(_test(replace(worst, requirements=tuple(about))))
+    return tests
+
+
+def _test(record: Record) -> dict[str, Any]:
+    named = {"broken": record.broken, "message": record.reason, "replay": record.replay}
+    return {
+        "id": record.test,
+        "about": record.about_test,
+        "verdict": record.verdict,
+        "duration_ms": round(record.duration_s * 1000, 1),
+        "requirements": list(record.requirements),
+        **{name: said for name, said in named.items() if said},
+        **(record.evidence or {}),
+    }
 
 
 def badge(report: Mapping[str, Any]) -> dict[str, Any]:
@@ -159,18 +173,3 @@ def table(report: Mapping[str, Any]) -> tuple[list[str], list[tuple[str, list[in
             each["verdict"]
         ] += 1
     return verdicts, [(name, [counts[each] for each in verdicts]) for name, counts in rows.items()]
-
-
-def markdown(report: Mapping[str, Any]) -> str:
-    """The report for the page of a CI run."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=False,  # noqa: S701 - Markdown, made only from this run's own words
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    verdicts, rows = table(report)
-    return environment.get_template("summary.md.j2").render(
-        report=report, badge=badge(report), verdicts=verdicts, rows=rows, red=RED
-    )
