@@ -17,7 +17,7 @@ READY  := $(VENV)/ready
 OWN_FOLDER := temporary=$$(mktemp -d); trap "rm -rf $$temporary" EXIT; set -x; PYTEST_DEBUG_TEMPROOT=$$temporary
 
 .DEFAULT_GOAL := help
-.PHONY: help install test test-parts test-proof test-pages lint conformance prove mutate model soak chaos nightly bench wheel clean
+.PHONY: help install test test-parts test-proof test-pages deployments failovers lint conformance prove mutate model soak chaos nightly bench wheel clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -45,13 +45,20 @@ test: $(READY) ## the tests of the spec, the fixtures, the Python reference and 
 
 # Most tests wait for programs, so it pays to run more of them than there are cores; each process has its own Redis.
 test-parts: $(READY)
-	@$(OWN_FOLDER) $(BIN)/pytest -n 4 --dist=worksteal --cov --cov-report=term-missing:skip-covered --durations=8 \
+	@$(OWN_FOLDER) $(BIN)/pytest -n 4 --dist=worksteal -m 'not deployment' --cov --cov-report=term-missing:skip-covered --durations=8 \
 	  conformance/kit_tests spec fixtures python/tests
 
 # They drive Chromium, and ask axe-core from npm.
 test-pages: $(READY) ## the pages of reports in a real browser (needs chromium and npm)
 	cd conformance/page_tests && npm ci --silent --no-audit --no-fund
 	@$(OWN_FOLDER) $(BIN)/pytest conformance/page_tests
+
+deployments: $(READY) ## the Python reference on a real cluster of six nodes and on Sentinel, with failovers
+	@$(OWN_FOLDER) $(BIN)/pytest -m deployment --durations=8 python/tests
+
+failovers: $(READY) ## the same under 200 calls a second for SECONDS, the primary killed or frozen every 20 s
+	cd python && ../$(BIN)/python -m tests.failovers cluster --seconds=$(SECONDS)
+	cd python && ../$(BIN)/python -m tests.failovers sentinel --seconds=$(SECONDS)
 
 # Tests that fork sessions of the suite need a process with one thread.
 test-proof: $(READY)

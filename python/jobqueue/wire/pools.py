@@ -42,6 +42,10 @@ REPLY_SECONDS = 5.0  # how long Redis may take to reply, beyond the time that a 
 
 _DEFAULT_KEYS = Keys.of(QUEUE, "")
 
+# What is taken from a client of a cluster, with TLS; the rest would repeat commands or decode.
+_OF_NODES = {"username", "password", "credential_provider", "client_name"}
+_OF_NODES |= {"socket_keepalive", "socket_keepalive_options"}
+
 
 @dataclass(frozen=True)
 class _Colour:
@@ -249,8 +253,11 @@ def _settings_of(cluster: Any) -> dict[str, Any]:
     """Return the arguments of the connections that a client of a cluster makes to its nodes."""
     node = next(iter(cluster.nodes_manager.startup_nodes.values()))
     pool = getattr(getattr(node, "redis_connection", None), "connection_pool", node)
-    own = {"host", "port", "decode_responses", "protocol", "retry_on_error", "retry_on_timeout"}
-    settings = {name: value for name, value in pool.connection_kwargs.items() if name not in own}
+    settings = {
+        name: value
+        for name, value in pool.connection_kwargs.items()
+        if name in _OF_NODES or name.startswith("ssl_")
+    }
     return settings | {"connection_class": pool.connection_class}
 
 
