@@ -22,6 +22,7 @@ ROOMS = {
         "threads",
         "aio",
         "admin",
+        "doctor",
         "cli",
         "__main__",
         "",

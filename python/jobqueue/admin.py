@@ -83,17 +83,22 @@ def status(redis: Redis, queue: str = keys.QUEUE) -> Status:
     at all. In-process lists are found by name (server.list.name): a list whose whole key was
     configured is found only if the key begins with `<queue>:in-process:`.
     """
-    bare = f"{queue}:in-process"
-    # SCAN's MATCH is a glob, and a queue's name may hold a glob's own characters.
-    pattern = re.sub(r"([*?\[\]\\])", r"\\\1", bare) + "*"
-    scan = redis.scan_iter(match=keys.encoded(pattern), count=1000, _type="LIST")
-    found = {keys.name(key) for key in scan}
-    lists = sorted(key for key in found if key == bare or key.startswith(f"{bare}:"))
+    lists = in_process_lists(redis, queue)
     with redis.pipeline(transaction=False) as pipe:
         for key in (queue, keys.dead(queue), *lists):
             pipe.llen(_key(key))
         waiting, dead, *claimed = pipe.execute()
     return Status(queue, waiting, dict(zip(lists, claimed, strict=True)), dead)
+
+
+def in_process_lists(redis: Redis, queue: str = keys.QUEUE) -> list[str]:
+    """Return the keys of the in-process lists that aren't empty, found by name as by `status`."""
+    bare = f"{queue}:in-process"
+    # SCAN's MATCH is a glob, and a queue's name may hold a glob's own characters.
+    pattern = re.sub(r"([*?\[\]\\])", r"\\\1", bare) + "*"
+    scan = redis.scan_iter(match=keys.encoded(pattern), count=1000, _type="LIST")
+    found = {keys.name(key) for key in scan}
+    return sorted(key for key in found if key == bare or key.startswith(f"{bare}:"))
 
 
 def requeue(redis: Redis, in_process: str, queue: str = keys.QUEUE) -> int:

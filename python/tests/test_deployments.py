@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -114,6 +115,19 @@ def test_commands_need_the_url_alone(deployment: Cluster | Sentinels) -> None:
     assert f"queue\t{QUEUE}\t0\n" in status.stdout
     assert (requeued.returncode, dead.returncode) == (0, 0), requeued.stderr + dead.stderr
     assert serving.returncode == 0
+
+
+def test_the_doctor_knows_a_cluster(cluster: Cluster) -> None:
+    """By its URL all is in order; by that of one node the right kind of URL is named."""
+    node = cluster.primary(SLOT)
+
+    whole = json.loads(_command("doctor", "--json", url=cluster.url()).stdout)
+    alone = json.loads(_command("doctor", "--json", url=f"redis://127.0.0.1:{node.port}").stdout)
+
+    assert [each["level"] for each in whole if each["check"] == "cluster"] == ["ok"]
+    (other, _) = [each for each in alone if each["check"] == "cluster"]
+    assert other["level"] == "mend"
+    assert "redis+cluster://" in other["sentence"]
 
 
 @pytest.mark.parametrize("arguments", [["status"], ["run", "echo"], ["serve", "served:server"]])

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 import typer.core
 
-from jobqueue.cli import dead, lists, run, serve
+from jobqueue.cli import dead, doctor, lists, run, serve
 from jobqueue.cli.terminal import Fault, Status, complain, flush, prepare_streams, say
 
 
@@ -101,12 +101,13 @@ def _jobqueue(
       jobqueue run echo '{"request": "hello"}'   run one job and print its result
       jobqueue status                            count the messages on each list
       jobqueue dead list                         show the messages that can't be answered
+      jobqueue doctor                            check Redis, and say what to change
 
     The value of an option is the flag's, else the environment variable's, else the default.
 
       Exit status:
         0    success
-        1    the job failed, the command was refused, or output was lost
+        1    the job failed, the command was refused, output was lost, or doctor found something
         2    the command line, its JSON, its URL or its module is not valid
         3    the job's timeout passed: the job may have run, or may run later
         4    Redis can't be reached or refuses: no job was queued
@@ -145,6 +146,7 @@ _add(
         "run": run.run,
         "status": lists.status,
         "requeue": lists.requeue,
+        "doctor": doctor.doctor,
     },
 )
 app.add_typer(dead_app, name="dead")
