@@ -17,12 +17,12 @@ READY  := $(VENV)/ready
 OWN_FOLDER := temporary=$$(mktemp -d); trap "rm -rf $$temporary" EXIT; set -x; PYTEST_DEBUG_TEMPROOT=$$temporary
 
 .DEFAULT_GOAL := help
-.PHONY: help install test test-parts test-proof test-pages deployments failovers lint conformance prove mutate model soak chaos nightly bench wheel clean
+.PHONY: help install test test-parts test-proof test-pages deployments failovers lint conformance prove mutate model soak chaos simulate nightly bench wheel clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 	@echo
-	@echo 'Variables: IMPL=$(IMPL) (a name or a path), REDIS=$(REDIS) (auto, container, embedded, a path, redis://…), PYTHON=$(PYTHON), N=$(N), LOAD=$(LOAD), SECONDS=$(SECONDS), SEED (of make chaos and make mutate), BENCH (its options)'
+	@echo 'Variables: IMPL=$(IMPL) (a name or a path), REDIS=$(REDIS) (auto, container, embedded, a path, redis://…), PYTHON=$(PYTHON), N=$(N), LOAD=$(LOAD), SECONDS=$(SECONDS), SEED (of make chaos, make mutate and make simulate), BENCH (its options)'
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "JobQueue needs Python 3.11 or newer; name one by PYTHON=…")'
@@ -94,6 +94,9 @@ chaos: $(READY) ## servers and clients under kills, cuts, refusals and restarts 
 
 nightly: ## what takes longer than a change may wait; ONLY=words of a step's name; results in .ci/README.md
 	.ci/run nightly --only '$(ONLY)'
+
+simulate: $(READY) ## servers, clients and Redis in virtual time under faults for SECONDS, or the world of SEED with its story
+	$(BIN)/python -m simulation --seconds=$(SECONDS) $(if $(SEED),--seed=$(SEED))
 
 bench: $(READY) ## the benchmarks, compared with the raw limit and the peers; BENCH=--quick for a minute's worth
 	@if command -v uv >/dev/null; then VIRTUAL_ENV=$(VENV) uv pip install --quiet --group bench; \

@@ -1,0 +1,171 @@
+"""What a seed means: who takes part, what is pushed, and which faults strike whom and when.
+
+Pure. A plan holds everything that is decided beforehand, so that a fault can be left out and the
+rest stays as it is: that is how a failure is shrunk.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import NamedTuple
+
+STORM_SECONDS = 30.0
+LARGE_EVERY = 500  # each so many seeds, a world of hundreds
+
+
+class Server(NamedTuple):
+    """The settings of a server."""
+
+    name: str
+    concurrency: int
+    prefetch: int
+    block_seconds: float
+
+
+class Push(NamedTuple):
+    """Jobs of one method that are pushed together."""
+
+    at: float
+    jobs: int
+    method: str
+    timeout: float | None
+    cancel_after: float | None
+
+
+class Client(NamedTuple):
+    """A client, with one link (RESP3) or two, and its pushes."""
+
+    name: str
+    links: int
+    pushes: tuple[Push, ...]
+
+
+class Fault(NamedTuple):
+    """One fault.
+
+    It strikes an actor at the step with this number, or something else at this time.
+    """
+
+    kind: str
+    target: str
+    step: int  # 0: at the time
+    at: float
+    values: tuple[float, ...]
+
+    def __str__(self) -> str:
+        when = f"at its step {self.step}" if self.step else f"at {self.at:.3f} s"
+        values = " ".join(f"{each:.3g}" for each in self.values)
+        return f"{self.kind} {self.target} {when} ({values})"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A world's beginning, and what is going to happen to it.
+
+    Attributes:
+        seed: Decides also what the plan leaves open: how long each message and handler takes.
+        attempts: How often servers start what they find; 0 is without limit.
+        ends_without_redis: Whether Redis is away for good at the end, when all servers are stopped.
+    """
+
+    seed: int
+    servers: tuple[Server, ...]
+    clients: tuple[Client, ...]
+    faults: tuple[Fault, ...]
+    attempts: int
+    ends_without_redis: bool
+
+
+METHODS = ("answer",) * 8 + ("refuse", "crash", "no-json", "unknown", "forbidden", "malformed")
+TIMEOUTS = (None, None, 0.05, 1.0, 10.0, 30.0)
+
+ON_SERVERS = (
+    "kill",
+    "kill",
+    "lose host",
+    "pause",
+    "stop",
+    "cut",
+    "cut",
+    "cut",
+    "die",
+    "die late",
+    "hold",
+)
+ON_CLIENTS = ("pause", "cut", "cut", "die", "hold", "kill")
+ON_REDIS = (
+    "restart",
+    "restart older",
+    "freeze",
+    "fill",
+    "fail over",
+    "step clock",
+    "refuse connects",
+    "refuse subscriptions",
+    "forbid publish",
+)
+
+
+def draw(seed: int) -> Plan:
+    """Draw a plan."""
+    chance = random.Random(f"plan {seed}")
+    large = seed % LARGE_EVERY == LARGE_EVERY - 1
+    servers = tuple(
+        _server(chance, number)
+        for number in range(150 if large else chance.choice((1, 1, 2, 3, 6)))
+    )
+    clients = tuple(
+        _client(chance, number) for number in range(100 if large else chance.choice((1, 1, 2, 4)))
+    )
+    number = 300 if large else chance.choice((0, 1, 2, 3, 5, 8, 13))
+    faults = [_fault(chance, servers, clients) for _ in range(number)]
+    attempts = chance.choice((0, 3, 3, 4))
+    if attempts and chance.random() < 0.4:
+        clients = (*clients, _killer(chance))
+    return Plan(seed, servers, clients, tuple(faults), attempts, chance.random() < 0.1)
+
+
+def _server(chance: random.Random, number: int) -> Server:
+    return Server(
+        f"server-{number + 1}",
+        chance.choice((1, 1, 1, 2, 3, 12)),
+        150 if chance.random() < 0.02 else chance.choice((1, 1, 1, 2, 5)),
+        chance.choice((0.3, 0.5, 2.0, 2.0, 5.0)),
+    )
+
+
+def _client(chance: random.Random, number: int) -> Client:
+    pushes = [
+        Push(
+            at=chance.uniform(0, STORM_SECONDS) * chance.random(),
+            jobs=chance.choice((1, 1, 1, 2, 5, 200 if chance.random() < 0.02 else 10)),
+            method=chance.choice(METHODS),
+            timeout=chance.choice(TIMEOUTS),
+            cancel_after=chance.uniform(0, 1) if chance.random() < 0.05 else None,
+        )
+        for _ in range(chance.choice((1, 3, 10)))
+    ]
+    return Client(f"client-{number + 1}", chance.choice((1, 1, 2)), tuple(pushes))
+
+
+def _killer(chance: random.Random) -> Client:
+    """Make a client with one job that kills whoever runs it."""
+    push = Push(chance.uniform(0, STORM_SECONDS / 2), 1, "kill", None, None)
+    return Client("killer", 1, (push,))
+
+
+def _fault(
+    chance: random.Random, servers: tuple[Server, ...], clients: tuple[Client, ...]
+) -> Fault:
+    group = chance.random()
+    step = chance.choice((10, 30, 100, 300))
+    step = chance.randint(1, step)
+    at = chance.uniform(0, STORM_SECONDS)
+    lasts = chance.choice((0.01, 0.5, 3.0, 8.0)) * chance.random()
+    values = (lasts, chance.random(), chance.choice((0.0, 0.003, 1.0, 6.0)) * chance.random())
+    if group < 0.6:
+        return Fault(chance.choice(ON_SERVERS), chance.choice(servers).name, step, at, values)
+    if group < 0.8:
+        return Fault(chance.choice(ON_CLIENTS), chance.choice(clients).name, step, at, values)
+    return Fault(chance.choice(ON_REDIS), "redis", 0, at, values)

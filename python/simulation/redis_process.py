@@ -1,0 +1,253 @@
+"""One Redis in virtual time: its connections, what blocks, what is published, and how it can fail.
+
+It executes one command at a time, each connection's in their order. It can be stopped, filled up,
+forbid commands, become a replica that refuses to write, and have its clock stepped; then it answers
+as Redis 7.0 does, or where that differs, as Valkey 9. `store` has the data.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from jobqueue.protocol.commands import ErrorReply
+
+from simulation.store import GROWS, OK, READS, Store
+
+if TYPE_CHECKING:
+    from jobqueue.protocol.commands import Command
+
+    from simulation.clock import Clock
+    from simulation.laws import Laws
+    from simulation.network import Connection
+
+READONLY = ErrorReply("READONLY", "READONLY You can't write against a read only replica.")
+OOM = ErrorReply("OOM", "OOM command not allowed when used memory > 'maxmemory'.")
+LOADING = ErrorReply("LOADING", "LOADING Redis is loading the dataset in memory")
+UNBLOCKED = ErrorReply("UNBLOCKED", "UNBLOCKED force unblock from blocking operation")
+ABORTED = ErrorReply("EXECABORT", "EXECABORT Transaction discarded because of previous errors.")
+NO_MULTI = ErrorReply("ERR", "ERR EXEC without MULTI")
+NO_COMMAND = ErrorReply("NOPERM", "NOPERM User has no permissions to run the 'publish' command")
+NO_CHANNEL = ErrorReply("NOPERM", "NOPERM No permissions to access a channel")
+WITHOUT_DATA = {b"MULTI", b"EXEC", b"PING", b"SUBSCRIBE", b"PUBLISH"}
+
+
+class Session:
+    """What Redis knows of one connection."""
+
+    def __init__(self) -> None:
+        self.unread: deque[Command] = deque()
+        self.queued: list[Command] | None = None  # since MULTI
+        self.aborted = False
+        self.blocked: Command | None = None
+        self.blocked_until_ms = 0.0
+
+
+class RedisProcess:
+    """A Redis that serves.
+
+    Args:
+        clock: The world's.
+        laws: Are told what is pushed, removed and published.
+        store: The data that it starts with.
+    """
+
+    def __init__(self, clock: Clock, laws: Laws, store: Store) -> None:
+        self.store = store
+        self.full = False
+        self.saves_memory = (
+            True  # at maxmemory it refuses what MULTI queues: Redis does, Valkey 9 not
+        )
+        self.loading = False
+        self.refuses_subscriptions = False
+        self.forbids_publish = False
+        self.stopped_until = 0.0
+        self.clock_offset = 0.0
+        self.replica_of: RedisProcess | None = None
+        self.replicas: list[RedisProcess] = []
+        self._clock = clock
+        self._laws = laws
+        self._sessions: dict[Connection, Session] = {}
+        self._blocked: list[Connection] = []
+        self._subscribers: dict[bytes, list[Connection]] = {}
+
+    @property
+    def now_ms(self) -> int:
+        """Its time, which may be stepped."""
+        return round((self._clock.now + self.clock_offset) * 1000)
+
+    @property
+    def connections(self) -> list[Connection]:
+        """Those that it believes to be alive."""
+        return list(self._sessions)
+
+    def claims(self) -> int:
+        """How many claims block."""
+        return len(self._blocked)
+
+    def accept(self, connection: Connection) -> None:
+        """Take a new connection."""
+        self._sessions[connection] = Session()
+
+    def forget(self, connection: Connection) -> None:
+        """Notice that a connection is gone: its claim doesn't wait any more."""
+        self._sessions.pop(connection, None)
+        if connection in self._blocked:
+            self._blocked.remove(connection)
+        for channel, subscribers in list(self._subscribers.items()):
+            if connection in subscribers:
+                subscribers.remove(connection)
+                if not subscribers:
+                    del self._subscribers[channel]
+
+    def receive(self, connection: Connection, commands: list[Command]) -> None:
+        """Read what has arrived, and execute it."""
+        session = self._sessions.get(connection)
+        if session is None:
+            return
+        session.unread.extend(commands)
+        if self.stopped_until <= self._clock.now:
+            self._serve(connection, session)
+
+    def stop(self, seconds: float) -> None:
+        """Do nothing for some seconds, as after SIGSTOP; what arrives is executed then."""
+        self.stopped_until = max(self.stopped_until, self._clock.now + seconds)
+        self._clock.at(self.stopped_until, self._go_on)
+
+    def step_clock(self, seconds: float) -> None:
+        """Set the clock forward or back: what ends at a time ends earlier or later."""
+        self.clock_offset += seconds
+        for connection in list(self._blocked):
+            claim = self._sessions[connection].blocked
+            assert claim is not None
+            self._plan_the_end(connection, claim)
+
+    def demote(self, primary: RedisProcess) -> None:
+        """Become a replica: connections stay, writes and blocked claims are refused."""
+        self.replica_of = primary
+        primary.replicas.append(self)
+        self.replicas = []
+        for connection in list(self._blocked):
+            self._end(connection, UNBLOCKED)
+
+    def _go_on(self) -> None:
+        if self.stopped_until <= self._clock.now:
+            for connection, session in list(self._sessions.items()):
+                self._serve(connection, session)
+
+    def _serve(self, connection: Connection, session: Session) -> None:
+        replies: list[Any] = []
+        while session.unread and session.blocked is None and connection in self._sessions:
+            command = session.unread.popleft()
+            reply = self._execute(connection, session, command)
+            if command[0] == b"BLMOVE" and reply is None:
+                session.blocked = command
+                seconds = float(command[5]) or float("inf")
+                session.blocked_until_ms = self.now_ms + seconds * 1000
+                self._blocked.append(connection)
+                self._plan_the_end(connection, command)
+            else:
+                replies.append(reply)
+        if replies:
+            connection.reply(replies)
+
+    def _execute(  # noqa: PLR0911 - one for each kind of command
+        self, connection: Connection, session: Session, command: Command
+    ) -> Any:
+        if command[0] == b"EXEC":
+            return self._exec(session)
+        refusal = self._refusal(command, queues=session.queued is not None)
+        if refusal is not None:
+            session.aborted = True
+            return refusal
+        if session.queued is not None:
+            session.queued.append(command)
+            return b"QUEUED"
+        match command[0]:
+            case b"MULTI":
+                session.queued, session.aborted = [], False
+                return OK
+            case b"SUBSCRIBE":
+                self._subscribers.setdefault(command[1], []).append(connection)
+                connection.subscribed = True
+                return [b"subscribe", command[1], 1]
+            case b"PING":
+                pushes = connection.subscribed and not connection.resp3
+                return [b"pong", b""] if pushes else b"PONG"
+        return self._carry_out(command)
+
+    def _exec(self, session: Session) -> Any:
+        queued, session.queued = session.queued, None
+        if queued is None:
+            return NO_MULTI
+        # What needs memory or writes is refused as a whole; permissions, for each command.
+        refusals = [self._refusal(each) for each in queued]
+        if session.aborted or any(each and each.code != "NOPERM" for each in refusals):
+            return ABORTED
+        return [
+            self._carry_out(command) if refusal is None else refusal
+            for command, refusal in zip(queued, refusals, strict=True)
+        ]
+
+    def _refusal(self, command: Command, *, queues: bool = False) -> ErrorReply | None:
+        # In the order in which Redis checks.
+        name = command[0]
+        if name == b"SUBSCRIBE" and self.refuses_subscriptions:
+            return NO_CHANNEL
+        if name == b"PUBLISH" and self.forbids_publish:
+            return NO_COMMAND
+        if name == b"PUBLISH" and b"forbidden" in command[1]:
+            return NO_CHANNEL
+        if self.full and (name in GROWS or (queues and self.saves_memory)):
+            return OOM
+        if self.replica_of is not None and name not in READS | WITHOUT_DATA:
+            return READONLY
+        return LOADING if self.loading and name not in WITHOUT_DATA else None
+
+    def _carry_out(self, command: Command) -> Any:
+        if command[0] == b"PUBLISH":
+            return self._publish(command[1], command[2])
+        reply = self.store.execute(command, self.now_ms)
+        if command[0] == b"LPUSH" and isinstance(reply, int):
+            self._laws.pushed(command[1], command[2:])
+            self._wake()
+        return reply
+
+    def _publish(self, channel: bytes, message: bytes) -> int:
+        self._laws.published(channel, message, lasting=self.replica_of is None)
+        receivers = list(self._subscribers.get(channel, ()))
+        for connection in receivers:
+            connection.reply([[b"message", channel, message]])
+        for replica in self.replicas:
+            replica._publish(channel, message)  # noqa: SLF001 - of this class
+        return len(receivers)
+
+    def _wake(self) -> None:
+        while self._blocked:
+            connection = self._blocked[0]
+            claim = self._sessions[connection].blocked
+            assert claim is not None
+            entry = self.store.execute(claim, self.now_ms)
+            if entry is None:
+                return
+            self._end(connection, entry)
+
+    def _end(self, connection: Connection, reply: Any) -> None:
+        """End a claim, and execute what was sent behind it, once the present command is over."""
+        self._blocked.remove(connection)
+        session = self._sessions[connection]
+        session.blocked = None
+        connection.reply([reply])
+        self._clock.after(0, self.receive, connection, [])
+
+    def _plan_the_end(self, connection: Connection, claim: Command) -> None:
+        session = self._sessions.get(connection)
+        if session is None or session.blocked is not claim:
+            return
+        seconds = (session.blocked_until_ms - self.now_ms) / 1000
+        if self.stopped_until > self._clock.now:
+            self._clock.at(self.stopped_until, self._plan_the_end, connection, claim)
+        elif seconds > 0:
+            self._clock.after(seconds, self._plan_the_end, connection, claim)
+        else:
+            self._end(connection, None)

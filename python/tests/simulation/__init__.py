@@ -1,0 +1,1 @@
+"""Tests of the simulation itself, and a few hundred of its worlds."""
