@@ -4,6 +4,7 @@ It hands everything to pytest, so every option of pytest works, and exits with p
 pass, 1 where a requirement isn't met, 2 to 5 where nothing could be tested.
 """
 
+import argparse
 import os
 import sys
 from importlib.resources import files
@@ -29,6 +30,7 @@ jobqueue-conformance: tests an implementation of the JobQueue protocol
   jobqueue-conformance                       test ./{MANIFEST}
   jobqueue-conformance --impl PATH|NAME      test another manifest, or one that ships with the kit ({{shipped}})
   jobqueue-conformance --server X --client Y test the server of one against the client of another
+  jobqueue-conformance page DIR…             merge the reports in these folders into one site
 
 Options, besides those of pytest:
   --redis auto|container|embedded|PATH|redis://…   which Redis to test on (default: auto)
@@ -49,6 +51,8 @@ def main() -> None:
     arguments = sys.argv[1:]
     if arguments[:1] == ["new"]:
         sys.exit(_new(arguments[1:]))
+    if arguments[:1] == ["page"]:
+        sys.exit(_page(arguments[1:]))
     given = any(each.startswith(("--impl", "--server", "--client")) for each in arguments)
     if {"-h", "--help"} & set(arguments) or (not given and not Path(MANIFEST).is_file()):
         shipped = ", ".join(
@@ -102,6 +106,28 @@ def _new(arguments: list[str]) -> int:
         (target / name).write_bytes(content)
         print(os.path.join(arguments[0], name))  # noqa: PTH118 - as the user wrote it
     print(f"\nFill in these files, then run\n  jobqueue-conformance --impl {target / MANIFEST}")
+    return 0
+
+
+def _page(arguments: list[str]) -> int:
+    from jobqueue_conformance.reports import site  # noqa: PLC0415 - only where it is asked for
+
+    parser = argparse.ArgumentParser(
+        prog="jobqueue-conformance page", description="Merge reports into one site."
+    )
+    parser.add_argument("folders", metavar="DIR", type=Path, nargs="+", help="what --report wrote")
+    parser.add_argument("--to", metavar="DIR", type=Path, default=Path("site"))
+    parser.add_argument(
+        "--since", metavar="DIR", type=Path, help="an older site: show what differs from it"
+    )
+    options = parser.parse_args(arguments)
+    try:
+        reports = site.read(options.folders)
+        index = site.merged(reports, site.earlier(options.since))
+    except site.Unusable as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(f"page: {site.write(options.to, reports, index)}")
     return 0
 
 

@@ -26,12 +26,16 @@ HOSTILE = (
 
 
 def summary(
-    records: list[Record], *, name: str = "sample", redis: str = "valkey 9.1.2"
+    records: list[Record],
+    *,
+    name: str = "sample",
+    client: str | None = None,
+    redis: str = "valkey 9.1.2",
 ) -> dict[str, Any]:
-    """The report of a run in which these tests ran."""
+    """The report of a run in which these tests ran; a client of another name makes it a pair."""
     return report.summarise(
         records,
-        Subjects(_implementation(name), _implementation(name)),
+        Subjects(_implementation(name), _implementation(client or name)),
         redis=redis,
         origin="embedded",
         kit="1.0.0",
@@ -114,7 +118,7 @@ def _sendable(said: str) -> bytes:
 def _implementation(name: str) -> Implementation:
     return Implementation(
         name=name,
-        path=Path("impl.toml"),
+        path=Path(name) / "impl.toml",
         server=("./server",),
         client=("./client",),
         features=FEATURES,

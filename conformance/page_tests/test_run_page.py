@@ -10,18 +10,11 @@ from jobqueue_conformance.spec import data
 from playwright.sync_api import Browser, FloatRect, Locator, Page, expect
 
 from page_tests import samples
-from page_tests.browser import PHONE, WIDE, Visit, launched, visited
+from page_tests.axe import violations
+from page_tests.browser import PHONE, WIDE, Visit, visited
 
-AXE = Path(__file__).parent / "node_modules" / "axe-core" / "axe.min.js"
 ALL = len(data.requirements())
 SIZES = pytest.mark.parametrize("size", [WIDE, PHONE], ids=["wide", "phone"])
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """One browser for all tests."""
-    with launched() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")
@@ -240,21 +233,6 @@ def test_axe_finds_no_violation(
     """With everything unfolded, WCAG 2.2 AA holds as far as a program can tell."""
     with visited(browser, run, size=size, color_scheme=scheme) as visit:
         assert violations(visit.page) == []
-
-
-def violations(page: Page) -> list[str]:
-    """What axe-core finds."""
-    page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
-    page.evaluate(AXE.read_text("utf-8"))
-    found = page.evaluate(
-        "axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa']})"
-    )
-    assert len(found["passes"]) > 10, "it looked at the page"
-    return [
-        f"{each['id']}: {each['help']}: {node['html'][:160]}"
-        for each in found["violations"]
-        for node in each["nodes"][:3]
-    ]
 
 
 def test_hostile_text_stays_text(browser: Browser, tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def programs() -> dict[str, str]:
     return {
         name: text
         for name, text in found.items()
-        if not {"tests", "kit_tests", "mutants", "proof"} & set(name.split("/"))
+        if not {"tests", "kit_tests", "page_tests", "mutants", "proof"} & set(name.split("/"))
     }
 
 

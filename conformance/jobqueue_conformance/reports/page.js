@@ -85,6 +85,24 @@
     one("#unfold").addEventListener("click", () => fold(true));
     one("#fold").addEventListener("click", () => fold(false));
   }
+  const rows = all(".row");
+  if (rows.length) {
+    const form = one(".filters");
+    const narrow = () => {
+      const words = one("#search").value.toLowerCase().split(/\s+/).filter(Boolean);
+      const fits = (row) =>
+        (!one("#red-only").checked || row.querySelector(".red")) &&
+        words.every((word) => row.querySelector("th").textContent.toLowerCase().includes(word));
+      rows.forEach((row) => (row.hidden = !fits(row)));
+      for (const group of all(".group")) group.hidden = all(".row", group).every((row) => row.hidden);
+      const shown = rows.filter((row) => !row.hidden).length;
+      one("#shown").textContent = `${shown} of ${rows.length} requirements`;
+      one("#nothing").hidden = shown > 0;
+    };
+    form.addEventListener("submit", (event) => event.preventDefault());
+    form.addEventListener("input", narrow);
+    narrow();
+  }
   document.addEventListener("click", (event) => {
     const button = event.target.closest(".copy");
     if (button) copy(button);

@@ -16,8 +16,13 @@ from jobqueue_conformance.reports.templates import anchor, environment
 IN_TEXT = "protocol."  # the anchors of the protocol's text begin with it
 
 
-def render(report: Mapping[str, Any]) -> str:
-    """The whole page."""
+def render(report: Mapping[str, Any], home: str | None = None) -> str:
+    """The whole page.
+
+    Args:
+        report: what the run found.
+        home: the address of the site that the page is part of.
+    """
     homes = {each["id"]: each.get("broken") or each["requirements"][0] for each in report["tests"]}
     tests = {each["id"]: _test(each) for each in report["tests"]}
     requirements = [_requirement(each, tests, homes) for each in report["requirements"]]
@@ -34,6 +39,7 @@ def render(report: Mapping[str, Any]) -> str:
         .get_template("run.html.j2")
         .render(
             report=report,
+            home=home,
             badge=badge(report),
             sections=sections,
             failed=[each for each in requirements if each["verdict"] in RED],
