@@ -17,7 +17,7 @@ READY  := $(VENV)/ready
 OWN_FOLDER := temporary=$$(mktemp -d); trap "rm -rf $$temporary" EXIT; set -x; PYTEST_DEBUG_TEMPROOT=$$temporary
 
 .DEFAULT_GOAL := help
-.PHONY: help install test test-parts test-proof test-pages deployments failovers lint conformance prove mutate model soak chaos simulate nightly bench wheel clean
+.PHONY: help install test test-parts test-proof test-pages deployments failovers lint matrix conformance prove mutate model soak chaos simulate nightly bench wheel clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -73,6 +73,9 @@ lint: $(READY) ## ruff, mypy, shellcheck, and what is generated is fresh
 	  conformance/jobqueue_conformance/implementations/bash/*.sh
 	$(BIN)/python spec/extract.py --check
 	$(BIN)/python conformance/prove.py --only pages
+
+matrix: $(READY) ## the suite for each implementation on each version of Redis; ONLY=words; results in conformance/VERSIONS.md
+	$(BIN)/python conformance/versions.py --only $(ONLY)
 
 conformance: $(READY) ## the conformance suite against IMPL on REDIS
 	$(BIN)/pytest conformance --impl=$(IMPL) --redis=$(REDIS)

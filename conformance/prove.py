@@ -6,7 +6,7 @@
     python conformance/prove.py --discover             find out which tests kill mutants that name none
     python conformance/prove.py --weaken               remove one assertion at a time: does anything fail then?
     python conformance/prove.py --acknowledge          the tests fit the requirements as they are worded now
-    python conformance/prove.py --only pages --write   write KILLS.md and DIMENSIONS.md again
+    python conformance/prove.py --only pages --write   write KILLS.md, DIMENSIONS.md and VERSIONS.md again
 
 Each program gets its manifest under build/proof/, next to the log of its last run, so that any of
 them can be put under test by hand: `pytest conformance --impl=build/proof/server-id-as-number`.
@@ -28,7 +28,18 @@ sys.path[:0] = [str(CONFORMANCE), str(CONFORMANCE.parent / "python")]
 
 from jobqueue_conformance.redis_servers import choice
 from jobqueue_conformance.spec import data
-from proof import dimensions, gates, matrix, pace, page, panel, repository, session, weaken
+from proof import (
+    dimensions,
+    gates,
+    matrix,
+    pace,
+    page,
+    panel,
+    repository,
+    session,
+    versions,
+    weaken,
+)
 from proof.progress import Proof
 from proof.session import ROOT, Order, Session, SuiteTest
 
@@ -37,6 +48,7 @@ if TYPE_CHECKING:
 
 KILLS = CONFORMANCE / "KILLS.md"
 DIMENSIONS = CONFORMANCE / "DIMENSIONS.md"
+VERSIONS = CONFORMANCE / "VERSIONS.md"
 
 
 def main() -> int:
@@ -171,7 +183,11 @@ def _panel_orders(
 def _prove_pages(proof: Proof, tests: list[SuiteTest]) -> None:
     """The pages are what the tables and the marks of the tests say."""
     walk = dimensions.render(dimensions.read(), data.requirements(), tests)
-    for path, fresh in ((KILLS, page.render(matrix.read())), (DIMENSIONS, walk)):
+    for path, fresh in (
+        (KILLS, page.render(matrix.read())),
+        (DIMENSIONS, walk),
+        (VERSIONS, versions.render(versions.read(VERSIONS.with_name("versions.json")))),
+    ):
         stale = page.refresh(path, fresh, write=proof.options.write)
         proof.report("pages", path.name, stale)
 

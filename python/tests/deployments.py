@@ -29,7 +29,11 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 ONCE = Retry(NoBackoff(), 0)
-PORTS = range(12000, 20000)  # a node of a cluster uses the one 10,000 above, too
+PORTS = range(12000, 16000)
+TLS_ABOVE, BUS_ABOVE = (
+    4_000,
+    10_000,
+)  # a node listens on these ports, too, if it has TLS; in a cluster
 SLOTS = 16384
 DOWN_AFTER_MS = 1_500
 
@@ -40,12 +44,21 @@ def binary() -> str:
     return named or str(get_binary_path())
 
 
+def has_tls() -> bool:
+    """Tell whether the server can do TLS."""
+    asked = [binary(), "--port", "0", "--tls-port", "1", "--logfile", ""]
+    said = subprocess.run(asked, capture_output=True, text=True, check=False).stdout
+    return "tls-cert-file" in said  # which is missing, and would be no question without TLS
+
+
 class Node:
     """One process of Redis, or a sentinel."""
 
     def __init__(self, folder: Path, *arguments: str, sentinel: bool = False) -> None:
         folder.mkdir()
         self.port = _free_port()
+        self.tls_port = self.port + TLS_ABOVE
+        self.meeting_port = self.tls_port if "--tls-cert-file" in arguments else self.port
         self._folder = folder
         if sentinel:
             (folder / "sentinel.conf").touch()
@@ -54,6 +67,8 @@ class Node:
             self._command = [binary()]
         self._command += ["--port", str(self.port), "--dir", str(folder), "--bind", "127.0.0.1"]
         self._command += ["--loglevel", "warning", *arguments]
+        if "--tls-cert-file" in arguments:
+            self._command += ["--tls-port", str(self.tls_port), "--tls-cluster", "yes"]
         self.start()
 
     def start(self) -> None:
@@ -115,6 +130,7 @@ class Cluster(_Deployment):
 
     def __init__(self, folder: Path, *arguments: str, replicas: int = 1) -> None:
         super().__init__()
+        folder.mkdir(exist_ok=True)
         options = ["--cluster-enabled", "yes", "--cluster-node-timeout", str(DOWN_AFTER_MS)]
         options += ["--cluster-replica-validity-factor", "0", "--save", "", "--appendonly", "yes"]
         with ExitStack() as on_failure:
@@ -133,7 +149,7 @@ class Cluster(_Deployment):
             node.ask("CLUSTER", "ADDSLOTS", *slots)
         for number, node in enumerate(self.nodes):
             node.ask("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
-            first.ask("CLUSTER", "MEET", "127.0.0.1", node.port)
+            first.ask("CLUSTER", "MEET", "127.0.0.1", node.meeting_port)
         until(
             lambda: all(len(self._known(node)) == len(self.nodes) for node in self.nodes), "a mesh"
         )
@@ -153,11 +169,15 @@ class Cluster(_Deployment):
         views = [tuple(self._slots(node)) for node in self.nodes]
         return len(set(views)) == 1
 
-    def url(self, scheme: str = "redis") -> str:
+    def url(self) -> str:
         """Where it is, as a user writes it."""
-        return f"{scheme}+cluster://" + ",".join(
-            f"127.0.0.1:{each.port}" for each in self.nodes[:3]
-        )
+        hosts = ",".join(f"127.0.0.1:{each.port}" for each in self.nodes[:3])
+        return f"redis+cluster://{hosts}"
+
+    def tls_url(self, options: str) -> str:
+        """The same with TLS."""
+        hosts = ",".join(f"127.0.0.1:{each.tls_port}" for each in self.nodes[:3])
+        return f"rediss+cluster://{hosts}?{options}"
 
     def primary(self, slot: int) -> Node:
         """The node that serves a slot, as the nodes see it that answer."""
@@ -229,7 +249,7 @@ class Sentinels(_Deployment):
             on_failure.callback(self._nodes.close)
             options = ("--save", "", "--appendonly", "yes")
             first = self._node(folder / "0", *options)
-            other = self._node(folder / "1", *options, "--replicaof", f"127.0.0.1 {first.port}")
+            other = self._node(folder / "1", *options, "--replicaof", "127.0.0.1", str(first.port))
             self.nodes = [first, other]
             self.sentinels = [
                 self._node(folder / f"sentinel-{number}", sentinel=True) for number in range(3)
@@ -271,7 +291,18 @@ class Sentinels(_Deployment):
 def _free_port() -> int:
     while True:
         port = random.choice(PORTS)
-        with socket.socket() as probe, socket.socket() as bus, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            bus.bind(("127.0.0.1", port + 10_000))
+        with (
+            socket.socket() as plain,
+            socket.socket() as tls,
+            socket.socket() as bus,
+            socket.socket() as tls_bus,
+            suppress(OSError),
+        ):
+            for probe, above in (
+                (plain, 0),
+                (tls, TLS_ABOVE),
+                (bus, BUS_ABOVE),
+                (tls_bus, TLS_ABOVE + BUS_ABOVE),
+            ):
+                probe.bind(("127.0.0.1", port + above))
             return port

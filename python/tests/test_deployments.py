@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis as redis_py
+import trustme
 from jobqueue import Client, ConnectionLost, NotQueued, Server, aio
 
 from tests.calling import Caller
 from tests.conftest import DEADLINE_S, Running, run_here, until
-from tests.deployments import Cluster, Sentinels
+from tests.deployments import Cluster, Sentinels, binary, has_tls
 from tests.failovers import QUEUE, SLOT, storm_on
 from tests.test_server import echo
 
@@ -82,6 +83,35 @@ def test_jobs_run_by_a_client_of_a_cluster(kind: str, cluster: Cluster) -> None:
         return redis_py.RedisCluster("127.0.0.1", ports[number], decode_responses=True)
 
     _serves(kind, source(0), source(5))
+
+
+@pytest.fixture(scope="module")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Cluster, str]]:
+    """Three primaries that ask for certificates, and the options of a URL that has one."""
+    if not has_tls():
+        pytest.skip(f"{binary()} was built without TLS: install redis-server of Debian")
+    folder = tmp_path_factory.mktemp("tls")
+    authority = trustme.CA()
+    ca, own = folder / "ca.pem", folder / "own.pem"
+    authority.cert_pem.write_to_path(str(ca))
+    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(own))
+    files = ["--tls-cert-file", str(own), "--tls-key-file", str(own), "--tls-ca-cert-file", str(ca)]
+    with Cluster(folder / "nodes", *files, replicas=0) as cluster:
+        yield cluster, f"ssl_ca_certs={ca}&ssl_certfile={own}&ssl_keyfile={own}"
+
+
+def test_jobs_run_over_tls(kind: str, tls: tuple[Cluster, str]) -> None:
+    """Every node is asked and used with TLS and our certificate; without it, nobody is served."""
+    cluster, options = tls
+
+    _serves(kind, cluster.tls_url(options), cluster.tls_url(options))
+
+    caller = Caller(
+        cluster.tls_url(options.partition("&")[0]), asynchronous="async" in kind, queue=QUEUE
+    )
+    with pytest.raises(NotQueued, match=r"127\.0\.0\.1:\d+: TLS failed: .*ssl_certfile"):
+        caller.run("echo", timeout=DEADLINE_S)
+    caller.close()
 
 
 def _command(*arguments: str, url: str) -> subprocess.CompletedProcess[str]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from redis import asyncio as aio
 from redis import connection as plain
 
-from jobqueue.wire.connection import NotFoundError, reason_of, socket_of
+from jobqueue.wire.connection import NotFoundError, reason_of, socket_of, transport_of
 from jobqueue.wire.lookup import shown
 
 if TYPE_CHECKING:
@@ -105,6 +105,8 @@ async def _aio_find(lookup: Lookup, connection_class: Any, settings: Mapping[str
         except Exception as error:
             reasons.append(_said((host, port), error))
         finally:
+            with suppress(Exception):  # an attribute is missing where it isn't connected
+                transport_of(connection).abort()  # to close TLS takes longer than the loop may live
             with suppress(Exception):
                 await connection.disconnect(nowait=True)
         if time.monotonic() > until:
