@@ -79,6 +79,7 @@ class Laws:
         self._attempts = attempts
         self._deaths = 0  # of servers, other than by a job
         self._killings = 0
+        self._uncounted = 0  # starts at most, since Redis refused to count them
         self._by_result: dict[bytes, Job] = {}
 
     def know(self, message: bytes, *, result: bytes | None, dead: bool = False) -> Job:
@@ -112,6 +113,11 @@ class Laws:
                     raise Broken(
                         "not queued", f"{job.name} was pushed after its caller was told so"
                     )
+
+    def refused(self, name: bytes) -> None:
+        """Note a command that Redis refused."""
+        # server.attempts.refused
+        self._uncounted += name == b"INCR"
 
     def removed(self, key: bytes, message: bytes) -> None:
         """Check that what is removed from a list is answered, or elsewhere."""
@@ -155,7 +161,7 @@ class Laws:
             self._killings += 1
             job = self.jobs[killed_by]
             runs = job.runs.total()
-            if not job.restored and runs > self._attempts + 1 + self._deaths:
+            if not job.restored and runs > self._attempts + 1 + self._deaths + self._uncounted:
                 raise Broken("given up", f"{job.name} kills a server for the {runs}th time")
 
     def may_be_given_up(self, job: Job) -> bool:

@@ -158,6 +158,7 @@ class RedisProcess:
             return self._exec(session)
         refusal = self._refusal(command, queues=session.queued is not None)
         if refusal is not None:
+            self._laws.refused(command[0])
             session.aborted = True
             return refusal
         if session.queued is not None:
