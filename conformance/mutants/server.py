@@ -12,6 +12,7 @@ import server_dead
 import server_elsewhere
 import server_faults
 import server_features
+import server_later
 import server_limits
 import server_results
 import server_runs
@@ -29,6 +30,7 @@ MUTANTS = named(
     server_elsewhere,
     server_faults,
     server_features,
+    server_later,
     server_limits,
     server_results,
     server_runs,

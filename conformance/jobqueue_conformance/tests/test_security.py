@@ -49,7 +49,7 @@ def test_a_server_works_under_the_least_rights(
 
 
 @pytest.mark.requirement("client.security.least-acl")
-@pytest.mark.dimensions(settings="rights")
+@pytest.mark.dimensions(occasion="reconnect", connection=("all", "cut"), settings="rights")
 def test_a_client_works_under_the_least_rights(
     client: StartClient,
     peer: Peer,
@@ -58,7 +58,7 @@ def test_a_client_works_under_the_least_rights(
     keys: Keys,
     proxy: Proxy,
 ) -> None:
-    """A client with the rights that the protocol grants subscribes, pushes and is answered."""
+    """A client with the rights that the protocol grants subscribes, pushes and is answered, also after a loss."""
     set_user(redis_server, "least", "pass", *least_rights("client", keys))
     driver = client(user="least", password="pass")
 
@@ -83,6 +83,14 @@ def test_a_client_works_under_the_least_rights(
         "client.security.least-acl",
         expected="the result",
         got=driver.outcome(seq),
+    )
+    proxy.drop()
+    outcome, _ = run_after_a_loss(driver, peer, proxy.notifier, "after a loss", guard_ms())
+    require(
+        outcome.value == "after a loss",
+        "client.security.least-acl",
+        expected="the result of a job after a loss",
+        got=outcome,
     )
 
 

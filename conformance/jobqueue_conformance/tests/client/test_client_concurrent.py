@@ -5,7 +5,7 @@ import random
 import pytest
 from redis import Redis
 
-from jobqueue_conformance.peer.calls import let_time_out
+from jobqueue_conformance.peer.calls import let_time_out, run_after_a_loss
 from jobqueue_conformance.peer.peer import Peer
 from jobqueue_conformance.programs.starting import StartClient
 from jobqueue_conformance.proxy.proxy import Proxy
@@ -15,7 +15,8 @@ from jobqueue_conformance.spec.messages import written
 from jobqueue_conformance.spec.verdicts import require
 
 IN_FLIGHT = 32
-LEAST_MS, APART_MS = 300, 10
+TIMEOUTS, LEAST_MS = 400, 300
+LOSSES = 3
 
 
 @pytest.mark.requirement("client.concurrent.in-flight")
@@ -71,49 +72,57 @@ def test_one_jobs_fate_leaves_the_others_alone(
 
 
 @pytest.mark.requirement("client.concurrent.in-flight", "client.timeout.settles")
-@pytest.mark.dimensions(size="8", moment="outstanding", caller="timeout")
+@pytest.mark.dimensions(size="100", moment="outstanding", caller="timeout", repetition="faults")
 def test_every_timeout_in_flight_passes(client: StartClient, notifier: Notifier) -> None:
-    """Of many jobs in flight, of which the later ones have the shorter timeouts, each is timed out."""
+    """Of hundreds of jobs at once, pairs with one timeout and the later pairs with a shorter one, each is timed out."""
     driver = client()
-    timeouts_ms = [LEAST_MS + APART_MS * number for number in reversed(range(IN_FLIGHT))]
+    timeouts_ms = [LEAST_MS + number // 2 for number in reversed(range(TIMEOUTS))]
     seqs = [driver.submit("echo", ms, timeout_ms=ms) for ms in timeouts_ms]
 
     notifier.happens(lambda: all(driver.outcomes(seq) for seq in seqs), notifier.deadline_s)
     kinds = [each.kind for seq in seqs for each in driver.outcomes(seq)]
 
     require(
-        kinds == ["timeout"] * IN_FLIGHT,
+        kinds == ["timeout"] * TIMEOUTS,
         "client.timeout.settles",
-        expected=f"{IN_FLIGHT} timeouts",
-        got=f"{len(kinds)} outcomes: {kinds}",
+        expected=f"{TIMEOUTS} timeouts",
+        got=f"{len(kinds)} outcomes, of which {kinds.count('timeout')} are timeouts",
     )
 
 
 @pytest.mark.requirement("client.concurrent.in-flight", "client.lost.settles")
 @pytest.mark.dimensions(
-    size="8", moment="outstanding", connection=("all", "cut"), caller="no timeout"
+    size="8",
+    occasion="reconnect",
+    moment="outstanding",
+    connection=("all", "cut"),
+    caller="no timeout",
+    repetition="faults",
 )
 def test_every_job_in_flight_is_lost(client: StartClient, peer: Peer, proxy: Proxy) -> None:
-    """Of many jobs in flight without a timeout, each is settled as connection-lost at one loss."""
+    """Of many jobs in flight without a timeout, each is settled as connection-lost, at each of several losses."""
     driver = client()
-    seqs = [driver.submit("echo", number) for number in range(IN_FLIGHT)]
-    jobs = [peer.claim() for _ in seqs]
-    proxy.notifier.wait(
-        lambda: not any(proxy.under_way(job.id) for job in jobs), "the replies to the pushes"
-    )
+    for number in range(LOSSES):
+        run_after_a_loss(driver, peer, proxy.notifier, f"before the loss {number}")
+        seqs = [driver.submit("echo", each) for each in range(IN_FLIGHT)]
+        jobs = [peer.claim() for _ in seqs]
+        proxy.notifier.wait(
+            lambda: not any(proxy.under_way(job.id) for job in jobs),  # noqa: B023 - asked in this turn only
+            "the replies to the pushes",
+        )
 
-    proxy.drop()
-    proxy.notifier.happens(
-        lambda: all(driver.outcomes(seq) for seq in seqs), proxy.notifier.deadline_s
-    )
-    codes = [each.code for seq in seqs for each in driver.outcomes(seq)]
-
-    require(
-        codes == ["connection-lost"] * IN_FLIGHT,
-        "client.lost.settles",
-        expected=f"{IN_FLIGHT} times the error connection-lost",
-        got=f"{len(codes)} outcomes: {codes}",
-    )
+        proxy.drop()
+        proxy.notifier.happens(
+            lambda: all(driver.outcomes(seq) for seq in seqs),  # noqa: B023 - asked in this turn only
+            proxy.notifier.deadline_s,
+        )
+        codes = [each.code for seq in seqs for each in driver.outcomes(seq)]
+        require(
+            codes == ["connection-lost"] * IN_FLIGHT,
+            "client.lost.settles",
+            expected=f"{IN_FLIGHT} times the error connection-lost, at the loss {number}",
+            got=f"{len(codes)} outcomes: {codes}",
+        )
 
 
 @pytest.mark.requirement("client.concurrent.in-flight", "client.settle.not-queued")

@@ -74,22 +74,27 @@ def test_a_lost_push_without_a_timeout_is_settled(
 
 @pytest.mark.requirement("client.lost.waits")
 @pytest.mark.dimensions(
-    occasion="reconnect", moment="outstanding", connection=("all", "cut"), caller="timeout"
+    occasion="reconnect",
+    moment="outstanding",
+    connection=("all", "cut"),
+    caller="timeout",
+    repetition="faults",
 )
 def test_a_job_with_a_timeout_goes_on_waiting(
     client: StartClient, peer: Peer, redis: Redis, proxy: Proxy
 ) -> None:
-    """A job with a timeout is settled by a result that comes after the client has subscribed again."""
+    """A job with a timeout is settled by a result that comes after the client has subscribed again, several times."""
     driver = client()
     seq = driver.submit("echo", "waits on", timeout_ms=20_000)
     job = peer.claim()
     proxy.notifier.wait(lambda: not proxy.under_way(job.id), "the reply to the push")
 
-    proxy.drop()
-    proxy.notifier.wait(
-        lambda: redis.pubsub_numsub(job.channel)[0][1] or driver.outcomes(seq),
-        "a new subscription",
-    )
+    for _ in range(LOSSES):
+        proxy.drop()
+        proxy.notifier.wait(
+            lambda: redis.pubsub_numsub(job.channel)[0][1] or driver.outcomes(seq),
+            "a new subscription",
+        )
     peer.answer(job, result="after the loss")
     outcome = driver.outcome(seq)
 
@@ -339,16 +344,22 @@ def test_a_job_without_a_connection_is_settled(
     )
 
 
-@pytest.mark.requirement("client.connection.silent")
+@pytest.mark.requirement("client.connection.silent", "client.push.once")
 @pytest.mark.dimensions(
-    moment="outstanding", connection=("all", "pushes", "silent", "held"), caller="no timeout"
+    occasion="reconnect",
+    moment="outstanding",
+    connection=("all", "pushes", "silent", "held"),
+    caller="no timeout",
 )
 @pytest.mark.parametrize("which", ["all", "pushes"])
 def test_a_silent_connection_is_lost(
-    client: StartClient, peer: Peer, keys: Keys, proxy: Proxy, which: str
+    client: StartClient, peer: Peer, redis: Redis, keys: Keys, proxy: Proxy, which: str
 ) -> None:
-    """A job without a timeout is settled as connection-lost when connections fall silent, and stay open."""
+    """A job without a timeout is settled as lost when its later connections fall silent; it is pushed once."""
     driver = client()
+    run_after_a_loss(driver, peer, proxy.notifier, "before")
+    proxy.drop()
+    run_after_a_loss(driver, peer, proxy.notifier, "behind a loss")
     if which == "pushes":
         proxy.hold(matches.reply_naming(keys.queue))
     seq = driver.submit("echo", "silent")
@@ -357,10 +368,19 @@ def test_a_silent_connection_is_lost(
         proxy.notifier.wait(lambda: not proxy.under_way(job.id), "the reply to the push")
         proxy.mute(driver.name)
 
-    outcome = proxy.notifier.happens(lambda: driver.outcomes(seq), LONGEST_S + SLACK_S)
+    proxy.notifier.happens(
+        lambda: driver.outcomes(seq) or redis.exists(keys.queue), LONGEST_S + SLACK_S
+    )
+    outcome = driver.outcomes(seq)
 
     require(
-        outcome is not None and outcome[0].code == "connection-lost",
+        not redis.exists(keys.queue),
+        "client.push.once",
+        expected="the job, which was claimed, not on the queue again",
+        got=redis.lrange(keys.queue, 0, -1),
+    )
+    require(
+        bool(outcome) and outcome[0].code == "connection-lost",
         "client.connection.silent",
         expected=f"the error connection-lost within {LONGEST_S:g} s",
         got=outcome,

@@ -14,6 +14,7 @@ from jobqueue_conformance.proxy import matches
 from jobqueue_conformance.proxy.proxy import Proxy
 from jobqueue_conformance.proxy.waiting import Notifier
 from jobqueue_conformance.spec.keys import Keys
+from jobqueue_conformance.spec.messages import read_job
 from jobqueue_conformance.spec.verdicts import require
 
 UUID = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
@@ -33,7 +34,8 @@ METHODS = [
 ]
 LONG_LIFE, SHORT_LIFE = (140, 1030), (5, 30)  # at least, and as many more as come within a time
 LIFE_S = 6.0
-AT_ONCE, PUSHED_S = 5, 0.5  # a client that has one job in flight pushes one
+LONG = "x" * 66_000
+AT_ONCE, PUSHED_S = 330, 0.5  # a client that has one job in flight pushes one
 
 
 @pytest.mark.requirement("client.job.form")
@@ -133,7 +135,10 @@ def test_the_channel_is_fresh_at_every_start(client: StartClient, peer: Peer, ke
 
 @pytest.mark.requirement("client.push.left")
 @pytest.mark.dimensions(
-    occasion="reconnect", connection=("all", "cut"), caller=("timeout", "no timeout")
+    size="65,536 bytes",
+    occasion="reconnect",
+    connection=("all", "cut"),
+    caller=("timeout", "no timeout"),
 )
 @pytest.mark.parametrize("lost", [False, True], ids=["", "after-a-loss"])
 @pytest.mark.parametrize("timeout_ms", [None, GUARD_MS])
@@ -147,7 +152,7 @@ def test_a_job_goes_to_the_left_end(
     *,
     lost: bool,
 ) -> None:
-    """A pushed job stands left of everything that waits already."""
+    """A pushed job, of a few bytes or of more than 64 KiB, stands left of everything that waits already."""
     driver = client()
     if lost:
         run_after_a_loss(driver, peer, proxy.notifier, "before the loss")
@@ -155,20 +160,25 @@ def test_a_job_goes_to_the_left_end(
         run_after_a_loss(driver, peer, proxy.notifier, "behind it")
     waiting = [peer.push("echo", number).message for number in range(3)]
 
-    driver.submit("echo", "new", timeout_ms=timeout_ms and guard_ms())
-    proxy.notifier.wait(lambda: redis.llen(keys.queue) > len(waiting), "the client's push")
-    listed = redis.lrange(keys.queue, 0, -1)
-
-    require(
-        listed[1:] == waiting[::-1],
-        "client.push.left",
-        expected=f"the new job, then {waiting[::-1]}",
-        got=listed,
-    )
+    for parameters in ("new", LONG):
+        seq = driver.submit("echo", parameters, timeout_ms=timeout_ms and guard_ms())
+        proxy.notifier.wait(lambda: redis.llen(keys.queue) > len(waiting), "the client's push")
+        listed = redis.lrange(keys.queue, 0, -1)
+        require(
+            listed[1:] == waiting[::-1],
+            "client.push.left",
+            expected=f"the new job, then {waiting[::-1]}",
+            got=f"{listed!r:.1000}",
+        )
+        message = redis.lpop(keys.queue)
+        assert isinstance(message, bytes)
+        peer.answer(read_job(message), result=None)
+        driver.outcome(seq)
 
 
 @pytest.mark.requirement("client.push.left")
 @pytest.mark.dimensions(
+    size="100",
     occasion="unconnected",
     moment="outstanding",
     connection=("subscription", "held"),

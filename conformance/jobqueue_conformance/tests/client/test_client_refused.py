@@ -16,6 +16,8 @@ from jobqueue_conformance.spec.keys import Keys
 from jobqueue_conformance.spec.verdicts import require
 
 USER, PASSWORD = "somebody", "pass"
+LONG_MS = 60_000
+ATTEMPTS, ATTEMPTS_S = 4, 3.0  # refused in a row, or as many as come in this time
 REFUSED_S = 1.0  # time for many attempts of a client that hardly waits between them
 TRY_MS = 1500
 NOTICES_S = 0.5  # from the loss to the next attempt, where one is made without a job
@@ -121,3 +123,54 @@ def test_a_refused_subscription_is_none(
             lambda since=seen: any(each.frame[:1] == b"-" for each in proxy.events[since:]),  # type: ignore[misc] # a default's type
             NOTICES_S,
         )
+
+
+@pytest.mark.requirement("client.lost.waits", "client.connection.closes")
+@pytest.mark.dimensions(
+    occasion="reconnect",
+    moment="outstanding",
+    connection=("subscription", "refused"),
+    answer="error",
+    settings="rights",
+    caller="timeout",
+    repetition="faults",
+)
+def test_a_job_outlives_refused_subscriptions(
+    client: StartClient, peer: Peer, redis_server: RedisServer, proxy: Proxy
+) -> None:
+    """A job with a timeout waits while its client's SUBSCRIBE is refused, several times; what is refused is closed."""
+    set_user(redis_server, USER, PASSWORD, *EVERYTHING)
+    driver = client(user=USER, password=PASSWORD)
+    seq = driver.submit("echo", "waits", timeout_ms=LONG_MS)
+    job = peer.claim()
+    proxy.notifier.wait(lambda: not proxy.under_way(job.id), "the reply to the push")
+    before, seen = proxy.open_connections(driver.name), len(proxy.events)
+
+    def refusals() -> int:
+        return sum(each.frame[:1] == b"-" for each in proxy.events[seen:])
+
+    set_user(redis_server, USER, PASSWORD, "resetchannels")  # which ends subscriptions, too
+    proxy.notifier.happens(lambda: refusals() > ATTEMPTS or driver.outcomes(seq), ATTEMPTS_S)
+    more = max(2, refusals() // 2)
+    set_user(redis_server, USER, PASSWORD, "allchannels")
+    proxy.notifier.happens(
+        lambda: any(map(matches.subscribed, proxy.events[seen:])) or driver.outcomes(seq),
+        AFTER_A_LOSS_S,
+    )
+    peer.answer(job, result="waited")
+    proxy.notifier.happens(lambda: driver.outcomes(seq), proxy.notifier.deadline_s)
+
+    require(
+        [outcome.value for outcome in driver.outcomes(seq)] == ["waited"],
+        "client.lost.waits",
+        expected="the result that was published once SUBSCRIBE was allowed again",
+        got=driver.outcomes(seq),
+    )
+    proxy.notifier.happens(lambda: proxy.open_connections(driver.name) < before + more, NOTICES_S)
+    after = proxy.open_connections(driver.name)
+    require(
+        after < before + more,
+        "client.connection.closes",
+        expected=f"about {before} open connections after {refusals()} refusals",
+        got=after,
+    )

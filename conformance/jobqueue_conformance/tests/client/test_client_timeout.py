@@ -68,21 +68,27 @@ def test_a_job_is_timed_out_when_its_timeout_has_passed(
 
 @pytest.mark.requirement("client.timeout.settles")
 @pytest.mark.dimensions(
-    occasion="unconnected",
+    occasion=("unconnected", "reconnect"),
     moment="outstanding",
     connection=("subscription", "pushes", "held"),
     caller="timeout",
 )
+@pytest.mark.parametrize("lost", [False, True], ids=["", "after-a-loss"])
 @pytest.mark.parametrize("what", ["subscription", "push"])
 def test_a_timeout_passes_whatever_isnt_answered(
-    client: StartClient, keys: Keys, proxy: Proxy, what: str
+    client: StartClient, peer: Peer, keys: Keys, proxy: Proxy, what: str, *, lost: bool
 ) -> None:
-    """A job is timed out while the reply to SUBSCRIBE, or to its push, is held."""
+    """A job is timed out while the reply to SUBSCRIBE, or to its push, is held, at first or after a loss."""
     proxy.endpoint("client", keys.queue)
-    hold = proxy.hold(
-        matches.subscribed if what == "subscription" else matches.reply_naming(keys.queue)
-    )
-    driver = client()
+    held = matches.subscribed if what == "subscription" else matches.reply_naming(keys.queue)
+    if lost:
+        driver = client()
+        run_after_a_loss(driver, peer, proxy.notifier, "before")
+        hold = proxy.hold(held)
+        proxy.drop()
+    else:
+        hold = proxy.hold(held)
+        driver = client()
     seq = driver.submit("echo", "held", timeout_ms=HELD_MS)
     proxy.notifier.happens(lambda: driver.outcomes(seq), proxy.notifier.deadline_s)
 

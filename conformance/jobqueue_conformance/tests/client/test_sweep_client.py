@@ -105,16 +105,24 @@ def test_nothing_is_pushed_before_the_subscription(client_sweep: ClientSweep, ki
     client_sweep.check_goes_on()
 
 
+@pytest.mark.parametrize("lost", [False, True], ids=["", "after-a-loss"])
 @pytest.mark.parametrize("timed", [True, False], ids=["timed", "untimed"])
 @pytest.mark.requirement("client.register.before-push", "client.settle.once")
 @pytest.mark.dimensions(
-    moment="outstanding", connection=("pushes", "held"), caller=("timeout", "no timeout")
+    occasion="reconnect",
+    moment="outstanding",
+    connection=("pushes", "held"),
+    caller=("timeout", "no timeout"),
 )
 def test_a_result_overtakes_the_reply_to_the_push(
-    client_sweep: ClientSweep, *, timed: bool
+    client_sweep: ClientSweep, *, timed: bool, lost: bool
 ) -> None:
-    """The client settles a call by a result that arrives before the reply to the push."""
+    """The client settles a call by a result that arrives before the reply to the push, at first and after a loss."""
     client_sweep.start_only()
+    if lost:
+        client_sweep.check_goes_on()
+        client_sweep.proxy.drop("client")
+        client_sweep.check_goes_on()
     hold = client_sweep.hold_next("reply")
     call = client_sweep.call(AMPLE_MS if timed else None)
     hold.wait("the reply to the push")

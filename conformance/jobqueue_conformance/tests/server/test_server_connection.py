@@ -148,22 +148,32 @@ def test_a_refused_claim_is_no_end(
 
 
 @pytest.mark.requirement("server.connection.silent")
-@pytest.mark.dimensions(occasion="again", connection=("all", "silent"))
-def test_a_silent_connection_is_lost(server: StartServer, peer: Peer, proxy: Proxy) -> None:
-    """A server whose connections fall silent, and stay open, answers the next job on others."""
+@pytest.mark.dimensions(
+    occasion=("again", "reconnect"), connection=("all", "publishing", "silent", "held")
+)
+@pytest.mark.parametrize("which", ["all", "answers"])
+def test_a_silent_connection_is_lost(
+    server: StartServer, peer: Peer, proxy: Proxy, which: str
+) -> None:
+    """A server whose connections, or those of its answers alone, fall silent, and stay open, answers on others."""
     started = server()
     peer.wait_settled(peer.push("echo", "before"))
+    proxy.drop("server")
+    peer.wait_settled(peer.push("echo", "behind a loss"))
     started.wait_idle()
 
-    proxy.mute("server")
-    silent = list(proxy.connections)
     peer.moment_s = LONGEST_SILENCE_S + SLACK_S
-    behind = [peer.push("echo", n) for n in range(2)]
+    if which == "all":
+        proxy.mute("server")
+    behind = [peer.job("echo", n) for n in range(2)]
+    if which == "answers":
+        proxy.hold(matches.command(behind[0]))  # for good
+    peer.push_job(*behind)
 
     peer.wait(
         lambda: peer.received(behind[-1]),
         "server.connection.silent",
-        f"a job's result within {LONGEST_SILENCE_S:g} s, while {len(silent)} connections are silent",
+        f"a job's result within {LONGEST_SILENCE_S:g} s, while what others are sent isn't answered",
     )
 
 

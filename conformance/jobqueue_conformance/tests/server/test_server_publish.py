@@ -34,6 +34,12 @@ def test_each_result_goes_to_its_own_jobs_channel(
 ) -> None:
     """Jobs of several clients are answered on the channel that each names, and nothing is published elsewhere."""
     unusual = ["x", "elsewhere:é😀 *[a-z]?\\", "0", "UPPER:Case", " padded\t", "padded", keys.queue]
+    unusual += [
+        "e\u0301",
+        "\u00e9",
+        "\ufb01",
+        "fi",
+    ]  # alike, or the same where texts are normalized
     channels = [keys.channel(), keys.channel(), *unusual]
     server()
 
@@ -293,20 +299,22 @@ def test_a_job_on_a_forbidden_channel_is_kept(
     )
 
 
-@pytest.mark.requirement("server.publish.noperm")
-@pytest.mark.dimensions(answer="error", settings="rights", repetition="faults")
+@pytest.mark.requirement("server.publish.noperm", "server.publish.once")
+@pytest.mark.dimensions(occasion="again", answer="error", settings="rights", repetition="faults")
 def test_a_job_on_a_forbidden_channel_is_dead(
     server: StartServer, peer: Peer, redis_server: RedisServer
 ) -> None:
-    """A job on whose channel Redis forbids to publish leaves the list, and the next one is run."""
-    set_user(redis_server, USER, PASSWORD, *EVERYTHING, "resetchannels", "&allowed:*")
+    """Jobs on a forbidden channel leave the list; one on a similar channel, and a later one that may, are answered."""
+    set_user(redis_server, USER, PASSWORD, *EVERYTHING, "resetchannels", "&*:allowed")
     server(user=USER, password=PASSWORD)
 
     forbidden = [peer.push("echo", n, channel="forbidden:1") for n in range(3)]
-    behind = peer.push("echo", "behind", channel="allowed:1")
-
-    peer.result(behind, "server.publish.noperm")
+    similar = peer.push("echo", "similar", channel="forbidden:1:allowed")
+    peer.result(similar, "server.publish.noperm")
     peer.wait_gone(*(job.message for job in forbidden), requirement="server.publish.noperm")
+
+    set_user(redis_server, USER, PASSWORD, "allchannels")
+    peer.result(peer.push("echo", "later", channel="forbidden:1"), "server.publish.once")
 
 
 @pytest.mark.requirement("server.publish.forbidden-command")

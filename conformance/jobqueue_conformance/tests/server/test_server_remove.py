@@ -14,6 +14,8 @@ from jobqueue_conformance.spec.vectors import job as job_of
 from jobqueue_conformance.spec.vectors import vectors
 from jobqueue_conformance.spec.verdicts import require
 
+TIMES = 4
+
 
 @pytest.mark.requirement("server.remove.exact-bytes")
 @pytest.mark.dimensions(occasion="again")
@@ -155,20 +157,22 @@ def test_other_keys_are_left_alone(
 
 
 @pytest.mark.requirement("server.remove.gone")
-@pytest.mark.dimensions(moment="outstanding", answer="nothing")
+@pytest.mark.dimensions(
+    occasion="again", moment="outstanding", answer="nothing", repetition="faults"
+)
 def test_an_entry_that_was_removed_by_hand_is_no_fault(
     server: StartServer, peer: Peer, redis: Redis, proxy: Proxy
 ) -> None:
-    """A server whose removal finds nothing answers the next job."""
+    """A server whose removal finds nothing, again and again, answers the next job."""
     started = server()
-    job = peer.job("echo", "removed by hand")
-    hold = proxy.hold(matches.command(job))
-    peer.push_job(job)
-    hold.wait()
+    for _ in range(TIMES):
+        job = peer.job("echo", "removed by hand")
+        hold = proxy.hold(matches.command(job))
+        peer.push_job(job)
+        peer.wait(lambda: hold.event, "server.remove.gone", "an answer to the job", job)  # noqa: B023 - asked in this turn only
+        redis.delete(started.in_process)
+        hold.release()
+        peer.result(job, "server.remove.gone")
 
-    redis.delete(started.in_process)
-    hold.release()
-
-    behind = [peer.push("echo", n) for n in range(3)]
-    for each in behind:
+    for each in [peer.push("echo", n) for n in range(3)]:
         peer.result(each, "server.remove.gone")

@@ -15,12 +15,16 @@ from jobqueue_conformance.proxy import matches
 from jobqueue_conformance.proxy.events import COMMAND
 from jobqueue_conformance.proxy.proxy import Hold, Proxy
 from jobqueue_conformance.proxy.waiting import Hung
+from jobqueue_conformance.redis_servers.acl import EVERYTHING, set_user
 from jobqueue_conformance.redis_servers.base import RedisServer
 from jobqueue_conformance.spec.keys import Keys
+from jobqueue_conformance.spec.manifest import Implementation
 from jobqueue_conformance.spec.messages import Job
 from jobqueue_conformance.spec.verdicts import fail, require
 
-HANDLERS = 12
+HANDLERS = 40
+USER, PASSWORD = "somebody", "pass"
+LONG = "x" * 66_000
 LONGEST_STOP_S = 30.0  # for which a server may try to reach Redis after SIGTERM
 LONGEST_SILENCE_S = 30.0  # for which it may take a silent Redis for alive
 SLACK_S = 5.0
@@ -107,15 +111,19 @@ def test_what_waits_is_left_in_the_queue(
 
 @pytest.mark.requirement("server.stop.drains", "server.stop.exit")
 @pytest.mark.dimensions(
-    occasion="stop", moment="outstanding", connection=("claims", "held"), handler="exception"
+    size="65,536 bytes",
+    occasion="stop",
+    moment="outstanding",
+    connection=("claims", "held"),
+    handler="exception",
 )
 @pytest.mark.parametrize("method", ["echo", "fail"])
 def test_what_the_outstanding_claim_returns_is_finished(
     server: StartServer, peer: Peer, redis: Redis, keys: Keys, proxy: Proxy, method: str
 ) -> None:
-    """A job whose claim was executed but not answered when SIGTERM arrives is answered, or comes next again."""
+    """A long job whose claim was executed but not answered when SIGTERM arrives is answered, or comes next again."""
     started = server()
-    job = peer.job(method, {"message": "claimed"})
+    job = peer.job(method, {"message": LONG})
     hold = proxy.hold(matches.reply(job))
     peer.push_job(job)
     hold.wait()
@@ -182,14 +190,14 @@ def test_a_stop_during_recovery_loses_nothing(
 
 @pytest.mark.requirement("server.stop.drains", "server.concurrency.parallel")
 @pytest.mark.dimensions(
-    size="8", occasion="stop", moment="outstanding", settings="12 handlers", handler="late"
+    size="8", occasion="stop", moment="outstanding", settings="40 handlers", handler="late"
 )
 def test_all_running_jobs_are_finished(
     server: StartServer, peer: Peer, redis: Redis, keys: Keys, proxy: Proxy
 ) -> None:
-    """Of twelve handlers that run when SIGTERM arrives, each has its job answered and removed."""
+    """Of forty handlers that run when SIGTERM arrives, each has its job answered and removed."""
     started = server(concurrency=HANDLERS)
-    jobs = [peer.push("wait", {"ms": 500 + 50 * n}) for n in range(HANDLERS)]
+    jobs = [peer.push("wait", {"ms": 500 + 10 * n}) for n in range(HANDLERS)]
     peer.wait(
         lambda: not redis.exists(keys.queue) and not any(proxy.under_way(job.id) for job in jobs),
         "server.concurrency.parallel",
@@ -227,9 +235,14 @@ def test_a_connection_that_is_lost_while_stopping_loses_nothing(
 @pytest.mark.requirement("server.stop.drains", "server.dead.removed")
 @pytest.mark.dimensions(occasion="stop", moment="outstanding", connection=("claims", "held"))
 def test_a_dead_message_is_finished(
-    server: StartServer, peer: Peer, redis: Redis, proxy: Proxy
+    server: StartServer,
+    peer: Peer,
+    redis: Redis,
+    keys: Keys,
+    proxy: Proxy,
+    implementation: Implementation,
 ) -> None:
-    """A dead message whose claim isn't answered when SIGTERM arrives has left the list before the exit."""
+    """A dead message whose claim isn't answered when SIGTERM arrives has left the list before the exit, and is kept."""
     started = server()
     peer.wait_settled(peer.push("echo", "before"))
     dead = Job(b"no JSON, and marked 7e21", "7e21", "")
@@ -248,11 +261,22 @@ def test_a_dead_message_is_finished(
         expected="the dead message off the list",
         got=listed,
     )
+    kept = [*redis.lrange(keys.dead, 0, -1), *redis.lrange(keys.queue, 0, -1)]
+    require(
+        dead.message in kept or "dead-list" not in implementation.features,
+        "server.dead-list.keeps",
+        expected="the dead message on the dead list, or returned to the queue",
+        got=kept,
+    )
 
 
 @pytest.mark.requirement("server.stop.unreachable", "server.stop.exit")
 @pytest.mark.dimensions(
-    occasion="stop", moment="outstanding", connection=("all", "cut", "refused", "silent")
+    occasion="stop",
+    moment="outstanding",
+    connection=("all", "cut", "refused", "silent"),
+    answer="error",
+    settings="rights",
 )
 @pytest.mark.parametrize(
     "idle, how",
@@ -262,6 +286,7 @@ def test_a_dead_message_is_finished(
         pytest.param(True, "refused", id="idle-refused"),
         pytest.param(False, "refused", id="with-a-job-refused"),
         pytest.param(False, "silent", id="with-a-job-silent"),
+        pytest.param(False, "forbidden", id="with-a-job-forbidden"),
     ],
 )
 def test_a_server_exits_though_redis_is_away(
@@ -273,9 +298,10 @@ def test_a_server_exits_though_redis_is_away(
     idle: bool,
     how: str,
 ) -> None:
-    """A server that gets SIGTERM while Redis is away exits, with a status that tells of a job that it leaves behind."""
+    """A server that gets SIGTERM while Redis is away, or refuses all, exits; its status tells of a job left behind."""
     longest_s = LONGEST_STOP_S + (LONGEST_SILENCE_S if how == "silent" else 0)
-    started = server()
+    set_user(redis_server, USER, PASSWORD, *EVERYTHING)
+    started = server(user=USER, password=PASSWORD)
     peer.wait_settled(peer.push("echo", "before"))
     started.wait_idle()
     if not idle:
@@ -285,6 +311,8 @@ def test_a_server_exits_though_redis_is_away(
         hold.wait()
 
     lose(how, redis_server, proxy)
+    if how == "forbidden":
+        hold.release()
     try:
         started.terminate()
         status = Process.wait_exit(started, longest_s + SLACK_S)
@@ -314,6 +342,8 @@ def lose(how: str, redis_server: RedisServer, proxy: Proxy) -> None:
     elif how == "refused":
         proxy.refuse("server")
         proxy.drop("server")
+    elif how == "forbidden":
+        set_user(redis_server, USER, PASSWORD, "-@all")
     else:
         proxy.stop_accepting("server")
         proxy.mute("server")
