@@ -35,6 +35,8 @@ KINDS = {
     ("acl", "client"),
     ("acl", "server"),
     ("acl", "attempts"),
+    ("acl", "expiry"),
+    ("acl", "expiry-client"),
     ("acl", "status"),
     ("mermaid", ""),
 }
@@ -208,6 +210,8 @@ ALLOWED = {
         "INCR job-queue:attempts:0",
         "EXPIRE job-queue:attempts:0 259200",
     ],
+    "expiry": ["TIME"],
+    "expiry-client": ["TIME"],
     "status": [
         "HELLO 2",
         "SELECT 0",
@@ -251,6 +255,8 @@ FORBIDDEN = {
         "INCR other",
         "EXPIRE other 259200",
     ],
+    "expiry": ["GET job-queue:dead", "EXPIRE job-queue:dead 1"],
+    "expiry-client": ["RPOP job-queue", "LRANGE job-queue 0 -1"],
     "status": [
         "LRANGE job-queue 0 -1",
         "LPUSH job-queue job",
@@ -266,10 +272,13 @@ FORBIDDEN = {
 def party(request: pytest.FixtureRequest, redis: RedisServer) -> Iterator[tuple[str, Any]]:
     """A role, and a connection that was given no more than the role's ACL."""
     example: Example = request.param
-    # What a feature adds is added to the rights of a server.
-    bodies = [each.values[0].body for each in examples("acl") if each.values[0].role == "server"]
-    bodies = bodies if example.role not in {"client", "status"} else []
-    bodies += [example.body] if example.role != "server" else []
+    # What a feature adds is added to the rights of a server or a client.
+    bodies = [
+        each.values[0].body
+        for each in examples("acl")
+        if f"SETUSER jobqueue-{each.values[0].role} " in example.body
+    ]
+    bodies += [example.body] if example.body not in bodies else []
     with redis.connect() as admin:
         for body in bodies:
             admin.execute_command(*shlex.split(body))

@@ -10,6 +10,7 @@ import server_attempts
 import server_claims
 import server_dead
 import server_elsewhere
+import server_expiry
 import server_faults
 import server_features
 import server_later
@@ -18,7 +19,13 @@ import server_results
 import server_runs
 from attempts_server import AttemptsServer
 from base_server import Server
+from expiry_server import ExpiryServer
 from names import named
+
+
+class Base(ExpiryServer, AttemptsServer):
+    """A server with every feature."""
+
 
 # Most mutants are made from a server of protocol 1.0; the base has the later features, too.
 MUTANTS = named(
@@ -28,13 +35,14 @@ MUTANTS = named(
     server_claims,
     server_dead,
     server_elsewhere,
+    server_expiry,
     server_faults,
     server_features,
     server_later,
     server_limits,
     server_results,
     server_runs,
-) | {"base": AttemptsServer}
+) | {"base": Base}
 
 if __name__ == "__main__":
     sys.exit(MUTANTS[sys.argv[1]](os.environ).serve())

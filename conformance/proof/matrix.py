@@ -27,7 +27,11 @@ FEATURES = {
     "server": ("recovery", "graceful-stop", "dead-list", "concurrency", "channel-prefix"),
     "client": ("concurrent-client",),
 }
-LATER = ("attempts",)  # what came after 1.0, each behind all that it needs
+# What came after 1.0: by the second word of its requirements, the features that a mutant of them has.
+LATER = {
+    "server": {"attempts": ("attempts",), "expiry": ("expiry",)},
+    "client": {"expiry": ("expiry-client",)},
+}
 BASE = "base"
 HEADER = """\
 # The mutants: correct programs with one seeded bug each, the requirement that it breaks, the tests that notice, and
@@ -110,16 +114,16 @@ def manifest(mutant: Mutant | None = None) -> str:
         name = mutant.name if mutant and mutant.program == program else BASE
         lines += ["", f"[{program}]", f"command = {json.dumps(['{python}', file, name])}"]
     features = [each for of_program in FEATURES.values() for each in of_program]
-    features += _later(mutant)
+    features += [each for program in FEATURES for each in _later(program, mutant)]
     return "\n".join([*lines, "", "[features]", *(f"{each} = true" for each in features)]) + "\n"
 
 
-def _later(mutant: Mutant | None) -> tuple[str, ...]:
-    """The later features of the server: all that the base has, or those that the mutant's requirement needs."""
-    if mutant is None or mutant.program != "server":
-        return LATER
-    noun = mutant.requirement.split(".")[1]
-    return LATER[: LATER.index(noun) + 1] if noun in LATER else ()
+def _later(program: str, mutant: Mutant | None) -> tuple[str, ...]:
+    """The later features of a program: all that the base has, or those that the mutant's requirement needs."""
+    later = LATER[program]
+    if mutant is None or mutant.program != program:
+        return tuple(dict.fromkeys(each for features in later.values() for each in features))
+    return later.get(mutant.requirement.split(".")[1], ())
 
 
 def complaints(mutants: Sequence[Mutant], requirements: Mapping[str, Requirement]) -> list[str]:

@@ -36,6 +36,7 @@ REGISTRY = {
         ErrorCode("result-not-serializable", "wire", may_have_run=True),
         ErrorCode("result-too-large", "wire", may_have_run=True),
         ErrorCode("too-many-attempts", "wire", may_have_run=True),
+        ErrorCode("expired", "wire", may_have_run=True),
         ErrorCode("timeout", "client", may_have_run=True),
         ErrorCode("connection-lost", "client", may_have_run=True),
         ErrorCode("not-queued", "client", may_have_run=False),

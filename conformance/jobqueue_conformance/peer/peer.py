@@ -314,7 +314,8 @@ def require_right(job: Job, result: dict[str, Any]) -> None:
 
 def _about_content(requirement: str) -> bool:
     """Whether a test of it judges by itself what a result says."""
-    family = requirement.startswith(("server.run.", "server.result.", "server.attempts."))
+    own = ("server.run.", "server.result.", "server.attempts.", "server.expiry.")
+    family = requirement.startswith(own)
     return family and requirement != "server.run.goes-on"
 
 

@@ -53,12 +53,20 @@ class ClientProcess(Process):
         )
         self._reader.start()
 
-    def submit(self, method: str, parameters: Any = None, timeout_ms: float | None = None) -> int:
+    def submit(
+        self,
+        method: str,
+        parameters: Any = None,
+        timeout_ms: float | None = None,
+        expires_in_ms: float | None = None,
+    ) -> int:
         """Run a job in it, and return the seq that its outcome will have."""
         self._submitted += 1
         line: dict[str, Any] = {"seq": self._submitted, "method": method, "parameters": parameters}
         if timeout_ms is not None:
             line["timeout_ms"] = timeout_ms
+        if expires_in_ms is not None:
+            line["expires_in_ms"] = expires_in_ms
         written = json.dumps(line)
         self._proxy.note(self.name, STDIN, written)
         assert self.popen.stdin is not None

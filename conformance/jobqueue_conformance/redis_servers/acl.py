@@ -33,9 +33,8 @@ def least_rights(party: str, keys: Keys, features: Iterable[str] = ()) -> list[s
         features: those of the party; what the protocol adds for one of them is added.
     """
     text = (data.folder("spec") / "protocol.md").read_text(encoding="utf-8")
-    granted = dict(
-        re.findall(r"^```acl (\S+)\nACL SETUSER \S+ (?:on >\S+ )?(.*?)\n```", text, re.MULTILINE)
-    )
+    block = rf"^```acl (\S+)\nACL SETUSER jobqueue-{party} (?:on >\S+ )?(.*?)\n```"
+    granted = dict(re.findall(block, text, re.MULTILINE))
     assert party in granted, f"the protocol grants a {party} no rights"
     rules = " ".join(granted[each] for each in (party, *sorted(features)) if each in granted)
     return re.sub(r"(?<=[~&])job-queue", lambda _: keys.queue, rules).split()

@@ -57,9 +57,10 @@ def test_a_client_works_under_the_least_rights(
     redis_server: RedisServer,
     keys: Keys,
     proxy: Proxy,
+    implementation: Implementation,
 ) -> None:
     """A client with the rights that the protocol grants subscribes, pushes and is answered, also after a loss."""
-    set_user(redis_server, "least", "pass", *least_rights("client", keys))
+    set_user(redis_server, "least", "pass", *least_rights("client", keys, implementation.features))
     driver = client(user="least", password="pass")
 
     seq = driver.submit("echo", "least rights", timeout_ms=guard_ms())

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from jobqueue.aio.job import Job
 from jobqueue.aio.session import Session
-from jobqueue.core.calls import CLOSE_SECONDS, Submission, deadline_of
+from jobqueue.core.calls import CLOSE_SECONDS, Submission, deadline_of, expiry_of
 from jobqueue.errors import JobTimeout
 from jobqueue.protocol import keys, messages
 from jobqueue.wire import pools
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis, RedisCluster
 
     from jobqueue.aio.session import Sessions
+    from jobqueue.core.calls import Expires
 
 
 class Client:
@@ -46,18 +47,28 @@ class Client:
         source: A Redis URL, or a client of `redis.asyncio` with `retry=None`, a `socket_timeout` and
             without `decode_responses`.
         queue: The key of the queue.
+        expires: When jobs expire that don't say it: seconds after the call, or "timeout" for the
+            time of their own timeout, so that nobody works where nobody waits. Their servers need
+            the feature `expiry`. None: never.
 
     Raises:
         TypeError: The source is neither a URL nor a client.
-        ValueError: The queue is empty, or the URL or the client can't be used.
+        ValueError: The queue is empty, `expires` is negative or another word, or the URL or the
+            client can't be used.
     """
 
     def __init__(
-        self, source: str | Redis | RedisCluster = pools.DEFAULT_URL, *, queue: str = keys.QUEUE
+        self,
+        source: str | Redis | RedisCluster = pools.DEFAULT_URL,
+        *,
+        queue: str = keys.QUEUE,
+        expires: Expires = None,
     ) -> None:
         if not queue:
             raise ValueError("queue must be a non-empty string")
+        expiry_of(expires, None, None, 0.0)  # raises here
         self._queue = queue
+        self._expires = expires
         self._source = source
         pools.aio_client_pools(source, queue)  # raises here; each session makes its own
         self._closed = False
@@ -71,6 +82,7 @@ class Client:
         parameters: Any = None,
         *,
         timeout: float | None = None,  # noqa: ASYNC109 - the job's, beyond this call
+        expires: Expires = None,
     ) -> Job:
         """Submit one job and return its future at once.
 
@@ -85,31 +97,37 @@ class Client:
             timeout: Seconds from now until the job is settled by JobTimeout
                 (client.timeout.settles). None or `math.inf`: no timeout; the job then waits until
                 its result arrives, or until a connection is lost (client.lost.settles).
+            expires: Seconds from now until a server doesn't start the job any more, by Redis's clock,
+                but answers it by the JobError `expired` (client.expiry.clock); "timeout" is as
+                long as the timeout. None: what the client says.
 
         Raises:
             TypeError: The method is not a string, or the parameters have no JSON.
             ValueError: The method is empty, the parameters are not portable JSON, the job is larger
-                than 1 MiB (client.job.size), the timeout is negative, or the client is closed.
+                than 1 MiB (client.job.size), a time is negative, or the client is closed.
 
         After an exception, CancelledError included, no job was submitted.
         """
-        return (await self.run_many([(method, parameters)], timeout=timeout))[0]
+        return (await self.run_many([(method, parameters)], timeout=timeout, expires=expires))[0]
 
     async def run_many(
         self,
         calls: Iterable[tuple[str, Any]],
         *,
         timeout: float | None = None,  # noqa: ASYNC109 - the jobs', beyond this call
+        expires: Expires = None,
     ) -> list[Job]:
         """Submit one job for each pair of method and parameters; one command pushes all of them.
 
-        Like `run`. After an exception none of the jobs was submitted. The timeout applies to each
+        Like `run`. After an exception none of the jobs was submitted. The times apply to each
         job.
 
         Returns:
             The jobs, in the order of the calls.
         """
-        deadline = deadline_of(timeout, time.monotonic())
+        now = time.monotonic()
+        deadline = deadline_of(timeout, now)
+        expires_at = expiry_of(expires, self._expires, timeout, now)
         if self._closed:
             raise ValueError("the client is closed")
         session = self._session()
@@ -117,7 +135,10 @@ class Client:
             Submission(
                 job_id := str(next(self._ids)),
                 Job(job_id, method, session),
-                messages.encode_job(method, parameters, session.channel, job_id),
+                messages.encode_job(
+                    method, parameters, session.channel, job_id, expires=expires_at is not None
+                ),
+                expires_at,
             )
             for method, parameters in calls
         ]

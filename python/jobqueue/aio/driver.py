@@ -21,7 +21,7 @@ from jobqueue.core.handlers import failed, succeeded
 from jobqueue.errors import ConnectionLost
 from jobqueue.host.forks import ParentOnly
 from jobqueue.host.signals import interrupts
-from jobqueue.protocol.messages import Answer, Dead, Run, message_of
+from jobqueue.protocol.messages import Answer, Dead, Run, Timed, message_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -57,6 +57,7 @@ class Driver:
         self._pool = pool
         self._stop = stop
         self._reply_seconds = reply_seconds
+        self._handlers: Any = handlers
         self._runner: Any = None if handlers is None else Runner(handlers)
         self._workers: Any = workers
         self._link: Any = None
@@ -92,6 +93,10 @@ class Driver:
                 return await self._link.receive(step.replies)
             case steps.Handle():
                 return await self._runner.run(step.work)
+            case steps.Decide():
+                return self._handlers.decide(step.work)
+            case steps.Begin():
+                return await self._runner.run(step.job)
             case steps.Now():
                 return steps.Moment(time.monotonic(), self._stop.requested)
             case steps.Send():
@@ -100,6 +105,8 @@ class Driver:
                 return self._workers.start(step.work)
             case steps.Outcomes():
                 return await self._workers.outcomes(step.limit)
+            case steps.Admit():
+                return self._workers.admit(step.jobs)
             case steps.Room():
                 return await self._workers.room(step.limit)
             case steps.Confirmed():
@@ -133,7 +140,8 @@ class Workers:
         self._handlers = handlers
         self._concurrency = concurrency
         self._waiting: asyncio.Queue[Work] = asyncio.Queue()
-        self._finished: asyncio.Queue[Answer | Dead] = asyncio.Queue()
+        self._finished: asyncio.Queue[Answer | Dead | Run] = asyncio.Queue()
+        self._timed: asyncio.Queue[Timed] = asyncio.Queue()
         self._running: Counter[bytes] = Counter()
         self._total = 0
         self._failure: BaseException | None = None
@@ -170,12 +178,17 @@ class Workers:
         for each in work:
             self._waiting.put_nowait(each)
 
-    async def outcomes(self, limit: int) -> list[Answer | Dead]:
+    async def outcomes(self, limit: int) -> list[Answer | Dead | Run]:
         """Wait for an outcome, and return all that are ready, up to a limit."""
         outcomes = [await self._finished.get()]
         while len(outcomes) < limit and not self._finished.empty():
             outcomes.append(self._finished.get_nowait())
         return outcomes
+
+    def admit(self, jobs: list[Timed]) -> None:
+        """Let workers go on that wait for the time."""
+        for job in jobs:
+            self._timed.put_nowait(job)
 
     def running(self) -> list[bytes]:
         """Return the messages that were started and aren't confirmed."""
@@ -210,7 +223,12 @@ class Workers:
         runner = Runner(self._handlers)
         while True:
             work = await self._waiting.get()
-            self._finished.put_nowait(await runner.run(work))
+            outcome = await runner.run(work)
+            if isinstance(outcome, Run):
+                # server.expiry.refuses: while it waits for the time, it takes no other job.
+                self._finished.put_nowait(outcome)
+                outcome = await runner.run(await self._timed.get())
+            self._finished.put_nowait(outcome)
 
 
 class Runner:
@@ -224,10 +242,15 @@ class Runner:
         self._interrupts = interrupts()
         self._parent_only = ParentOnly()
 
-    async def run(self, work: Work) -> Answer | Dead:
-        """Run the handler of a message, if it has one, and return the outcome."""
+    async def run(self, work: Work | Timed) -> Answer | Dead | Run:
+        """Run the handler of a message, if it has one, and return the outcome.
+
+        The job itself is returned if it can expire and the time isn't known.
+        """
         job = self._handlers.decide(work)
         if not isinstance(job, Run):
+            return job
+        if job.expires_at_ms is not None and not isinstance(work, Timed):
             return job
         try:
             with self._parent_only:

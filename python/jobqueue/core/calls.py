@@ -26,9 +26,10 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Generic, Literal, NamedTuple, TypeAlias, TypeVar
 
 from jobqueue.core.backoff import delay_seconds
+from jobqueue.core.clock import Clock
 from jobqueue.errors import ConnectionLost, InvalidMessage, JobTimeout, NotQueued
 from jobqueue.protocol import messages
 from jobqueue.protocol.commands import ErrorReply
@@ -48,9 +49,10 @@ TIMEOUT_LIMIT_SECONDS = 1e9  # a longer timeout is the same as none: no wait of 
 _UNAVAILABLE = {"READONLY", "LOADING", "MASTERDOWN", "MOVED", "CLUSTERDOWN"}
 
 JobT = TypeVar("JobT")
+Expires: TypeAlias = float | Literal["timeout"] | None
 
 
-def deadline_of(timeout: float | None, now: float) -> float | None:
+def deadline_of(timeout: float | None, now: float, name: str = "timeout") -> float | None:
     """Return the time at which a timeout that starts now ends; None if it never does.
 
     Raises:
@@ -60,8 +62,30 @@ def deadline_of(timeout: float | None, now: float) -> float | None:
     if timeout is None:
         return None
     if not timeout >= 0:  # NaN, too
-        raise ValueError(f"timeout must be a number of seconds, 0 or more, not {timeout}")
+        raise ValueError(f"{name} must be a number of seconds, 0 or more, not {timeout}")
     return None if timeout > TIMEOUT_LIMIT_SECONDS else now + timeout
+
+
+def expiry_of(
+    expires: Expires, by_default: Expires, timeout: float | None, now: float
+) -> float | None:
+    """Return the time at which a job that is run now expires; None if it never does.
+
+    Args:
+        expires: Seconds, or "timeout" for those of the timeout; None is the default.
+        by_default: The same, for jobs that don't say it.
+        timeout: The job's timeout, in seconds.
+        now: The time.
+
+    Raises:
+        ValueError: It is negative, not a number, or another word.
+    """
+    seconds = by_default if expires is None else expires
+    if isinstance(seconds, str):
+        if seconds != "timeout":
+            raise ValueError(f"expires must be a number of seconds or 'timeout', not {seconds!r}")
+        seconds = timeout
+    return deadline_of(seconds, now, "expires")
 
 
 class State(Enum):
@@ -87,11 +111,12 @@ _NEXT = {
 
 
 class Submission(NamedTuple, Generic[JobT]):
-    """A job to register: its id, the driver's object for it, and its bytes."""
+    """A job to register: its id, the driver's object for it, its bytes, and when it expires."""
 
     id: str
     job: JobT
     message: bytes
+    expires_at: float | None = None
 
 
 class Settled(NamedTuple, Generic[JobT]):
@@ -105,12 +130,15 @@ class Settled(NamedTuple, Generic[JobT]):
 class _Call(Generic[JobT]):
     """An unsettled job. It holds its message until it is pushed."""
 
-    __slots__ = ("deadline", "job", "message")
+    __slots__ = ("deadline", "expires_at", "job", "message")
 
-    def __init__(self, job: JobT, deadline: float | None, message: bytes) -> None:
+    def __init__(
+        self, job: JobT, deadline: float | None, message: bytes, expires_at: float | None
+    ) -> None:
         self.job = job
         self.deadline = deadline
         self.message: bytes | None = message
+        self.expires_at = expires_at
 
 
 class _Request(NamedTuple):
@@ -118,6 +146,7 @@ class _Request(NamedTuple):
 
     at: float
     pushed: list[str] | None
+    asks_time: bool = False
 
 
 class Calls(Generic[JobT]):
@@ -139,6 +168,8 @@ class Calls(Generic[JobT]):
         self._settled: list[Settled[JobT]] = []
         self._controls: list[tuple[int, Command]] = []
         self._outstanding: list[deque[_Request]] = []  # for each link, oldest first
+        self._clock = Clock()
+        self._asks_time = False
         self._received_at: list[float] = []  # for each link, when anything last came
         self._since = float("-inf")  # when the state last changed
         self._failures = 0
@@ -165,11 +196,11 @@ class Calls(Generic[JobT]):
         """
         # client.register.before-push
         ids = []
-        for job_id, job, message in batch:
+        for job_id, job, message, expires_at in batch:
             if self._closing_until is not None or self._state is State.CLOSED:
                 self._settled.append(Settled(job, None, NotQueued("the client is closed")))
                 continue
-            self._calls[job_id] = _Call(job, deadline, message)
+            self._calls[job_id] = _Call(job, deadline, message, expires_at)
             self.waiting_bytes += len(message)
             ids.append(job_id)
         if not ids:
@@ -207,6 +238,8 @@ class Calls(Generic[JobT]):
         """
         was_open = self._state is State.OPEN
         self._enter("lost", now)
+        self._clock.forget()
+        self._asks_time = False
         self._outstanding, self._received_at, self._controls = [], [], []
         if was_open:
             # client.lost.settles, client.lost.waits: a pushed job with a timeout continues to wait,
@@ -238,17 +271,27 @@ class Calls(Generic[JobT]):
         return controls
 
     def take_push(self, now: float) -> Command | None:
-        """Return the next push for the first link, or None. The driver writes it before the next call."""
+        """Return the next push for the first link, or None. The driver writes it before the next call.
+
+        What is pushed next may need the time first: then the command that asks for it is returned.
+        """
         # client.subscribe.before-push
-        while self._state is State.OPEN and self._waiting:
+        while self._state is State.OPEN and self._waiting and not self._asks_time:
+            if not self._clock.good(now) and self._any_expires(self._waiting[0]):
+                self._asks_time = True
+                self._outstanding[0].append(_Request(now, None, asks_time=True))
+                return (b"TIME",)
             pushed, command = [], [b"LPUSH", self._queue]
             for job_id in self._waiting.popleft():
                 call = self._calls.get(job_id)
                 # client.push.settled
                 if call is not None and call.message is not None:
                     pushed.append(job_id)
-                    command.append(call.message)
                     self.waiting_bytes -= len(call.message)
+                    if call.expires_at is not None:
+                        at_ms = self._clock.redis_ms(call.expires_at)
+                        call.message = messages.with_expiry(call.message, at_ms)
+                    command.append(call.message)
                     call.message = None
             if pushed:
                 # client.push.left, client.push.once
@@ -363,6 +406,9 @@ class Calls(Generic[JobT]):
                 return
             if frame[0] == b"subscribe" and self._state is State.SUBSCRIBING:
                 self._enter("subscribed", now)
+            elif self._asks_time and link == 0 and frame[0].isdigit():
+                self._clock.tell(self._outstanding[0][0].at, frame)
+                self._asks_time = False
             elif frame[0] != b"pong":
                 return  # a kind of push message that a later version of Redis may add
         if not self._outstanding[link]:
@@ -384,6 +430,10 @@ class Calls(Generic[JobT]):
     def _refused(self, request: _Request, error: ErrorReply) -> None:
         if request.pushed is None and self._state is State.SUBSCRIBING:
             raise ConnectionLost(f"Redis refused to subscribe: {error.text}")
+        if request.asks_time and error.code not in _UNAVAILABLE:
+            self._asks_time = False
+            expiring = [job_id for ids in self._waiting for job_id in ids if self._expires(job_id)]
+            request = request._replace(pushed=expiring)
         for job_id in request.pushed or []:
             # client.settle.not-queued
             self._settle(job_id, None, NotQueued(f"Redis refused the job: {error.text}"))
@@ -409,6 +459,13 @@ class Calls(Generic[JobT]):
 
     def _any_unsettled(self, ids: list[str]) -> bool:
         return any(job_id in self._calls for job_id in ids)
+
+    def _any_expires(self, ids: list[str]) -> bool:
+        return any(self._expires(job_id) for job_id in ids)
+
+    def _expires(self, job_id: str) -> bool:
+        call = self._calls.get(job_id)
+        return call is not None and call.expires_at is not None
 
     def _forget_settled_deadlines(self) -> None:
         self._deadlines = [entry for entry in self._deadlines if self._any_unsettled(entry[2])]

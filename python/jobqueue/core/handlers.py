@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from jobqueue.core.log import Log
 from jobqueue.errors import JobError
 from jobqueue.protocol import messages
-from jobqueue.protocol.messages import Answer, Dead, Interrupts, Run, Spent
+from jobqueue.protocol.messages import Answer, Dead, Interrupts, Run, Spent, Timed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -63,9 +63,14 @@ class Handlers:
             raise ValueError(f"a handler is already registered for method {method!r}")
         self._by_method[method] = handler
 
-    def decide(self, work: Work) -> Run | Answer | Dead:
+    def decide(self, work: Work | Timed) -> Run | Answer | Dead:
         """Decide what to do with a message, and log it if no handler is called."""
         decision: Run | Answer | Dead
+        if isinstance(work, Timed):
+            decision = messages.decide_timed(work)
+            if isinstance(decision, Answer):
+                log.info("expired channel=%s id=%s", text(decision.channel), text(decision.id))
+            return decision
         if isinstance(work, Spent):
             decision = messages.give_up(work, self._channel_prefixes)
         else:

@@ -15,6 +15,7 @@ from jobqueue.core.log import Log
 from jobqueue.core.reconnect import run_with_reconnect
 from jobqueue.core.recovery import Looks
 from jobqueue.core.steps import (
+    Admit,
     Confirmed,
     Exchange,
     Now,
@@ -28,6 +29,7 @@ from jobqueue.core.steps import (
 )
 from jobqueue.errors import ConnectionLost
 from jobqueue.protocol import commands, keys
+from jobqueue.protocol.messages import Run, Timed
 
 if TYPE_CHECKING:
     from jobqueue.core.reconnect import Backoff
@@ -65,7 +67,7 @@ class Parallel:
         self._limit = max(concurrency, prefetch)
         self._looks = Looks(block_seconds)
         self._attempts = Attempts(keys, attempts)
-        self._unconfirmed: list[Answer | Dead] = []
+        self._unconfirmed: list[Answer | Dead | Run] = []  # a Run: its place waits for the time
 
     def claiming(self) -> Steps[None]:
         """Recover and claim until a stop is requested and everything that is running is confirmed."""
@@ -137,23 +139,30 @@ class Parallel:
     def _confirm(self, backoff: Backoff) -> Steps[None]:
         transactions = yield from exchange(commands.may_transact())
         while True:
+            finished = [each for each in self._unconfirmed if not isinstance(each, Run)]
+            expiring = [each for each in self._unconfirmed if isinstance(each, Run)]
+            self._unconfirmed = [*finished, *expiring]
             # server.publish.again: after a lost connection, the same bytes are sent again.
             finishing = [
                 commands.finish(self._keys, outcome, transactions=transactions)
-                for outcome in self._unconfirmed
+                for outcome in finished
             ]
+            # server.expiry.refuses: the places of those that can expire are free.
+            clock = commands.clock()
             writes = [next(finish) for finish in finishing]
-            write = [command for each in writes for command in each]
+            asked = next(clock) if expiring else []
+            write = [command for each in (*writes, asked) for command in each]
             replies = yield Exchange(write, len(write))
             removed: list[bytes] = []
             read = 0
             try:
-                for outcome, finish, each in zip(self._unconfirmed, finishing, writes, strict=True):
+                for outcome, finish, each in zip(finished, finishing, writes, strict=True):
                     note = yield from proceed(finish, replies[read : read + len(each)])
                     read += len(each)
                     removed.append(outcome.message)
                     if note:
                         log.warning("%s: %.200r", note, outcome.message)
+                now_ms = (yield from proceed(clock, replies[read:])) if expiring else 0.0
             except ConnectionLost:
                 del self._unconfirmed[: len(removed)]
                 yield Confirmed(removed)
@@ -161,6 +170,8 @@ class Parallel:
             backoff.reset()
             self._unconfirmed = []
             yield Confirmed(removed)
+            if expiring:
+                yield Admit([Timed(job, now_ms) for job in expiring])
             self._unconfirmed = yield Outcomes(BATCH)
             if not self._unconfirmed:
                 return

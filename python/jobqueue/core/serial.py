@@ -14,17 +14,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeAlias
 
 from jobqueue.core import recovery
+from jobqueue.core.answers import Answers
 from jobqueue.core.attempts import Attempts, Suspect
 from jobqueue.core.log import Log
 from jobqueue.core.recovery import Looks
-from jobqueue.core.steps import Exchange, Handle, Now, Send, Sleep, exchange, proceed
+from jobqueue.core.steps import Now, Sleep, exchange, proceed
 from jobqueue.protocol import commands, keys
 from jobqueue.protocol.messages import Answer, Dead, Spent
 
 if TYPE_CHECKING:
     from jobqueue.core.reconnect import Backoff
     from jobqueue.core.steps import Moment, Steps
-    from jobqueue.protocol.commands import Command, Commands
+    from jobqueue.protocol.commands import Command
     from jobqueue.protocol.keys import Keys
 
 # A message to run or to give up, or an outcome to send again.
@@ -58,23 +59,20 @@ class Serial:
         moment: Moment = yield Now()
         looks.connected(moment.seconds)
         transactions = yield from exchange(commands.may_transact())
+        answers = Answers(self._keys, self._unconfirmed, backoff, transactions=transactions)
         waiting: list[Task | Suspect] = []
         while True:
             if waiting:
                 batch = yield from self._batch(waiting)
                 waiting = waiting[len(batch) :]
-                waiting += yield from self._finish(
-                    batch, backoff, transactions=transactions, last=not waiting
-                )
+                waiting += yield from self._finish(batch, answers, backoff, last=not waiting)
                 continue
             moment = yield Now()
             if looks.due(moment.seconds):
                 # server.recovery.first, server.recovery.reconnect
                 waiting = yield from self._look(moment)
             elif not moment.stopping:
-                waiting += yield from self._finish(
-                    [], backoff, transactions=transactions, last=True
-                )
+                waiting += yield from self._finish([], answers, backoff, last=True)
             elif (seconds := looks.last_look(moment.seconds)) is None:
                 return
             else:
@@ -98,55 +96,37 @@ class Serial:
         self._looks.looked(moment.seconds)
         entries = yield from exchange(commands.look(self._keys))
         work = recovery.unfinished(entries, self._unconfirmed)
-        self._unconfirmed = [each for each in work if not isinstance(each, bytes)]
+        self._unconfirmed[:] = [each for each in work if not isinstance(each, bytes)]
         if work:
             log.info("recovering %d messages from %s", len(work), keys.text(self._keys.in_process))
         unfinished = iter(self._attempts.found([each for each in work if isinstance(each, bytes)]))
         return [next(unfinished) if isinstance(each, bytes) else each for each in work]
 
     def _finish(
-        self, batch: list[Task], backoff: Backoff, *, transactions: bool, last: bool
+        self, batch: list[Task], answers: Answers, backoff: Backoff, *, last: bool
     ) -> Steps[list[bytes]]:
         """Answer a batch, claim the next jobs, and return these."""
-        keys = self._keys
-        finishing: list[tuple[Answer | Dead, Commands[str | None], int]] = []  # and its replies
-        write: list[Command] = []
-        due = 0
+        answers.begin()
         for task in batch:
-            if write:  # so that no result waits for the next handler
-                yield Send(write)
-            outcome: Answer | Dead
             if isinstance(task, bytes | Spent):
-                outcome = yield Handle(task)
-                self._unconfirmed.append(outcome)
+                yield from answers.handle(task)
             else:
-                outcome = task
-            finish = commands.finish(keys, outcome, transactions=transactions)
-            write = next(finish)
-            finishing.append((outcome, finish, len(write)))
-            due += len(write)
-            last = last and commands.one_write(outcome, transactions=transactions)
+                yield from answers.repeat(task)
         claim = None
+        more: list[Command] = []
         moment: Moment = yield Now()
+        may_claim = not moment.stopping and not self._looks.due(moment.seconds)
         # server.stop.no-claim, server.recovery.quiet
-        if last and not moment.stopping and not self._looks.due(moment.seconds):
-            claim = commands.claim(keys, self._prefetch, self._looks.claiming(moment.seconds))
-            write = write + next(claim)
-            due += self._prefetch
-        elif not write:
+        if last and answers.one_write and may_claim:
+            claim = commands.claim(self._keys, self._prefetch, self._looks.claiming(moment.seconds))
+            more = next(claim)
+        elif not batch:
             return []
-        replies = yield Exchange(write, due)
+        replies = yield answers.last(more, len(more))
         self._looks.claimed()
-        read = 0
-        for outcome, finish, count in finishing:
-            note = yield from proceed(finish, replies[read : read + count])
-            read += count
-            self._unconfirmed.remove(outcome)
-            backoff.reset()
-            if note:
-                log.warning("%s: %.200r", note, outcome.message)
+        left = yield from answers.confirm(replies)
         if claim is None:
             return []
-        jobs = yield from proceed(claim, replies[read:])
+        jobs = yield from proceed(claim, left)
         backoff.reset()
         return jobs

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
     from jobqueue.protocol.commands import Command, Commands, Reply, Returned
-    from jobqueue.protocol.messages import Work
+    from jobqueue.protocol.messages import Timed, Work
 
 
 class Unreachable(ConnectionLost):
@@ -47,9 +47,24 @@ class Exchange(NamedTuple):
 
 
 class Handle(NamedTuple):
-    """Run the handler of a message in place, or give it up; send back the outcome: `Answer` or `Dead`."""
+    """Run the handler of a message in place, or give it up; send back the outcome: `Answer` or `Dead`.
+
+    If the job can expire, the job itself is sent back, a `Run`, for a later `Begin`.
+    """
 
     work: Work
+
+
+class Decide(NamedTuple):
+    """Do the same, but send back a job, a `Run`, also if it can't expire: start no handler."""
+
+    work: Work
+
+
+class Begin(NamedTuple):
+    """Run the handler of a job that can expire, or refuse it, and send back the outcome."""
+
+    job: Timed
 
 
 class Start(NamedTuple):
@@ -59,9 +74,18 @@ class Start(NamedTuple):
 
 
 class Outcomes(NamedTuple):
-    """Wait for outcomes of started messages, and send back at most `limit`; none at the end."""
+    """Wait for outcomes of started messages, and send back at most `limit`; none at the end.
+
+    A job that can expire, a `Run`, may be among them: its place is free, and waits for `Admit`.
+    """
 
     limit: int
+
+
+class Admit(NamedTuple):
+    """Tell those that wait the time by which their jobs have expired or may start."""
+
+    jobs: list[Timed]
 
 
 class Running(NamedTuple):
@@ -112,8 +136,11 @@ Step: TypeAlias = (
     | Send
     | Exchange
     | Handle
+    | Decide
+    | Begin
     | Start
     | Outcomes
+    | Admit
     | Running
     | Room
     | Confirmed

@@ -10,6 +10,7 @@ removed only after Redis has accepted the result.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -66,6 +67,20 @@ def look(keys: Keys) -> Commands[list[bytes]]:
     # server.recovery.order: the oldest entry is the rightmost.
     oldest_first: list[bytes] = _checked(entries)[::-1]
     return oldest_first
+
+
+def clock() -> Commands[float]:
+    """Read Redis's clock.
+
+    Returns:
+        Milliseconds; before all times if the ACL forbids TIME, so that no job seems to have expired.
+    """
+    (time,) = yield [(b"TIME",)]
+    if _forbidden(time):
+        # server.expiry.forbidden
+        return -math.inf
+    seconds, microseconds = map(int, _checked(time))
+    return seconds * 1_000 + microseconds / 1_000
 
 
 def claim(keys: Keys, limit: int, block: float) -> Commands[list[bytes]]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable
 
 LIMIT_BYTES = 1_048_576
+EXPIRY_BYTES = len(',"expires_at_ms":') + 16  # digits, as many as a double is exact for
 
 T = TypeVar("T")
 # Exceptions that come from a signal, such as Ctrl-C, rather than from the application's values.
@@ -33,6 +34,19 @@ class Run(NamedTuple):
     id: str
     method: Any  # a non-empty string if `decide` returns this
     parameters: Any
+    expires_at_ms: float | None = None  # by Redis's clock
+
+
+class Timed(NamedTuple):
+    """A job that can expire, and the time of Redis's clock."""
+
+    job: Run
+    now_ms: float
+
+    @property
+    def expired(self) -> bool:
+        """Whether the job may not be started any more."""
+        return self.job.expires_at_ms is not None and self.now_ms > self.job.expires_at_ms
 
 
 class Answer(NamedTuple):
@@ -87,7 +101,8 @@ def decide(
         return Dead(message, str(error))
     method = job.get("method")
     # server.run.parameters, server.run.members
-    run = Run(message, channel, job_id, method, job.get("parameters"))
+    expires_at_ms = _number(job.get("expires_at_ms"))
+    run = Run(message, channel, job_id, method, job.get("parameters"), expires_at_ms)
     if not (isinstance(method, str) and method):
         # server.run.invalid-job
         return fail(run, JobError("invalid-job", "$.method must be a non-empty string"))
@@ -116,6 +131,14 @@ def give_up(spent: Spent, channel_prefixes: tuple[str, ...] | None = None) -> De
 def message_of(work: Work) -> bytes:
     """Return the bytes on the in-process list."""
     return work.message if isinstance(work, Spent) else work
+
+
+def decide_timed(timed: Timed) -> Run | Answer:
+    """Decide whether to run a job that can expire."""
+    # server.expiry.refuses, server.expiry.runs
+    if timed.expired:
+        return fail(timed.job, JobError("expired", "the job expired before it was started"))
+    return timed.job
 
 
 def succeed(job: Run, value: object, interrupts: Interrupts = ()) -> Answer:
@@ -196,8 +219,10 @@ def name_of(thing: object, interrupts: Interrupts) -> str:
     return name or "something nameless"
 
 
-def encode_job(method: str, parameters: object, channel: str, job_id: str) -> bytes:
-    """Encode a job.
+def encode_job(
+    method: str, parameters: object, channel: str, job_id: str, *, expires: bool = False
+) -> bytes:
+    """Encode a job; one that expires leaves room for `with_expiry`.
 
     Raises:
         TypeError: The method is not a string, or the parameters have no JSON.
@@ -215,11 +240,17 @@ def encode_job(method: str, parameters: object, channel: str, job_id: str) -> by
         )
     except RecursionError:
         raise ValueError(f"the parameters are nested deeper than {DEPTH_LIMIT}") from None
-    if len(message) > LIMIT_BYTES:
+    size = len(message) + (EXPIRY_BYTES if expires else 0)
+    if size > LIMIT_BYTES:
         # client.job.size
-        raise ValueError(f"the job has {len(message)} bytes, more than {LIMIT_BYTES}")
+        raise ValueError(f"the job has {size} bytes, more than {LIMIT_BYTES}")
     require_portable(message, parameters)
     return message
+
+
+def with_expiry(message: bytes, at_ms: int) -> bytes:
+    """Return an encoded job with the time when it expires: Redis's, in milliseconds."""
+    return b'%b,"expires_at_ms":%d}' % (message[:-1], at_ms)
 
 
 def decode_result(message: bytes) -> Result:
@@ -337,6 +368,12 @@ def _address(job: dict[str, Any], channel_prefixes: tuple[str, ...] | None) -> t
         return channel.encode(), job_id
     except UnicodeEncodeError:
         raise InvalidMessage("$", "has a lone surrogate in its channel or id") from None
+
+
+def _number(value: object) -> float | None:
+    """Return a number of JSON, which true and false are not; None for any other value."""
+    # server.expiry.value
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def _plain(value: object) -> str:

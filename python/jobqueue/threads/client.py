@@ -15,7 +15,7 @@ import warnings
 import weakref
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
-from jobqueue.core.calls import Submission, deadline_of
+from jobqueue.core.calls import Submission, deadline_of, expiry_of
 from jobqueue.errors import JobTimeout
 from jobqueue.protocol import keys, messages
 from jobqueue.threads.job import Job
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from redis import Redis, RedisCluster
+
+    from jobqueue.core.calls import Expires
 
 
 class Client:
@@ -46,25 +48,42 @@ class Client:
         source: A Redis URL, or a client of redis-py with `retry=None`, a `socket_timeout` and
             without `decode_responses`.
         queue: The key of the queue.
+        expires: When jobs expire that don't say it: seconds after the call, or "timeout" for the
+            time of their own timeout, so that nobody works where nobody waits. Their servers need
+            the feature `expiry`. None: never.
 
     Raises:
         TypeError: The source is neither a URL nor a client.
-        ValueError: The queue is empty, or the URL or the client can't be used.
+        ValueError: The queue is empty, `expires` is negative or another word, or the URL or the
+            client can't be used.
     """
 
     def __init__(
-        self, source: str | Redis | RedisCluster = pools.DEFAULT_URL, *, queue: str = keys.QUEUE
+        self,
+        source: str | Redis | RedisCluster = pools.DEFAULT_URL,
+        *,
+        queue: str = keys.QUEUE,
+        expires: Expires = None,
     ) -> None:
         if not queue:
             raise ValueError("queue must be a non-empty string")
+        expiry_of(expires, None, None, 0.0)  # raises here
         self._queue = queue
+        self._expires = expires
         self._pools = pools.client_pools(source, queue)
         self._closed = False
         self._ids = itertools.count(1)  # client.job.id: whatever the process or the session
         self._sessions: dict[int, Session] = {}  # by process
         weakref.finalize(self, _dropped, self._sessions).atexit = False
 
-    def run(self, method: str, parameters: Any = None, *, timeout: float | None = None) -> Job:
+    def run(
+        self,
+        method: str,
+        parameters: Any = None,
+        *,
+        timeout: float | None = None,
+        expires: Expires = None,
+    ) -> Job:
         """Submit one job and return its future at once.
 
         The job is pushed as soon as there is a connection. This call waits only while more than
@@ -78,28 +97,37 @@ class Client:
             timeout: Seconds from now until the job is settled by JobTimeout
                 (client.timeout.settles). None or `math.inf`: no timeout; the job then waits until
                 its result arrives, or until a connection is lost (client.lost.settles).
+            expires: Seconds from now until a server doesn't start the job any more, by Redis's clock,
+                but answers it by the JobError `expired` (client.expiry.clock); "timeout" is as
+                long as the timeout. None: what the client says.
 
         Raises:
             TypeError: The method is not a string, or the parameters have no JSON.
             ValueError: The method is empty, the parameters are not portable JSON, the job is larger
-                than 1 MiB (client.job.size), the timeout is negative, or the client is closed.
+                than 1 MiB (client.job.size), a time is negative, or the client is closed.
 
         After an exception, KeyboardInterrupt included, no job was submitted.
         """
-        return self.run_many([(method, parameters)], timeout=timeout)[0]
+        return self.run_many([(method, parameters)], timeout=timeout, expires=expires)[0]
 
     def run_many(
-        self, calls: Iterable[tuple[str, Any]], *, timeout: float | None = None
+        self,
+        calls: Iterable[tuple[str, Any]],
+        *,
+        timeout: float | None = None,
+        expires: Expires = None,
     ) -> list[Job]:
         """Submit one job for each pair of method and parameters; one command pushes all of them.
 
-        Like `run`. After an exception none of the jobs was submitted. The timeout applies to each
+        Like `run`. After an exception none of the jobs was submitted. The times apply to each
         job.
 
         Returns:
             The jobs, in the order of the calls.
         """
-        deadline = deadline_of(timeout, time.monotonic())
+        now = time.monotonic()
+        deadline = deadline_of(timeout, now)
+        expires_at = expiry_of(expires, self._expires, timeout, now)
         if self._closed:
             raise ValueError("the client is closed")
         session = self._session()
@@ -107,7 +135,10 @@ class Client:
             Submission(
                 job_id := str(next(self._ids)),
                 Job(job_id, method, session),
-                messages.encode_job(method, parameters, session.channel, job_id),
+                messages.encode_job(
+                    method, parameters, session.channel, job_id, expires=expires_at is not None
+                ),
+                expires_at,
             )
             for method, parameters in calls
         ]

@@ -18,7 +18,7 @@ from jobqueue.core.handlers import failed, succeeded
 from jobqueue.errors import ConnectionLost
 from jobqueue.host.forks import ParentOnly
 from jobqueue.host.signals import interrupts
-from jobqueue.protocol.messages import Answer, Dead, Run, message_of
+from jobqueue.protocol.messages import Answer, Dead, Run, Timed, message_of
 from jobqueue.threads.link import Link
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ class Driver:
     ) -> None:
         self._pool = pool
         self._stop = stop
+        self._handlers: Any = handlers
         self._runner: Any = None if handlers is None else Runner(handlers)
         self._workers: Any = workers
         self._spin = spin
@@ -90,6 +91,10 @@ class Driver:
                 return self._link.receive(step.replies)
             case steps.Handle():
                 return self._runner.run(step.work)
+            case steps.Decide():
+                return self._handlers.decide(step.work)
+            case steps.Begin():
+                return self._runner.run(step.job)
             case steps.Now():
                 return steps.Moment(time.monotonic(), self._stop.requested)
             case steps.Send():
@@ -98,6 +103,8 @@ class Driver:
                 return self._workers.start(step.work)
             case steps.Outcomes():
                 return self._workers.outcomes(step.limit)
+            case steps.Admit():
+                return self._workers.admit(step.jobs)
             case steps.Room():
                 return self._workers.room(step.limit)
             case steps.Confirmed():
@@ -132,7 +139,8 @@ class Workers:
         self._handlers = handlers
         self._concurrency = concurrency
         self._waiting: SimpleQueue[Work | None] = SimpleQueue()
-        self._finished: SimpleQueue[Answer | Dead | None] = SimpleQueue()
+        self._finished: SimpleQueue[Answer | Dead | Run | None] = SimpleQueue()
+        self._timed: SimpleQueue[Timed | None] = SimpleQueue()
         self._running: Counter[bytes] = Counter()
         self._total = 0
         self._failure: BaseException | None = None
@@ -153,6 +161,7 @@ class Workers:
     ) -> None:
         for _ in range(self._concurrency):
             self._waiting.put(None)
+            self._timed.put(None)
         self._finished.put(None)
         if exc is None:
             for thread in self._threads:
@@ -173,15 +182,20 @@ class Workers:
         for each in work:
             self._waiting.put(each)
 
-    def outcomes(self, limit: int) -> list[Answer | Dead]:
+    def outcomes(self, limit: int) -> list[Answer | Dead | Run]:
         """Wait for an outcome, and return all that are ready, up to a limit; nothing at the end."""
-        outcomes: list[Answer | Dead] = []
+        outcomes: list[Answer | Dead | Run] = []
         while (outcome := self._finished.get()) is not None:
             outcomes.append(outcome)
             if len(outcomes) == limit or self._finished.empty():
                 return outcomes
         self._finished.put(None)  # for the next call
         return outcomes
+
+    def admit(self, jobs: list[Timed]) -> None:
+        """Let workers go on that wait for the time."""
+        for job in jobs:
+            self._timed.put(job)
 
     def running(self) -> list[bytes]:
         """Return the messages that were started and aren't confirmed."""
@@ -217,7 +231,14 @@ class Workers:
     def _work(self) -> None:
         runner = Runner(self._handlers)
         while (work := self._waiting.get()) is not None:
-            self._finished.put(runner.run(work))
+            outcome = runner.run(work)
+            if isinstance(outcome, Run):
+                # server.expiry.refuses: while it waits for the time, it takes no other job.
+                self._finished.put(outcome)
+                if (timed := self._timed.get()) is None:
+                    return
+                outcome = runner.run(timed)
+            self._finished.put(outcome)
 
 
 class Runner:
@@ -228,10 +249,15 @@ class Runner:
         self._interrupts = interrupts()
         self._parent_only = ParentOnly()
 
-    def run(self, work: Work) -> Answer | Dead:
-        """Run the handler of a message, if it has one, and return the outcome."""
+    def run(self, work: Work | Timed) -> Answer | Dead | Run:
+        """Run the handler of a message, if it has one, and return the outcome.
+
+        The job itself is returned if it can expire and the time isn't known.
+        """
         job = self._handlers.decide(work)
         if not isinstance(job, Run):
+            return job
+        if job.expires_at_ms is not None and not isinstance(work, Timed):
             return job
         try:
             with self._parent_only:

@@ -41,11 +41,12 @@ async def main() -> None:
     async with Client(os.environ["REDIS_URL"], queue=queue) as client, asyncio.TaskGroup() as group:
         while line := await asyncio.to_thread(sys.stdin.readline):
             request = json.loads(line)
-            timeout_ms = request.get("timeout_ms")
+            timeout_ms, expires_in_ms = request.get("timeout_ms"), request.get("expires_in_ms")
             job = await client.run(
                 request["method"],
                 request["parameters"],
                 timeout=None if timeout_ms is None else timeout_ms / 1000,
+                expires=None if expires_in_ms is None else expires_in_ms / 1000,
             )
             group.create_task(settled(request["seq"], job))
 

@@ -45,10 +45,12 @@ def main() -> None:
             requests += 1
             request = json.loads(line)
             seq, timeout_ms = request["seq"], request.get("timeout_ms")
+            expires_in_ms = request.get("expires_in_ms")
             job = client.run(
                 request["method"],
                 request["parameters"],
                 timeout=None if timeout_ms is None else timeout_ms / 1000,
+                expires=None if expires_in_ms is None else expires_in_ms / 1000,
             )
             job.add_done_callback(functools.partial(answer, seq))
         for _ in range(requests):
