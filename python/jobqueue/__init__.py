@@ -11,6 +11,7 @@ from jobqueue.errors import (
     JobTimeout,
     NotQueued,
     ProcessorInUse,
+    ProcessorLost,
 )
 from jobqueue.threads.client import Client
 from jobqueue.threads.job import Job
@@ -26,5 +27,6 @@ __all__ = [
     "JobTimeout",
     "NotQueued",
     "ProcessorInUse",
+    "ProcessorLost",
     "Server",
 ]

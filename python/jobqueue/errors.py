@@ -6,6 +6,7 @@
     ├── ConnectionLost   the connection was lost, and perhaps the result or the push with it
     ├── NotQueued        the job was not pushed, so it never runs
     ├── ProcessorInUse   another server on this host uses the in-process list
+    ├── ProcessorLost    another server has taken over the in-process list
     └── InvalidMessage   bytes that are not a valid job or result (also a ValueError)
 
 Invalid arguments raise TypeError or ValueError, as everywhere in Python. `python/README.md` says in
@@ -109,6 +110,13 @@ class ProcessorInUse(JobQueueError):  # noqa: N818 - names the state, as its sib
     """Another server on this host uses the same in-process list (server.list.own).
 
     Nothing was claimed; `run` may be called again.
+    """
+
+
+class ProcessorLost(JobQueueError):  # noqa: N818 - names the state, as its siblings do
+    """Another life of this processor holds the lease of the list (server.takeover.lost-name).
+
+    The server has finished what it was running, has started nothing else, and has ended.
     """
 
 

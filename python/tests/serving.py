@@ -1,4 +1,4 @@
-"""A server as a program, for tests that kill it: `python serving.py URL KIND`."""
+"""A server as a program, for tests that kill it: `python serving.py URL KIND [NAME [LEASE_SECONDS]]`."""
 
 import asyncio
 import os
@@ -9,12 +9,14 @@ from typing import Any
 
 from jobqueue import Server, aio
 
-url, kind = sys.argv[1:]
+url, kind, *more = sys.argv[1:]
 make = aio.Server if kind.startswith("asyncio") else Server
 concurrency = 4 if kind.endswith("4") else 1
-server = make(
-    url, processor="program", block_timeout=0.2, concurrency=concurrency, attempts=3, prefetch=10
-)
+name = more[0] if more else "program"
+settings: dict[str, Any] = {"block_timeout": 0.2, "concurrency": concurrency, "prefetch": 10}
+if more[1:]:
+    settings |= {"takeover": True, "lease_timeout": float(more[1])}
+server = make(url, processor=name, attempts=3, **settings)
 
 
 @server.on("echo")

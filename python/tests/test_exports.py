@@ -18,6 +18,7 @@ NAMES = [
     "JobTimeout",
     "NotQueued",
     "ProcessorInUse",
+    "ProcessorLost",
     "Server",
 ]
 

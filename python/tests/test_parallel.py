@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from jobqueue.core.lease import Lease
 from jobqueue.core.parallel import BATCH, Parallel
+from jobqueue.core.reconnect import Backoff, run_with_reconnect
 from jobqueue.core.steps import (
     Confirmed,
     Connect,
@@ -23,11 +25,17 @@ from jobqueue.core.steps import (
     Steps,
     Unreachable,
 )
+from jobqueue.core.takeover import Takeover
 from jobqueue.errors import ConnectionLost
+from jobqueue.protocol import keys
 from jobqueue.protocol.commands import ErrorReply
 from jobqueue.protocol.keys import Keys
 from jobqueue.protocol.messages import Answer, Dead
 
+if TYPE_CHECKING:
+    from jobqueue.core.recovery import Looks
+
+KEYS = Keys.of("q", "p")
 LOST = ConnectionLost("the connection is lost")
 READONLY = ErrorReply("READONLY", "READONLY a replica")
 LOOK = Exchange([(b"LRANGE", b"q:in-process:p", b"0", b"-1")], 1)
@@ -192,3 +200,92 @@ def test_what_isnt_confirmed_is_published_again(caplog: pytest.LogCaptureFixture
 
     assert left == Now()
     assert "the message had already been removed: b'1'" in caplog.text
+
+
+class Adopting(Takeover):
+    """A takeover that has found these messages on lapsed lists."""
+
+    def __init__(self, *found: bytes) -> None:
+        super().__init__(KEYS)
+        self._found = list(found)
+        self.stopped = False
+
+    def begin(self, generation: int) -> Steps[bool]:
+        """Get the right to claim, or not."""
+        yield from super().begin(generation)
+        return not self.stopped
+
+    def due(self, now: float) -> bool:
+        """Tell whether something is left."""
+        return bool(self._found) or super().due(now)
+
+    def look_after(self, generation: int, looks: Looks) -> Steps[bytes | None]:
+        """Move the next one; an empty one stands for a list that was only marked."""
+        yield from super().look_after(generation, looks)
+        return self._found.pop(0) or None
+
+
+def adopting(takeover: Takeover, attempts: int = 3) -> Parallel:
+    """A server with three handlers that claims up to four jobs."""
+    limits: dict[str, Any] = {"concurrency": 3, "prefetch": 4, "block_seconds": 2.0}
+    return Parallel(KEYS, **limits, attempts=attempts, takeover=takeover)
+
+
+def counted(message: bytes, before: int) -> list[tuple[Any, Any]]:
+    """A message is counted, and started."""
+    key = keys.attempts(b"q", message)
+    return [
+        (Exchange([(b"GET", key)], 1), [b"%d" % before]),
+        (Exchange([(b"INCR", key), (b"EXPIRE", key, b"259200")], 2), [before + 1, 1]),
+        (Start([message]), None),
+    ]
+
+
+def test_an_adopted_suspect_waits_while_others_are_claimed() -> None:
+    """server.attempts.alone: it is held, and takes a place; nothing else is adopted meanwhile."""
+    left = follow(
+        adopting(Adopting(b"", b"a", b"b", b"c")).claiming(),
+        *BEGIN,
+        *[(Room(4), 4), at(0.1), (Room(4), 4), at(0.1), (Running(), []), *counted(b"a", 1)],
+        *[(Room(4), 3), at(0.2), (Running(), [b"a"])],  # b is held, since a runs alone
+        *[(Room(4), 3), at(0.3), (Running(), [b"a"]), (claim(2), [b"d", b"e"])],
+        *[(Start([b"d", b"e"]), None), (Room(4), 1), at(0.4), (Running(), [b"a", b"d", b"e"])],
+        *[(Room(3), 1), (Room(4), 2), at(0.5), (Running(), [b"d", b"e"]), *counted(b"b", 1)],
+        *[(Room(4), 1), at(0.6, stopping=True), (Room(1), 1)],
+    )
+
+    assert left is None
+
+
+def test_without_a_limit_an_adopted_job_is_started_at_once() -> None:
+    """server.takeover.adopts: one for each free handler; what waits for one is claimed as ever."""
+    left = follow(
+        adopting(Adopting(b"a", b"b"), attempts=0).claiming(),
+        *[*BEGIN, (Room(4), 4), at(0.1), (Start([b"a"]), None), (Room(4), 1), at(0.2)],
+        *[(claim(1), [None]), (Start([]), None), (Room(4), 2), at(0.3), (Start([b"b"]), None)],
+    )
+
+    assert left == Room(4)
+
+
+def test_a_stop_while_a_server_waits_for_its_lease_ends_it() -> None:
+    """server.stop.exit: it neither looks nor claims."""
+    takeover = Adopting()
+    takeover.stopped = True
+
+    assert follow(adopting(takeover).claiming(), (Connect(), None), at(0.0)) is None
+
+
+def test_a_back_off_is_shorter_than_a_lease() -> None:
+    """The wait between attempts to connect stays at a third of L, so that the lease lasts."""
+    lease = Lease(KEYS, b"token", seconds=0.06, block_seconds=0.01)
+
+    def lose(_: Backoff) -> Steps[None]:
+        yield Now()
+        raise LOST
+
+    session = run_with_reconnect(lose, lease, persist=True)
+    script = [(Connect(), None), at(1.0), at(1.0), (Jitter(), 1.0)]
+    assert follow(session, *script, (Pause(0.02), None), *script) == Pause(0.02)
+
+    assert lease.generation == 2

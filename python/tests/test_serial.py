@@ -1,16 +1,24 @@
 """The steps of a server that runs one job at a time, taken by hand on a Redis of two lists."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from jobqueue.core.reconnect import Backoff
 from jobqueue.core.serial import Serial
-from jobqueue.core.steps import Exchange, Handle, Moment, Now, Send, Sleep
+from jobqueue.core.steps import Exchange, Handle, Moment, Now, Send, Sleep, Steps
+from jobqueue.core.takeover import Takeover
+from jobqueue.errors import ProcessorLost
 from jobqueue.protocol.commands import ErrorReply, Unavailable
 from jobqueue.protocol.keys import Keys
 from jobqueue.protocol.messages import Answer, Dead
 
+if TYPE_CHECKING:
+    from jobqueue.core.recovery import Looks
+
+KEYS = Keys.of("q", "p")
 CLAIM, MORE = ["BLMOVE"], ["LMOVE"]
 FINISH = ["MULTI", "PUBLISH", "LREM", "EXEC"]
 NEVER = -1
@@ -56,9 +64,9 @@ class Play:
     meddles: bool = False  # whether another program removes the claimed jobs
     _queued: list[tuple[str, ...]] | None = None
 
-    def serial(self, prefetch: int = 1) -> Serial:
+    def serial(self, prefetch: int = 1, takeover: Takeover | None = None) -> Serial:
         """A server whose T is 2 seconds."""
-        return Serial(Keys.of("q", "p"), prefetch=prefetch, block_seconds=2.0)
+        return Serial(KEYS, prefetch=prefetch, block_seconds=2.0, takeover=takeover)
 
     def take(self, serial: Serial) -> None:
         """Take the steps of one connection, to their end or until the connection is lost."""
@@ -375,3 +383,68 @@ def test_a_removal_that_finds_nothing_is_logged(caplog: pytest.LogCaptureFixture
 
     assert "the message had already been removed: b'1'" in caplog.text
     assert play.handled == [b"1", b"2"]
+
+
+class Adopting(Takeover):
+    """A takeover that has found these messages on lapsed lists, or whose name is lost."""
+
+    def __init__(self, play: Play, *found: bytes) -> None:
+        super().__init__(KEYS)
+        self._play = play
+        self._found = list(found)
+        self.lost = False
+        self.stopped = False
+
+    def begin(self, generation: int) -> Steps[bool]:
+        """Get the right to claim, or not."""
+        yield from super().begin(generation)
+        if self.lost:
+            raise ProcessorLost("it is lost")
+        return not self.stopped
+
+    def due(self, now: float) -> bool:
+        """Tell whether something is left."""
+        return bool(self._found) or super().due(now)
+
+    def look_after(self, generation: int, looks: Looks) -> Steps[bytes | None]:
+        """Move the next one; an empty one stands for a list that was only marked."""
+        yield from super().look_after(generation, looks)
+        message = self._found.pop(0)
+        if message:
+            self._play.claimed.append(message)
+        return message or None
+
+
+def test_what_is_adopted_goes_before_the_next_claim() -> None:
+    """server.takeover.first: and a claim never shares its write with what comes before an adoption."""
+    play = Play(queue=[b"claimed"], stops_at=2)
+
+    play.take(play.serial(takeover=Adopting(play, b"", b"old", b"new")))
+
+    assert play.handled == [b"old", b"new", b"claimed"]
+
+
+def test_a_stop_while_a_server_waits_for_its_lease_ends_it() -> None:
+    """server.stop.exit: it neither looks nor claims."""
+    play = Play(queue=[b"1"])
+    takeover = Adopting(play)
+    takeover.stopped = True
+
+    play.take(play.serial(takeover=takeover))
+
+    assert play.writes == [["MULTI", "EXEC"]]
+
+
+def test_a_server_whose_name_is_lost_finishes_what_it_ran() -> None:
+    """server.takeover.lost-name: what isn't confirmed is published again; nothing else is started."""
+    play = Play(queue=[b"1", b"2"], stops_at=NEVER, loses=4, effective=False)
+    takeover = Adopting(play)
+    serial = play.serial(takeover=takeover)
+    play.take(serial)
+    assert (play.handled, play.published) == ([b"1"], [])
+
+    takeover.lost, play.loses = True, 1_000
+    with pytest.raises(ProcessorLost):
+        play.take(serial)
+
+    assert (play.handled, play.published) == ([b"1"], [b"result of 1"])

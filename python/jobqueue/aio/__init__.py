@@ -14,6 +14,7 @@ from jobqueue.errors import (
     JobTimeout,
     NotQueued,
     ProcessorInUse,
+    ProcessorLost,
 )
 
 __all__ = [
@@ -26,5 +27,6 @@ __all__ = [
     "JobTimeout",
     "NotQueued",
     "ProcessorInUse",
+    "ProcessorLost",
     "Server",
 ]

@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import inspect
 import random
-import time
 from collections import Counter
 from collections.abc import Awaitable
 from types import GeneratorType
@@ -19,9 +18,11 @@ from jobqueue.aio.link import Link
 from jobqueue.core import steps
 from jobqueue.core.handlers import failed, succeeded
 from jobqueue.errors import ConnectionLost
+from jobqueue.host.clock import now
 from jobqueue.host.forks import ParentOnly
 from jobqueue.host.signals import interrupts
 from jobqueue.protocol.messages import Answer, Dead, Run, Timed, message_of
+from jobqueue.wire.pools import REPLY_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from redis.asyncio import ConnectionPool
 
     from jobqueue.core.handlers import Handlers
+    from jobqueue.core.lease import Lease
     from jobqueue.core.steps import Step, Steps
     from jobqueue.protocol.messages import Work
 
@@ -98,11 +100,13 @@ class Driver:
             case steps.Begin():
                 return await self._runner.run(step.job)
             case steps.Now():
-                return steps.Moment(time.monotonic(), self._stop.requested)
+                return steps.Moment(now(), self._stop.requested)
             case steps.Send():
                 return await self._link.send(step.commands)
             case steps.Start():
                 return self._workers.start(step.work)
+            case steps.Withdraw():
+                return self._workers.withdraw()
             case steps.Outcomes():
                 return await self._workers.outcomes(step.limit)
             case steps.Admit():
@@ -130,16 +134,45 @@ class Driver:
             self._link = None
 
 
+class Renewing:
+    """Renews a lease in a task of its own, from entry to exit of an `async with` block."""
+
+    def __init__(self, pool: ConnectionPool, lease: Lease) -> None:
+        self._ended = Stop()
+        self._driver = Driver(pool, self._ended, REPLY_SECONDS)
+        self._lease = lease
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> None:
+        self._ended.bind_to_loop()
+        self._task = asyncio.create_task(self._run(), name="jobqueue lease")
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if exc_type is GeneratorExit or self._task is None:
+            return  # discarded with the loop, which is closed, as is the task
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        await self._driver.run(self._lease.renewing())
+
+
 class Workers:
     """The tasks that run handlers, and the messages that were started and aren't confirmed.
 
     Leaving the `async with` block ends the tasks.
     """
 
-    def __init__(self, handlers: Handlers, concurrency: int) -> None:
+    def __init__(self, handlers: Handlers, concurrency: int, lease: Lease | None = None) -> None:
         self._handlers = handlers
         self._concurrency = concurrency
-        self._waiting: asyncio.Queue[Work] = asyncio.Queue()
+        self._lease = lease
+        self._waiting: asyncio.Queue[tuple[Work, int]] = asyncio.Queue()
         self._finished: asyncio.Queue[Answer | Dead | Run] = asyncio.Queue()
         self._timed: asyncio.Queue[Timed] = asyncio.Queue()
         self._running: Counter[bytes] = Counter()
@@ -175,8 +208,15 @@ class Workers:
         """Start the handlers of the messages, in this order."""
         self._running.update(map(message_of, work))
         self._total += len(work)
+        generation = 0 if self._lease is None else self._lease.generation
         for each in work:
-            self._waiting.put_nowait(each)
+            self._waiting.put_nowait((each, generation))
+
+    def withdraw(self) -> None:
+        """Take back what waits for a handler."""
+        with contextlib.suppress(asyncio.QueueEmpty):
+            while True:
+                self.confirmed([message_of(self._waiting.get_nowait()[0])])
 
     async def outcomes(self, limit: int) -> list[Answer | Dead | Run]:
         """Wait for an outcome, and return all that are ready, up to a limit."""
@@ -222,7 +262,11 @@ class Workers:
     async def _work(self) -> None:
         runner = Runner(self._handlers)
         while True:
-            work = await self._waiting.get()
+            work, generation = await self._waiting.get()
+            if self._lease is not None and not self._lease.holds(generation, now()):
+                # It may have been taken over; if it is on the list still, the next look finds it.
+                self.confirmed([message_of(work)])
+                continue
             outcome = await runner.run(work)
             if isinstance(outcome, Run):
                 # server.expiry.refuses: while it waits for the time, it takes no other job.

@@ -5,19 +5,18 @@ Like `jobqueue.threads.server`, with the same names in the same order.
 
 from __future__ import annotations
 
-import socket
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Self
 
-from jobqueue.aio.driver import Driver, Stop, Workers
+from jobqueue.aio.driver import Driver, Renewing, Stop, Workers
 from jobqueue.core.log import Log
 from jobqueue.core.parallel import Parallel
 from jobqueue.core.reconnect import run_with_reconnect
 from jobqueue.core.serial import Serial
-from jobqueue.core.settings import Settings
+from jobqueue.core.settings import GRACE_SECONDS, LEASE_SECONDS, Settings
 from jobqueue.core.steps import Unreachable
 from jobqueue.errors import ProcessorInUse
-from jobqueue.host.lock import ProcessorLock
+from jobqueue.host.lock import ProcessorLock, processor_name
 from jobqueue.host.signals import stopped_by_signals
 from jobqueue.protocol import keys
 from jobqueue.wire import pools
@@ -50,17 +49,24 @@ class Server(Settings):
         block_timeout: float = 2.0,
         channel_prefixes: Collection[str] | None = None,
         attempts: int = 0,
+        takeover: bool = False,
+        lease_timeout: float = LEASE_SECONDS,
+        grace_period: float = GRACE_SECONDS,
     ) -> None:
         super().__init__(
             queue=queue,
-            processor=socket.gethostname() if processor is None else processor,
+            processor=processor,
             in_process=in_process,
             concurrency=concurrency,
             prefetch=prefetch,
             block_timeout=block_timeout,
             channel_prefixes=channel_prefixes,
             attempts=attempts,
+            takeover=takeover,
+            lease_timeout=lease_timeout,
+            grace_period=grace_period,
             awaits=True,
+            make_name=processor_name,
         )
         self._used = False
         self._open(source)
@@ -74,6 +80,7 @@ class Server(Settings):
         in_process: str | None = None,
         concurrency: int | None = None,
         attempts: int | None = None,
+        takeover: bool | None = None,
     ) -> Self:
         """Return a new server with the same handlers, and with the given settings instead of its own.
 
@@ -85,7 +92,14 @@ class Server(Settings):
             TypeError: As in the constructor.
             ValueError: As in the constructor.
         """
-        server = self._with(queue, processor, in_process, concurrency, attempts)
+        server = self._with(
+            queue=queue,
+            processor=processor,
+            in_process=in_process,
+            concurrency=concurrency,
+            attempts=attempts,
+            takeover=takeover,
+        )
         server._open(self._source if source is None else source)  # noqa: SLF001 - of this class
         return server
 
@@ -121,9 +135,9 @@ class Server(Settings):
         signals = stopped_by_signals(self.stop) if handle_signals else nullcontext()
         self._stop.bind_to_loop()
         try:
-            with ProcessorLock(redis, self.in_process), signals:
+            with ProcessorLock(redis, self.in_process) as lock, signals:
                 log.info("serving queue=%s in_process=%s redis=%s", queue, in_process, redis)
-                await self._serve()
+                await self._serve(lock)
                 log.info("stopped queue=%s in_process=%s redis=%s", queue, in_process, redis)
         except (ProcessorInUse, Unreachable):
             self._used = self._stop.requested
@@ -142,20 +156,30 @@ class Server(Settings):
         self._stop = Stop()
         self._used = False
 
-    async def _serve(self) -> None:
+    async def _serve(self, lock: ProcessorLock) -> None:
+        self._begin_life(*lock.exchange_token())
+        lease = self._takeover.lease
+        if lease is None:
+            await self._serve_jobs()
+            return
+        async with Renewing(self._pool, lease):
+            await self._serve_jobs()
+
+    async def _serve_jobs(self) -> None:
         limits: dict[str, Any] = {
             "prefetch": self._prefetch,
             "block_seconds": self._block_seconds,
             "attempts": self._attempts,
+            "takeover": self._takeover,
         }
         reply_seconds = self._block_seconds + pools.REPLY_SECONDS
         if self._concurrency == 1:
             serial = Serial(self._keys, **limits)
             driver = Driver(self._pool, self._stop, reply_seconds, handlers=self._handlers)
-            await driver.run(run_with_reconnect(serial.session))
+            await driver.run(run_with_reconnect(serial.session, self._takeover.lease))
             return
         parallel = Parallel(self._keys, concurrency=self._concurrency, **limits)
-        async with Workers(self._handlers, self._concurrency) as workers:
+        async with Workers(self._handlers, self._concurrency, self._takeover.lease) as workers:
             confirming = Driver(self._pool, self._stop, pools.REPLY_SECONDS, workers=workers)
             workers.drive(lambda: confirming.run(parallel.confirming()))
             claiming = Driver(self._pool, self._stop, reply_seconds, workers=workers)

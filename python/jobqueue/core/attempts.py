@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
+from jobqueue.core.log import Log
 from jobqueue.core.steps import exchange
 from jobqueue.protocol import commands
 from jobqueue.protocol.messages import Spent
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from jobqueue.core.steps import Steps
     from jobqueue.protocol.keys import Keys
     from jobqueue.protocol.messages import Work
+
+log = Log("jobqueue.server")
 
 
 class Suspect(NamedTuple):
@@ -44,6 +47,7 @@ class Attempts:
         self._keys = keys
         self._limit = limit
         self._looked = False
+        self._given_up = 0
         self._unstarted: Counter[bytes] = Counter()
         self._started: Counter[bytes] = Counter()  # and perhaps finished
         self._alone = False  # whether the last suspect that was started has to run alone
@@ -63,6 +67,13 @@ class Attempts:
             left[entry] -= suspected
             work.append(Suspect(entry) if suspected else entry)
         return work
+
+    def adopted(self, message: bytes) -> Entry:
+        """Tell what to do with a message that was adopted."""
+        if not self._limit:
+            return message
+        self._unstarted[message] += 1
+        return Suspect(message)
 
     def may_start(self, suspect: Suspect, running: Iterable[bytes]) -> Steps[bool]:
         """Tell whether a suspect may start beside the messages that the server is running."""
@@ -86,10 +97,12 @@ class Attempts:
         self._unstarted[message] -= 1
         self._started[message] += 1
         self._alone = count > 1
+        if count <= self._limit:
+            return message
         # server.attempts.limit, server.attempts.unread
-        return (
-            message if count <= self._limit else Spent(message, readable=count == self._limit + 1)
-        )
+        self._given_up += 1
+        log.warning("giving up a job after %d starts (%d in this life)", count, self._given_up)
+        return Spent(message, readable=count == self._limit + 1)
 
     def _still_running(self, running: Iterable[bytes]) -> Counter[bytes]:
         return self._started & Counter(running)

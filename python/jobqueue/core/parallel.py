@@ -24,14 +24,17 @@ from jobqueue.core.steps import (
     Running,
     Sleep,
     Start,
+    Withdraw,
     exchange,
     proceed,
 )
-from jobqueue.errors import ConnectionLost
+from jobqueue.core.takeover import Takeover
+from jobqueue.errors import ConnectionLost, ProcessorLost
 from jobqueue.protocol import commands, keys
 from jobqueue.protocol.messages import Run, Timed
 
 if TYPE_CHECKING:
+    from jobqueue.core.attempts import Entry
     from jobqueue.core.reconnect import Backoff
     from jobqueue.core.steps import Moment, Steps
     from jobqueue.protocol.keys import Keys
@@ -51,6 +54,7 @@ class Parallel:
         prefetch: The number of claimed jobs, if that is more.
         block_seconds: T, how long a claim may block.
         attempts: How often an entry is started after servers have ended; 0 is without limit.
+        takeover: The right to claim, and what is adopted; None if that feature is off.
     """
 
     def __init__(
@@ -61,58 +65,106 @@ class Parallel:
         prefetch: int,
         block_seconds: float,
         attempts: int = 0,
+        takeover: Takeover | None = None,
     ) -> None:
         self._keys = keys
         self._concurrency = concurrency
         self._limit = max(concurrency, prefetch)
-        self._looks = Looks(block_seconds)
+        self._takeover = takeover or Takeover(keys)
+        self._looks = Looks(block_seconds, self._takeover.look_seconds)
         self._attempts = Attempts(keys, attempts)
         self._unconfirmed: list[Answer | Dead | Run] = []  # a Run: its place waits for the time
+        self._held: Entry | None = None  # adopted, and not started yet
 
     def claiming(self) -> Steps[None]:
         """Recover and claim until a stop is requested and everything that is running is confirmed."""
         try:
-            yield from run_with_reconnect(self._claim)
-        except ConnectionLost:  # Redis may be reachable again when the last handler ends
+            yield from run_with_reconnect(self._claim, self._takeover.lease)
+        except (ConnectionLost, ProcessorLost):  # Redis may be reachable when the last handler ends
             yield Room(1)
             raise
-        # server.stop.drains
-        yield Room(1)
 
     def confirming(self) -> Steps[None]:
         """Publish and remove, until there are no more outcomes."""
         # There is no connection until there is something to send.
         self._unconfirmed = yield Outcomes(BATCH)
         if self._unconfirmed:
-            yield from run_with_reconnect(self._confirm, persist=True)
+            yield from run_with_reconnect(self._confirm, self._takeover.lease, persist=True)
 
     def _claim(self, backoff: Backoff) -> Steps[None]:
-        looks = self._looks
+        looks, takeover, generation = self._looks, self._takeover, backoff.generation
         moment: Moment = yield Now()
         looks.connected(moment.seconds)
+        if takeover.on:
+            yield Withdraw()  # what may have been taken over meanwhile
+        if not (yield from takeover.begin(generation)):
+            return
         # server.recovery.first, server.recovery.reconnect
-        yield from self._look(moment)
+        yield from self._look(moment, generation)
         while True:
             room = yield Room(self._limit)
+            free = self._held is None and room > self._limit - self._concurrency
             moment = yield Now()
             if looks.due(moment.seconds):
-                yield from self._look(moment)
+                yield from self._look(moment, generation)
+            elif self._held is not None and not (yield from self._start(self._held, generation)):
+                self._held = None
+            elif self._held is not None and (moment.stopping or room == 1):
+                yield Room(self._limit - room)  # until one more has ended
+            elif not moment.stopping and free and takeover.due(moment.seconds):
+                # server.takeover.first
+                yield from self._adopt(generation)
             elif not moment.stopping:
                 # server.stop.no-claim
-                claim = commands.claim(self._keys, room, looks.claiming(moment.seconds))
+                limit = takeover.wait_seconds(moment.seconds) if free else float("inf")
+                yield from takeover.before_claim(generation, moment)
+                block = looks.claiming(moment.seconds, limit)
+                claim = commands.claim(self._keys, room - (self._held is not None), block)
                 write = next(claim)
                 replies = yield Exchange(write, len(write))
                 looks.claimed()
                 jobs = yield from proceed(claim, replies)
                 backoff.reset()
+                yield from takeover.check(generation)
                 yield Start(jobs)
             elif (seconds := looks.last_look(moment.seconds)) is None:
+                # server.stop.drains
+                yield Room(1)
+                yield from takeover.end(looks)
                 return
             else:
                 yield Sleep(seconds)
-                yield from self._look((yield Now()))
+                yield from self._look((yield Now()), generation)
 
-    def _look(self, moment: Moment) -> Steps[None]:
+    def _adopt(self, generation: int) -> Steps[None]:
+        adopted = yield from self._takeover.look_after(generation, self._looks)
+        if adopted is None:
+            return
+        entry = self._attempts.adopted(adopted)
+        if (yield from self._start(entry, generation)):
+            self._held = entry
+
+    def _start(self, entry: Entry, generation: int) -> Steps[int]:
+        """Start an entry, unless it may not start beside those that are running.
+
+        Returns:
+            The number of those; 0 if it was started.
+        """
+        work: Work
+        if isinstance(entry, Suspect):
+            running = yield Running()
+            if not (yield from self._attempts.may_start(entry, running)):
+                return len(running)
+            work = yield from self._attempts.start(entry, running)
+        else:
+            work = entry
+        yield from self._takeover.check(generation)
+        yield Start([work])
+        return 0
+
+    def _look(self, moment: Moment, generation: int) -> Steps[None]:
+        yield from self._takeover.check(generation)
+        self._held = None
         # server.recovery.quiet: the running jobs are read first, and no claim is outstanding.
         running = yield Running()
         self._looks.looked(moment.seconds)
@@ -124,21 +176,14 @@ class Parallel:
         # server.recovery.first: each waits for a handler that is free, the last one too.
         for entry in found:
             yield Room(self._concurrency)
-            work = (yield from self._counted(entry)) if isinstance(entry, Suspect) else entry
-            yield Start([work])
+            while beside := (yield from self._start(entry, generation)):
+                yield Room(beside)
         yield Room(self._concurrency)
-
-    def _counted(self, suspect: Suspect) -> Steps[Work]:
-        """Count an entry, as soon as it may start beside those that are running."""
-        while True:
-            running = yield Running()
-            if (yield from self._attempts.may_start(suspect, running)):
-                return (yield from self._attempts.start(suspect, running))
-            yield Room(len(running))
 
     def _confirm(self, backoff: Backoff) -> Steps[None]:
         transactions = yield from exchange(commands.may_transact())
         while True:
+            self._takeover.check_connection(backoff.generation)
             finished = [each for each in self._unconfirmed if not isinstance(each, Run)]
             expiring = [each for each in self._unconfirmed if isinstance(each, Run)]
             self._unconfirmed = [*finished, *expiring]

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 from jobqueue.core.backoff import delay_seconds
 from jobqueue.core.log import Log
-from jobqueue.core.steps import Connect, Jitter, Now, Pause, Sleep, Unreachable
+from jobqueue.core.steps import Connect, Jitter, Now, Pause, Refused, Sleep, Unreachable
 from jobqueue.errors import ConnectionLost
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from jobqueue.core.lease import Lease
     from jobqueue.core.steps import Moment, Steps
 
 log = Log("jobqueue.server")
@@ -25,6 +26,8 @@ LAST_SECONDS = 4.0  # without success, before a requested stop gives up
 
 class Backoff:
     """How long to wait before the next attempt to connect, and when to give up."""
+
+    generation = 0  # of the connection, see `core.lease`
 
     def __init__(self) -> None:
         self._failures = 0
@@ -51,29 +54,34 @@ class Backoff:
 
 
 def run_with_reconnect(
-    session: Callable[[Backoff], Steps[None]], *, persist: bool = False
+    session: Callable[[Backoff], Steps[None]], lease: Lease | None = None, *, persist: bool = False
 ) -> Steps[None]:
     """Connect and start the session, again each time that its connection is lost.
 
     Args:
         session: Returns when the session is finished. State that has to survive a lost connection
             is kept outside of the generator.
+        lease: Which ends with the connection, for all sessions that share it.
         persist: Whether to try again even if the first attempt fails.
 
     Raises:
-        Unreachable: The first attempt found no Redis, or was refused.
+        Unreachable: The first attempt found no Redis, or was refused; or a permission is missing.
         ConnectionLost: A stop was requested, and for 4 seconds Redis was away or refused what it
             was sent.
     """
     backoff = Backoff()
     while True:
+        if lease is not None:
+            backoff.generation = lease.generation
         try:
             yield Connect()
             persist = True
             yield from session(backoff)
         except ConnectionLost as error:
-            if isinstance(error, Unreachable) and not persist:
+            if isinstance(error, Unreachable) and (isinstance(error, Refused) or not persist):
                 raise
+            if lease is not None:
+                lease.ends(backoff.generation)
             lost = error
         else:
             return
@@ -83,5 +91,7 @@ def run_with_reconnect(
             raise lost
         # server.connection.survives
         delay = backoff.delay_seconds((yield Jitter()))
+        if lease is not None:
+            delay = min(delay, lease.seconds / 3)
         log.warning("%s; reconnecting in %.2f s", lost, delay)
         yield Sleep(delay) if moment.stopping else Pause(delay)

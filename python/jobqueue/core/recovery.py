@@ -49,11 +49,13 @@ class Looks:
 
     If a connection dies without a FIN, its claim stays blocked in Redis, for T at most; an earlier
     run of this server may have had a longer T; and the network may deliver a claim later still. So
-    the list is read on each new connection, and every 5 seconds.
+    the list is read on each new connection, and every 5 seconds or L.
     """
 
-    def __init__(self, block_seconds: float) -> None:
+    def __init__(self, block_seconds: float, look_seconds: float = LOOK_SECONDS) -> None:
         self._block_seconds = block_seconds
+        self._look_seconds = look_seconds
+        self.all_answered = True  # whether no claim of this life can be late
         self._next = 0.0
         self._outstanding = False
         self._lost_until: float | None = None
@@ -61,7 +63,7 @@ class Looks:
     def connected(self, now: float) -> None:
         """Note that there is a new connection; the list has to be read."""
         if self._outstanding:
-            self._outstanding = False
+            self._outstanding = self.all_answered = False
             self._lost_until = now + self._block_seconds
         self._next = now
 
@@ -72,14 +74,14 @@ class Looks:
     def looked(self, now: float) -> None:
         """Note that the list is read by a command sent now, while no claim is outstanding."""
         # server.recovery.second-look, server.recovery.stray
-        self._next = now + LOOK_SECONDS
+        self._next = now + self._look_seconds
         if self._lost_until is not None and now >= self._lost_until:
             self._lost_until = None
 
-    def claiming(self, now: float) -> float:
+    def claiming(self, now: float, limit: float = float("inf")) -> float:
         """Note that a claim is sent now, and return how many seconds it may block."""
         self._outstanding = True
-        return min(self._block_seconds, self._next - now)
+        return min(self._block_seconds, self._next - now, limit)
 
     def claimed(self) -> None:
         """Note that the reply to the claim was read."""

@@ -19,6 +19,8 @@ from jobqueue.core.attempts import Attempts, Suspect
 from jobqueue.core.log import Log
 from jobqueue.core.recovery import Looks
 from jobqueue.core.steps import Now, Sleep, exchange, proceed
+from jobqueue.core.takeover import Takeover
+from jobqueue.errors import ProcessorLost
 from jobqueue.protocol import commands, keys
 from jobqueue.protocol.messages import Answer, Dead, Spent
 
@@ -42,24 +44,38 @@ class Serial:
         prefetch: The largest number of jobs per claim.
         block_seconds: T, how long a claim may block.
         attempts: How often an entry is started after servers have ended; 0 is without limit.
+        takeover: The right to claim, and what is adopted; None if that feature is off.
     """
 
     def __init__(
-        self, keys: Keys, *, prefetch: int, block_seconds: float, attempts: int = 0
+        self,
+        keys: Keys,
+        *,
+        prefetch: int,
+        block_seconds: float,
+        attempts: int = 0,
+        takeover: Takeover | None = None,
     ) -> None:
         self._keys = keys
         self._prefetch = prefetch
-        self._looks = Looks(block_seconds)
+        self._takeover = takeover or Takeover(keys)
+        self._looks = Looks(block_seconds, self._takeover.look_seconds)
         self._attempts = Attempts(keys, attempts)
         self._unconfirmed: list[Answer | Dead] = []
 
     def session(self, backoff: Backoff) -> Steps[None]:
         """Recover, then serve until a stop is requested and all claimed jobs are answered."""
-        looks = self._looks
+        looks, takeover, generation = self._looks, self._takeover, backoff.generation
         moment: Moment = yield Now()
         looks.connected(moment.seconds)
         transactions = yield from exchange(commands.may_transact())
         answers = Answers(self._keys, self._unconfirmed, backoff, transactions=transactions)
+        try:
+            if not (yield from takeover.begin(generation)):
+                return
+        except ProcessorLost:
+            yield from self._finish_unconfirmed(transactions=transactions)
+            raise
         waiting: list[Task | Suspect] = []
         while True:
             if waiting:
@@ -70,14 +86,20 @@ class Serial:
             moment = yield Now()
             if looks.due(moment.seconds):
                 # server.recovery.first, server.recovery.reconnect
-                waiting = yield from self._look(moment)
+                waiting = yield from self._look(moment, generation)
+            elif not moment.stopping and takeover.due(moment.seconds):
+                # server.takeover.first
+                adopted = yield from takeover.look_after(generation, looks)
+                waiting = [] if adopted is None else [self._attempts.adopted(adopted)]
             elif not moment.stopping:
+                yield from takeover.before_claim(generation, moment)
                 waiting += yield from self._finish([], answers, backoff, last=True)
             elif (seconds := looks.last_look(moment.seconds)) is None:
+                yield from takeover.end(looks)
                 return
             else:
                 yield Sleep(seconds)
-                waiting = yield from self._look((yield Now()))
+                waiting = yield from self._look((yield Now()), generation)
 
     def _batch(self, waiting: list[Task | Suspect]) -> Steps[list[Task]]:
         """Return what to do at once: up to the next suspect, since that is counted right before it."""
@@ -91,7 +113,8 @@ class Serial:
                 batch.append((yield from self._attempts.start(task)))
         return batch
 
-    def _look(self, moment: Moment) -> Steps[list[Task | Suspect]]:
+    def _look(self, moment: Moment, generation: int) -> Steps[list[Task | Suspect]]:
+        yield from self._takeover.check(generation)
         # server.recovery.quiet: the replies to a claim are read before anything else is sent.
         self._looks.looked(moment.seconds)
         entries = yield from exchange(commands.look(self._keys))
@@ -106,9 +129,11 @@ class Serial:
         self, batch: list[Task], answers: Answers, backoff: Backoff, *, last: bool
     ) -> Steps[list[bytes]]:
         """Answer a batch, claim the next jobs, and return these."""
+        takeover, generation = self._takeover, backoff.generation
         answers.begin()
         for task in batch:
             if isinstance(task, bytes | Spent):
+                yield from takeover.check(generation)
                 yield from answers.handle(task)
             else:
                 yield from answers.repeat(task)
@@ -117,8 +142,15 @@ class Serial:
         moment: Moment = yield Now()
         may_claim = not moment.stopping and not self._looks.due(moment.seconds)
         # server.stop.no-claim, server.recovery.quiet
-        if last and answers.one_write and may_claim:
-            claim = commands.claim(self._keys, self._prefetch, self._looks.claiming(moment.seconds))
+        if (
+            last
+            and answers.one_write
+            and may_claim
+            and takeover.claimable(generation, moment.seconds)
+        ):
+            limit = takeover.wait_seconds(moment.seconds)
+            block = self._looks.claiming(moment.seconds, limit)
+            claim = commands.claim(self._keys, self._prefetch, block)
             more = next(claim)
         elif not batch:
             return []
@@ -130,3 +162,8 @@ class Serial:
         jobs = yield from proceed(claim, left)
         backoff.reset()
         return jobs
+
+    def _finish_unconfirmed(self, *, transactions: bool) -> Steps[None]:
+        # server.takeover.lost-name: what was running is finished, and nothing else is started.
+        for outcome in self._unconfirmed:
+            yield from exchange(commands.finish(self._keys, outcome, transactions=transactions))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Self, overload
+from typing import TYPE_CHECKING, Protocol, Self, overload
 
 from jobqueue.core.handlers import Handlers
+from jobqueue.core.lease import Lease
 from jobqueue.core.recovery import LOOK_SECONDS
+from jobqueue.core.takeover import Takeover
 from jobqueue.protocol import keys
 from jobqueue.protocol.keys import Keys
 
@@ -14,6 +16,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from jobqueue.core.handlers import Handler, HandlerT
+
+
+LEASE_SECONDS = 8.0  # L: Redis may be away for 5 s, and a process be stopped for 3 s
+GRACE_SECONDS = 3600.0  # G: Linux gives up delivering a claim after about 16 minutes
+
+
+class MakeName(Protocol):
+    """Makes the name of a server that was given none."""
+
+    def __call__(self, *, fresh: bool) -> str:
+        """Return the host's name, or one that no other server has."""
 
 
 class Settings:
@@ -27,14 +40,18 @@ class Settings:
         self,
         *,
         queue: str,
-        processor: str,
+        processor: str | None,
         in_process: str | None,
         concurrency: int,
         prefetch: int,
         block_timeout: float,
         channel_prefixes: Collection[str] | None,
         attempts: int,
+        takeover: bool,
+        lease_timeout: float,
+        grace_period: float,
         awaits: bool,
+        make_name: MakeName,
     ) -> None:
         if prefetch < 1:
             raise ValueError("prefetch must be at least 1")
@@ -46,7 +63,17 @@ class Settings:
         self._prefetch = prefetch
         self._block_seconds = float(block_timeout)
         self._handlers = Handlers(channel_prefixes, awaits=awaits)
-        self._set(queue, processor, in_process, concurrency, attempts)
+        self._make_name = make_name
+        self._lease_seconds = float(lease_timeout)
+        self._grace_seconds = float(grace_period)
+        self._set(
+            queue=queue,
+            processor=processor,
+            in_process=in_process,
+            concurrency=concurrency,
+            attempts=attempts,
+            takeover=takeover,
+        )
 
     @property
     def in_process(self) -> str:
@@ -82,29 +109,39 @@ class Settings:
 
     def _with(
         self,
+        *,
         queue: str | None,
         processor: str | None,
         in_process: str | None,
         concurrency: int | None,
         attempts: int | None,
+        takeover: bool | None,
     ) -> Self:
         """Return a copy with the given settings, which shares the handlers."""
         if processor is None and in_process is None:
             in_process = self._in_process
         server = copy.copy(self)
         server._set(  # noqa: SLF001 - of this class
-            self._queue if queue is None else queue,
-            self._processor if processor is None else processor,
-            in_process,
-            self._concurrency if concurrency is None else concurrency,
-            self._attempts if attempts is None else attempts,
+            queue=self._queue if queue is None else queue,
+            processor=self._processor if processor is None else processor,
+            in_process=in_process,
+            concurrency=self._concurrency if concurrency is None else concurrency,
+            attempts=self._attempts if attempts is None else attempts,
+            takeover=self._takeover_on if takeover is None else takeover,
         )
         return server
 
     def _set(
-        self, queue: str, processor: str, in_process: str | None, concurrency: int, attempts: int
+        self,
+        *,
+        queue: str,
+        processor: str | None,
+        in_process: str | None,
+        concurrency: int,
+        attempts: int,
+        takeover: bool,
     ) -> None:
-        if not queue or not processor or in_process == "":
+        if not queue or processor == "" or in_process == "":
             raise ValueError("queue, processor and in_process must be non-empty strings")
         if concurrency < 1:
             raise ValueError("concurrency must be at least 1")
@@ -113,15 +150,39 @@ class Settings:
                 "attempts must be 0, which is without limit, or at least 2: with 1, jobs would be given "
                 "up that ran beside one that ended the server"
             )
+        # server.takeover.times
+        if takeover and self._lease_seconds < 3 * self._block_seconds:
+            raise ValueError("lease_timeout must be at least three times block_timeout")
+        if takeover and self._grace_seconds < self._lease_seconds:
+            raise ValueError("grace_period must be at least lease_timeout")
         self._queue = queue
         self._processor = processor
         self._in_process = in_process
         self._concurrency = concurrency
         self._attempts = attempts
+        self._takeover_on = takeover
         # server.list.name, server.list.stable
-        self._keys = Keys.of(queue, processor, in_process)
+        self._keys = Keys.of(queue, processor or self._make_name(fresh=takeover), in_process)
+        self._takeover = Takeover(self._keys)
 
     @property
     def _connections(self) -> int:
-        """The number of connections of a server: with a concurrency above 1, a second one confirms."""
-        return 1 if self._concurrency == 1 else 2
+        """The number of connections of a server: one claims, one may confirm, one may renew."""
+        return 1 + (self._concurrency > 1) + self._takeover_on
+
+    def _begin_life(self, token: bytes, former: bytes | None) -> None:
+        """Make the lease of a life of the server, if takeover is on.
+
+        Args:
+            token: What no other life has.
+            former: The token of an earlier life that is known to be over.
+        """
+        if self._takeover_on:
+            lease = Lease(
+                self._keys,
+                token,
+                seconds=self._lease_seconds,
+                block_seconds=self._block_seconds,
+                former=former,
+            )
+            self._takeover = Takeover(self._keys, lease, self._grace_seconds)

@@ -26,6 +26,10 @@ class Unreachable(ConnectionLost):
     """There is no Redis at this address, or it refuses the login; trying again may never help."""
 
 
+class Refused(Unreachable):
+    """Redis refuses this user what the server needs from its start; trying again doesn't help."""
+
+
 class Connect(NamedTuple):
     """Abort the connection, if there is one, and make a new one.
 
@@ -71,6 +75,10 @@ class Start(NamedTuple):
     """Start the handlers of the messages in threads or tasks, in this order; they count as running."""
 
     work: Sequence[Work]
+
+
+class Withdraw(NamedTuple):
+    """Take back the started messages that wait for a handler: they no longer count as running."""
 
 
 class Outcomes(NamedTuple):
@@ -139,6 +147,7 @@ Step: TypeAlias = (
     | Decide
     | Begin
     | Start
+    | Withdraw
     | Outcomes
     | Admit
     | Running

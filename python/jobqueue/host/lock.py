@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
+import socket
 import stat
 import tempfile
 from contextlib import suppress
@@ -47,6 +49,12 @@ def require_locks() -> None:
         )
 
 
+def processor_name(*, fresh: bool) -> str:
+    """Return the host's name, or one that begins with it and that no other server has."""
+    host = socket.gethostname()
+    return f"{host}-{secrets.token_hex(4)}" if fresh else host
+
+
 class ProcessorLock:
     """Held from entry to exit of a `with` block, by one server."""
 
@@ -56,6 +64,7 @@ class ProcessorLock:
         self._key = (os.getpid(), self._name)
         self._in_process = in_process
         self._file: int | None = None
+        self._former: bytes | None = None
         self._identity = (0, 0)
 
     def __enter__(self) -> Self:
@@ -93,6 +102,25 @@ class ProcessorLock:
             self._file = None
         _held_here.pop(self._key, None)
 
+    def exchange_token(self) -> tuple[bytes, bytes | None]:
+        """Make a token for a new life of the server, and keep it in the file.
+
+        Returns:
+            The token, and the one of the life before, which is over, if the file has it.
+        """
+        token = secrets.token_hex(16).encode()
+        former, self._former = self._former, token
+        if self._file is not None:
+            self._write(self._file, token)
+        return token, former
+
+    def _write(self, file: int, token: bytes) -> None:
+        with suppress(
+            OSError
+        ):  # the disk is full: the lock works, but the file doesn't say for whom
+            os.ftruncate(file, 0)
+            os.pwrite(file, b"%d\n%b\n" % (os.getpid(), token), 0)
+
     def _locked(self) -> int:
         """Return the descriptor of the file, open and locked.
 
@@ -106,15 +134,15 @@ class ProcessorLock:
             # may outlive the server.
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):
-            holder = os.pread(file, 20, 0).decode(errors="replace").strip()
+            holder = os.pread(file, 20, 0).decode(errors="replace").partition("\n")[0].strip()
             os.close(file)
             raise ProcessorInUse(self._refusal(f"process {holder or 'unknown'}")) from None
         except OSError:
             os.close(file)
             raise
-        with suppress(OSError):  # the disk is full: the lock works, but doesn't name its holder
-            os.ftruncate(file, 0)
-            os.pwrite(file, b"%d\n" % os.getpid(), 0)
+        token = os.pread(file, 100, 0).partition(b"\n")[2].strip()
+        self._former = token or None
+        self._write(file, token)
         self._identity = _identity(file)
         return file
 

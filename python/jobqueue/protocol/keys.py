@@ -61,6 +61,25 @@ class Keys:
     in_process: bytes
     dead: bytes
 
+    @property
+    def processors(self) -> bytes:
+        """The registry of in-process lists, a hash."""
+        return self.queue + b":processors"
+
+    @property
+    def scanned(self) -> bytes:
+        """The key that says that the registry needs no scan yet."""
+        return self.queue + b":scanned"
+
+    @property
+    def lease(self) -> bytes:
+        """The lease of the in-process list."""
+        return self.lease_of(self.in_process)
+
+    def lease_of(self, in_process: bytes) -> bytes:
+        """Return the key of the lease of a list."""
+        return b"%b:lease:%b" % (self.queue, in_process)
+
     @classmethod
     def of(cls, queue: str, processor: str, in_process_key: str | None = None) -> Self:
         """Return a server's keys; a whole in-process key overrides the processor's name."""

@@ -10,12 +10,14 @@ import random
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Self
 
 from jobqueue.core import steps
 from jobqueue.core.handlers import failed, succeeded
 from jobqueue.errors import ConnectionLost
+from jobqueue.host.clock import now
 from jobqueue.host.forks import ParentOnly
 from jobqueue.host.signals import interrupts
 from jobqueue.protocol.messages import Answer, Dead, Run, Timed, message_of
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from redis import ConnectionPool
 
     from jobqueue.core.handlers import Handlers
+    from jobqueue.core.lease import Lease
     from jobqueue.core.steps import Step, Steps
     from jobqueue.protocol.messages import Work
     from jobqueue.threads.spin import Spin
@@ -96,11 +99,13 @@ class Driver:
             case steps.Begin():
                 return self._runner.run(step.job)
             case steps.Now():
-                return steps.Moment(time.monotonic(), self._stop.requested)
+                return steps.Moment(now(), self._stop.requested)
             case steps.Send():
                 return self._link.send(step.commands)
             case steps.Start():
                 return self._workers.start(step.work)
+            case steps.Withdraw():
+                return self._workers.withdraw()
             case steps.Outcomes():
                 return self._workers.outcomes(step.limit)
             case steps.Admit():
@@ -128,6 +133,32 @@ class Driver:
             self._link = None
 
 
+class Renewing:
+    """Renews a lease in a thread of its own, from entry to exit of a `with` block."""
+
+    def __init__(self, pool: ConnectionPool, lease: Lease) -> None:
+        self._ended = Stop()
+        self._driver = Driver(pool, self._ended)
+        self._lease = lease
+        self._thread = threading.Thread(target=self._run, name="jobqueue lease", daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._ended.request()
+        if exc is None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        self._driver.run(self._lease.renewing())
+
+
 class Workers:
     """The threads that run handlers, and the messages that were started and aren't confirmed.
 
@@ -135,10 +166,11 @@ class Workers:
     threads; after an exception it doesn't wait for handlers that still run.
     """
 
-    def __init__(self, handlers: Handlers, concurrency: int) -> None:
+    def __init__(self, handlers: Handlers, concurrency: int, lease: Lease | None = None) -> None:
         self._handlers = handlers
         self._concurrency = concurrency
-        self._waiting: SimpleQueue[Work | None] = SimpleQueue()
+        self._lease = lease
+        self._waiting: SimpleQueue[tuple[Work, int] | None] = SimpleQueue()
         self._finished: SimpleQueue[Answer | Dead | Run | None] = SimpleQueue()
         self._timed: SimpleQueue[Timed | None] = SimpleQueue()
         self._running: Counter[bytes] = Counter()
@@ -179,8 +211,15 @@ class Workers:
         with self._changed:
             self._running.update(map(message_of, work))
             self._total += len(work)
+        generation = 0 if self._lease is None else self._lease.generation
         for each in work:
-            self._waiting.put(each)
+            self._waiting.put((each, generation))
+
+    def withdraw(self) -> None:
+        """Take back what waits for a handler."""
+        with suppress(Empty):
+            while (started := self._waiting.get_nowait()) is not None:
+                self.confirmed([message_of(started[0])])
 
     def outcomes(self, limit: int) -> list[Answer | Dead | Run]:
         """Wait for an outcome, and return all that are ready, up to a limit; nothing at the end."""
@@ -230,7 +269,12 @@ class Workers:
 
     def _work(self) -> None:
         runner = Runner(self._handlers)
-        while (work := self._waiting.get()) is not None:
+        while (started := self._waiting.get()) is not None:
+            work, generation = started
+            if self._lease is not None and not self._lease.holds(generation, now()):
+                # It may have been taken over; if it is on the list still, the next look finds it.
+                self.confirmed([message_of(work)])
+                continue
             outcome = runner.run(work)
             if isinstance(outcome, Run):
                 # server.expiry.refuses: while it waits for the time, it takes no other job.

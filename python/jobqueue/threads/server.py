@@ -6,7 +6,6 @@ This file has its settings, its lock and its signals.
 
 from __future__ import annotations
 
-import socket
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Self
 
@@ -14,13 +13,13 @@ from jobqueue.core.log import Log
 from jobqueue.core.parallel import Parallel
 from jobqueue.core.reconnect import run_with_reconnect
 from jobqueue.core.serial import Serial
-from jobqueue.core.settings import Settings
+from jobqueue.core.settings import GRACE_SECONDS, LEASE_SECONDS, Settings
 from jobqueue.core.steps import Unreachable
 from jobqueue.errors import ProcessorInUse
-from jobqueue.host.lock import ProcessorLock
+from jobqueue.host.lock import ProcessorLock, processor_name
 from jobqueue.host.signals import stopped_by_signals
 from jobqueue.protocol import keys
-from jobqueue.threads.driver import Driver, Stop, Workers
+from jobqueue.threads.driver import Driver, Renewing, Stop, Workers
 from jobqueue.threads.spin import Spin
 from jobqueue.wire import pools
 
@@ -42,8 +41,9 @@ class Server(Settings):
             `block_timeout` and without `decode_responses`.
         queue: The key of the queue.
         processor: A name that is unique among running servers and the same after a restart
-            (server.list.own, server.list.stable). Default: the host name. Several servers on one
-            host, and containers whose host name changes, need explicit names.
+            (server.list.own, server.list.stable). Default with `takeover`: a new name for each
+            server; without it, the host name, so that several servers on one host, and containers
+            whose host name changes, need explicit names.
         in_process: The whole key of the in-process list; overrides the one that follows from the
             processor name (server.list.name).
         concurrency: The number of handlers that run at the same time, from 1; above 1 they run in
@@ -57,6 +57,13 @@ class Server(Settings):
             (server.channel-prefix.confined). None allows all channels.
         attempts: How often a job that was on the list of a server that ended is started again
             before it is given up (server.attempts.limit), from 2; 0 is without limit.
+        takeover: Whether this server adopts the jobs of servers that never come back, and others
+            adopt its own.
+        lease_timeout: Seconds without a sign of life after which a server counts as gone, at least
+            three times `block_timeout` (server.takeover.times). It has to be the same for all
+            servers of a queue.
+        grace_period: Seconds for which the list of a server that is gone is remembered, in case that
+            the network delivers one of its claims late (server.takeover.prunes).
 
     Raises:
         TypeError: The source is neither a URL nor a client.
@@ -75,17 +82,24 @@ class Server(Settings):
         block_timeout: float = 2.0,
         channel_prefixes: Collection[str] | None = None,
         attempts: int = 0,
+        takeover: bool = False,
+        lease_timeout: float = LEASE_SECONDS,
+        grace_period: float = GRACE_SECONDS,
     ) -> None:
         super().__init__(
             queue=queue,
-            processor=socket.gethostname() if processor is None else processor,
+            processor=processor,
             in_process=in_process,
             concurrency=concurrency,
             prefetch=prefetch,
             block_timeout=block_timeout,
             channel_prefixes=channel_prefixes,
             attempts=attempts,
+            takeover=takeover,
+            lease_timeout=lease_timeout,
+            grace_period=grace_period,
             awaits=False,
+            make_name=processor_name,
         )
         self._used = False
         self._open(source)
@@ -99,6 +113,7 @@ class Server(Settings):
         in_process: str | None = None,
         concurrency: int | None = None,
         attempts: int | None = None,
+        takeover: bool | None = None,
     ) -> Self:
         """Return a new server with the same handlers, and with the given settings instead of its own.
 
@@ -110,7 +125,14 @@ class Server(Settings):
             TypeError: As in the constructor.
             ValueError: As in the constructor.
         """
-        server = self._with(queue, processor, in_process, concurrency, attempts)
+        server = self._with(
+            queue=queue,
+            processor=processor,
+            in_process=in_process,
+            concurrency=concurrency,
+            attempts=attempts,
+            takeover=takeover,
+        )
         server._open(self._source if source is None else source)  # noqa: SLF001 - of this class
         return server
 
@@ -148,9 +170,9 @@ class Server(Settings):
         redis = pools.identity(self._pool)
         signals = stopped_by_signals(self.stop) if handle_signals else nullcontext()
         try:
-            with ProcessorLock(redis, self.in_process), signals:
+            with ProcessorLock(redis, self.in_process) as lock, signals:
                 log.info("serving queue=%s in_process=%s redis=%s", queue, in_process, redis)
-                self._serve()
+                self._serve(lock)
                 log.info("stopped queue=%s in_process=%s redis=%s", queue, in_process, redis)
         except (ProcessorInUse, Unreachable):
             self._used = self._stop.requested
@@ -169,19 +191,29 @@ class Server(Settings):
         self._stop = Stop()
         self._used = False
 
-    def _serve(self) -> None:
+    def _serve(self, lock: ProcessorLock) -> None:
+        self._begin_life(*lock.exchange_token())
+        lease = self._takeover.lease
+        if lease is None:
+            self._serve_jobs()
+            return
+        with Renewing(self._pool, lease):
+            self._serve_jobs()
+
+    def _serve_jobs(self) -> None:
         limits: dict[str, Any] = {
             "prefetch": self._prefetch,
             "block_seconds": self._block_seconds,
             "attempts": self._attempts,
+            "takeover": self._takeover,
         }
         if self._concurrency == 1:
             serial = Serial(self._keys, **limits)
             driver = Driver(self._pool, self._stop, handlers=self._handlers, spin=Spin())
-            driver.run(run_with_reconnect(serial.session))
+            driver.run(run_with_reconnect(serial.session, self._takeover.lease))
             return
         parallel = Parallel(self._keys, concurrency=self._concurrency, **limits)
-        with Workers(self._handlers, self._concurrency) as workers:
+        with Workers(self._handlers, self._concurrency, self._takeover.lease) as workers:
             confirming = Driver(self._pool, self._stop, workers=workers)
             workers.drive(lambda: confirming.run(parallel.confirming()))
             Driver(self._pool, self._stop, workers=workers).run(parallel.claiming())

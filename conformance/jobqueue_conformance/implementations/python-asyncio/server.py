@@ -14,7 +14,10 @@ server = Server(
     processor=os.environ.get("JOBQUEUE_PROCESSOR"),
     in_process=os.environ.get("JOBQUEUE_IN_PROCESS"),
     concurrency=int(os.environ.get("JOBQUEUE_CONCURRENCY", "1")),
-    attempts=int(os.environ.get("JOBQUEUE_MAX_ATTEMPTS", "0")),
+    attempts=int(os.environ.get("JOBQUEUE_MAX_ATTEMPTS", "3")),
+    takeover="JOBQUEUE_LEASE_MS" in os.environ,
+    lease_timeout=int(os.environ.get("JOBQUEUE_LEASE_MS", "8000")) / 1000,
+    grace_period=int(os.environ.get("JOBQUEUE_GRACE_MS", "3600000")) / 1000,
     block_timeout=int(os.environ.get("JOBQUEUE_BLOCK_MS", "2000")) / 1000,
     channel_prefixes=None if prefix is None else [prefix],
 )
