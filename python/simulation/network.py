@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from simulation.redis_process import RedisProcess
 
 
+TOLD_SECONDS = 0.01  # until a peer notices a reset, where Redis doesn't
+
+
 class Peer(Protocol):
     """Who has opened a connection."""
 
@@ -99,9 +102,7 @@ class Connection:
         """Reset it: both ends notice at once."""
         self._redis.forget(self)
         self._late_seconds, self._replies_arrive = None, False
-        peer, self._peer = self._peer, None
-        if peer is not None:
-            peer.lost(self)
+        self._tell_peer()
 
     def die(self, noticed_after: float, late_seconds: float | None) -> None:
         """Have no reply arrive any more, and neither end notice.
@@ -114,6 +115,16 @@ class Connection:
         self._late_seconds = late_seconds
         noticed = self._clock.now + noticed_after
         self._clock.at(max(noticed, self._arrives), self._redis.forget, self)
+
+    def be_late(self, seconds: float) -> None:
+        """Have the peer notice a reset soon, while what it sends now arrives at Redis much later."""
+        self.die(2 * seconds, seconds)
+        self._clock.after(TOLD_SECONDS, self._tell_peer)
+
+    def _tell_peer(self) -> None:
+        peer, self._peer = self._peer, None
+        if peer is not None:
+            peer.lost(self)
 
     def _send(self, commands: list[Command]) -> None:
         if self._late_seconds is not None and commands:

@@ -90,7 +90,7 @@ ON_SERVERS = (
     "cut",
     "cut",
     "die",
-    "die late",
+    "be late",
     "hold",
 )
 ON_CLIENTS = ("pause", "cut", "cut", "die", "hold", "kill")

@@ -211,6 +211,7 @@ class Session:
         if life.world.refuses:
             self._resume_if(number, Unreachable("there is no Redis"))
             return
+        life.connected = True
         self.connection = Connection(life.world.clock, life.chance, life.world.redis, self)
         self._resume_if(number, None)
 
@@ -267,6 +268,7 @@ class Life:
         self.chance = random.Random(f"{world.plan.seed}/{self.name}/{number}")
         self.over = False
         self.stopping = False
+        self.connected = False  # once, at least
         self.paused = False
         self.deferred: list[tuple[Any, tuple[Any, ...]]] = []
         self.running: Counter[bytes] = Counter()
@@ -418,6 +420,12 @@ class Life:
                 session.connection.close()
         for message in self._busy:
             self.world.laws.ended(self, message)
+        if self.error is None and (self._busy or self.running):
+            raise Broken(
+                "drains", f"{self} ends without an error, and hasn't answered all it started"
+            )
+        if self.error is not None and self.connected and not self.stopping:
+            raise Broken("goes on", f"{self} ends although nobody has told it to: {self.error}")
         self.world.life_over(self)
 
     def _begin(self) -> None:

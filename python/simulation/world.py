@@ -161,9 +161,9 @@ class World:
             case "cut" if connection is not None:
                 connection.cut_next_write(fraction, seconds)
             case "die" if connection is not None:
-                connection.die(lasts, None)
-            case "die late" if connection is not None:
-                connection.die(lasts + seconds, seconds)
+                self.clock.after(seconds, connection.die, lasts, None)
+            case "be late" if connection is not None:
+                connection.be_late(lasts)
             case "hold" if connection is not None:
                 connection.hold(lasts)
 
