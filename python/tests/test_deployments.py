@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -109,7 +110,9 @@ def test_jobs_run_over_tls(kind: str, tls: tuple[Cluster, str]) -> None:
     caller = Caller(
         cluster.tls_url(options.partition("&")[0]), asynchronous="async" in kind, queue=QUEUE
     )
-    with pytest.raises(NotQueued, match=r"127\.0\.0\.1:\d+: TLS failed: .*ssl_certfile"):
+    with pytest.raises(
+        NotQueued, match=r"127\.0\.0\.1:\d+: .*ssl_certfile and ssl_keyfile name ours"
+    ):
         caller.run("echo", timeout=DEADLINE_S)
     caller.close()
 
@@ -212,6 +215,28 @@ def test_a_server_stops_while_a_slot_is_on_its_way(cluster: Cluster, *, asynchro
         finally:
             cluster.end_moving(SLOT, source, target)
             until(cluster.is_whole, "a cluster that agrees")
+
+
+def test_a_server_ends_while_all_nodes_are_away(deployment: Cluster | Sentinels) -> None:
+    """SIGTERM ends it with one sentence and status 4, although nobody can be asked."""
+    asked = deployment.sentinels if isinstance(deployment, Sentinels) else []
+    command = [sys.executable, "-m", "jobqueue", "serve", "served:server"]
+    environment = os.environ | {"REDIS_URL": deployment.url(), "JOBQUEUE_QUEUE": QUEUE}
+    with subprocess.Popen(
+        command, env=environment, cwd=Path(__file__).parent, stderr=subprocess.PIPE, text=True
+    ) as serving:
+        with Client(deployment.url(), queue=QUEUE) as client:
+            assert client.run("echo", 1, timeout=DEADLINE_S).result() == 1
+        with ExitStack() as frozen:
+            for node in (*deployment.nodes, *asked):
+                frozen.enter_context(node.frozen())
+            serving.send_signal(signal.SIGTERM)
+            _, said = serving.communicate(timeout=2 * DEADLINE_S)
+    until(deployment.is_whole, "all nodes")
+
+    sentences = [line for line in said.splitlines() if line.startswith("jobqueue: ")]
+    assert (serving.returncode, len(sentences)) == (4, 1), said
+    assert "Traceback" not in said
 
 
 def test_no_job_is_lost_in_a_storm(deployment: Cluster | Sentinels, tmp_path: Path) -> None:

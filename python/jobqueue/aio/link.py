@@ -63,7 +63,7 @@ class Link:
                 redis: Any = await pool.get_connection()  # type: ignore[no-untyped-call]
                 return cls(pool, redis, reply_seconds)
         except Exception as error:  # not only redis-py's: an invalid host name is a UnicodeError
-            raise not_connected(error) from error
+            raise not_connected(error, pool) from error
 
     async def send(self, commands: Iterable[Command]) -> None:
         """Write commands without waiting for the replies."""

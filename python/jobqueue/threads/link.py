@@ -43,7 +43,7 @@ class Link:
         try:
             connection: Any = pool.get_connection()
         except Exception as error:  # not only redis-py's: an invalid host name is a UnicodeError
-            raise not_connected(error) from error
+            raise not_connected(error, pool) from error
         self._redis = connection
         abort_when_closed(connection)
         self._redis.register_connect_callback(self._refuse_to_connect_again)

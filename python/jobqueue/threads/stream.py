@@ -113,7 +113,7 @@ def open_streams(pools: list[ConnectionPool]) -> list[Stream]:
         if isinstance(
             error, Exception
         ):  # not only redis-py's: an invalid host name is a UnicodeError
-            raise not_connected(error) from error
+            raise not_connected(error, pools[-1]) from error
         raise
     return streams
 

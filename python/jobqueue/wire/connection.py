@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 import ssl
@@ -10,7 +11,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from hiredis import Reader, pack_command
-from redis import exceptions
+from redis import SSLConnection, exceptions
+from redis.asyncio import SSLConnection as AioSSLConnection
 from redis.exceptions import AuthenticationError, RedisError, ResponseError
 from redis.sentinel import MasterNotFoundError
 
@@ -20,11 +22,13 @@ from jobqueue.protocol.commands import ErrorReply
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from jobqueue.protocol.commands import Command, Reply
 
 _pack: Callable[[Any], bytes] = pack_command  # hiredis annotates it for one argument only
+
+OUR_CERTIFICATE = " (if Redis asks for a certificate, ssl_certfile and ssl_keyfile name ours)"
 
 # The first words of errors, which redis-py cuts off.
 _CODES: dict[type[ResponseError], str] = {
@@ -119,7 +123,7 @@ def error_reply(error: ResponseError) -> ErrorReply:
     return ErrorReply(code, f"{code} {text}")
 
 
-def not_connected(error: Exception) -> ConnectionLost:
+def not_connected(error: Exception, pool: Any) -> ConnectionLost:
     """Convert an error of connecting: `Unreachable`, or a connection lost during the handshake."""
     cause = error.__context__
     lost = isinstance(cause, ConnectionResetError | BrokenPipeError | ConnectionAbortedError)
@@ -127,7 +131,34 @@ def not_connected(error: Exception) -> ConnectionLost:
     unknown = isinstance(error, MasterNotFoundError | NotFoundError)
     if absent or unknown or isinstance(error, AuthenticationError | ResponseError):
         return Unreachable(f"can't connect to Redis: {reason_of(error)}")
+    if _without_certificate(pool.connection_class, pool.connection_kwargs):
+        return Unreachable(f"can't connect to Redis: {reason_of(error)}{OUR_CERTIFICATE}")
     return ConnectionLost(f"the connection to Redis is lost: {reason_of(error)}")
+
+
+def not_answered(error: Exception, connection_class: Any, settings: Mapping[str, Any]) -> str:
+    """Say why a sentinel or a node of a cluster hasn't replied."""
+    cause = error.__context__
+    number = (
+        cause.errno if isinstance(cause, OSError) and not isinstance(cause, ssl.SSLError) else 0
+    )
+    lost = isinstance(cause, ConnectionResetError | BrokenPipeError)
+    if number and number > 0 and not lost:
+        return os.strerror(number)
+    reason = reason_of(error)
+    explained = "ssl_" in reason or not isinstance(error, exceptions.ConnectionError)
+    if explained or not _without_certificate(connection_class, settings):
+        return reason
+    return f"{reason}{OUR_CERTIFICATE}"
+
+
+def _without_certificate(connection_class: Any, settings: Mapping[str, Any]) -> bool:
+    """Tell whether we connect with TLS and have no certificate.
+
+    If Redis asks for one, it ends the connection, and we often notice that before the reason arrives.
+    """
+    tls = issubclass(connection_class, SSLConnection | AioSSLConnection)
+    return tls and not settings.get("ssl_certfile")
 
 
 def reason_of(error: BaseException) -> str:
@@ -143,8 +174,7 @@ def reason_of(error: BaseException) -> str:
             reason = re.sub(r"\s*\(_ssl\.c:\d+\)", "", cause.reason or cause.args[-1])
             reason = reason.replace("_", " ").lower()
             ours = re.search("certificate|unknown ca|eof", reason)
-            hint = " (ssl_certfile and ssl_keyfile name a certificate of ours)" if ours else ""
-            return f"TLS failed: {reason}{hint}"
+            return f"TLS failed: {reason}{OUR_CERTIFICATE if ours else ''}"
         cause = cause.__cause__ or cause.__context__
     return str(error)
 

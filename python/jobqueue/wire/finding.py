@@ -6,8 +6,6 @@ A failover, or a slot that has moved to another node, is found by connecting aga
 from __future__ import annotations
 
 import asyncio
-import os
-import ssl
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -15,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from redis import asyncio as aio
 from redis import connection as plain
 
-from jobqueue.wire.connection import NotFoundError, reason_of, socket_of, transport_of
+from jobqueue.wire.connection import NotFoundError, not_answered, socket_of, transport_of
 from jobqueue.wire.lookup import shown
 
 if TYPE_CHECKING:
@@ -83,7 +81,9 @@ def _find(lookup: Lookup, connection_class: Any, settings: Mapping[str, Any]) ->
             connection.send_command(*lookup.command)
             return lookup.read(connection.read_response(), (host, port))
         except Exception as error:
-            reasons.append(_said((host, port), error))
+            reasons.append(
+                f"{shown((host, port))}: {not_answered(error, connection_class, settings)}"
+            )
         finally:
             with suppress(Exception):
                 connection.disconnect()
@@ -103,7 +103,9 @@ async def _aio_find(lookup: Lookup, connection_class: Any, settings: Mapping[str
                 await connection.send_command(*lookup.command)
                 return lookup.read(await connection.read_response(), (host, port))
         except Exception as error:
-            reasons.append(_said((host, port), error))
+            reasons.append(
+                f"{shown((host, port))}: {not_answered(error, connection_class, settings)}"
+            )
         finally:
             with suppress(Exception):  # an attribute is missing where it isn't connected
                 transport_of(connection).abort()  # to close TLS takes longer than the loop may live
@@ -112,12 +114,3 @@ async def _aio_find(lookup: Lookup, connection_class: Any, settings: Mapping[str
         if time.monotonic() > until:
             break
     raise NotFoundError("; ".join(reasons))
-
-
-def _said(address: Address, error: Exception) -> str:
-    cause = error.__context__
-    number = (
-        cause.errno if isinstance(cause, OSError) and not isinstance(cause, ssl.SSLError) else 0
-    )
-    reason = os.strerror(number) if number and number > 0 else reason_of(error)
-    return f"{shown(address)}: {reason}"
