@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
     from jobqueue.wire.lookup import Address, Lookup
 
-ASK_SECONDS = 1.0  # to connect, and again for the reply
-CONNECT_SECONDS = 2.0  # to connect to what was found
-LOOK_SECONDS = 4.0  # after which no further address is asked in one attempt
+ASK_SECONDS = 2.0  # to connect, and again for the reply
+CONNECT_SECONDS = 3.0  # to connect to what was found
+LOOK_SECONDS = 3.0  # after which no further address is asked in one attempt
 
 
 class _Finding:
@@ -67,8 +67,18 @@ class AioFound(_Finding, aio.Connection):
         await super().connect()  # type: ignore[no-untyped-call]
 
 
-class AioFoundTls(AioFound, aio.SSLConnection):
-    """The same with TLS."""
+class AioTls(aio.SSLConnection):
+    """A connection that is closed at once: a farewell of TLS may take longer than its loop lives."""
+
+    async def disconnect(self, *arguments: Any, **options: Any) -> None:
+        """Abort, and disconnect."""
+        with suppress(AttributeError):  # it isn't connected
+            transport_of(self).abort()
+        await super().disconnect(*arguments, **options)  # type: ignore[no-untyped-call]
+
+
+class AioFoundTls(AioFound, AioTls):
+    """A connection to the Redis that was found, with TLS."""
 
 
 def _find(lookup: Lookup, connection_class: Any, settings: Mapping[str, Any]) -> Address:
@@ -107,8 +117,6 @@ async def _aio_find(lookup: Lookup, connection_class: Any, settings: Mapping[str
                 f"{shown((host, port))}: {not_answered(error, connection_class, settings)}"
             )
         finally:
-            with suppress(Exception):  # an attribute is missing where it isn't connected
-                transport_of(connection).abort()  # to close TLS takes longer than the loop may live
             with suppress(Exception):
                 await connection.disconnect(nowait=True)
         if time.monotonic() > until:

@@ -56,6 +56,7 @@ class _Colour:
     retry: Any
     connection: Any
     tls: Any
+    asking_tls: Any
     found: Any
     found_tls: Any
 
@@ -66,6 +67,7 @@ _THREADS = _Colour(
     Retry,
     connection.Connection,
     connection.SSLConnection,
+    connection.SSLConnection,
     finding.Found,
     finding.FoundTls,
 )
@@ -75,6 +77,7 @@ _AIO = _Colour(
     AioRetry,
     aio.Connection,
     aio.SSLConnection,
+    finding.AioTls,
     finding.AioFound,
     finding.AioFoundTls,
 )
@@ -243,7 +246,7 @@ def _found(
         "connection_class": colour.found_tls if issubclass(plain, colour.tls) else colour.found,
         "lookup": lookup,
         "asking": (
-            asking_class,
+            colour.asking_tls if issubclass(asking_class, colour.tls) else colour.connection,
             {name: value for name, value in asking.items() if name not in for_pool} | short,
         ),
     }
