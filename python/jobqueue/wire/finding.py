@@ -74,7 +74,7 @@ class AioTls(aio.SSLConnection):
         """Abort, and disconnect."""
         with suppress(AttributeError):  # it isn't connected
             transport_of(self).abort()
-        await super().disconnect(*arguments, **options)  # type: ignore[no-untyped-call]
+        await super().disconnect(*arguments, **options)
 
 
 class AioFoundTls(AioFound, AioTls):
