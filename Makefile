@@ -17,7 +17,7 @@ READY  := $(VENV)/ready
 OWN_FOLDER := temporary=$$(mktemp -d); trap "rm -rf $$temporary" EXIT; set -x; PYTEST_DEBUG_TEMPROOT=$$temporary
 
 .DEFAULT_GOAL := help
-.PHONY: help install test test-parts test-proof test-pages deployments failovers lint matrix conformance prove mutate model soak chaos simulate nightly bench wheel clean
+.PHONY: help install test test-parts test-proof test-pages deployments failovers lint matrix conformance prove mutate model soak chaos simulate nightly bench site wheel clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -78,7 +78,7 @@ matrix: $(READY) ## the suite for each implementation on each version of Redis; 
 	$(BIN)/python conformance/versions.py --only $(ONLY)
 
 conformance: $(READY) ## the conformance suite against IMPL on REDIS
-	$(BIN)/pytest conformance --impl=$(IMPL) --redis=$(REDIS)
+	$(BIN)/pytest conformance --impl=$(IMPL) --redis=$(REDIS) --report=build/reports/$(notdir $(IMPL:/=))
 
 prove: $(READY) ## the kit proves itself: gates, kill matrix, panels, model (needs spin and gcc)
 	$(BIN)/python conformance/prove.py
@@ -105,6 +105,9 @@ bench: $(READY) ## the benchmarks, compared with the raw limit and the peers; BE
 	@if command -v uv >/dev/null; then VIRTUAL_ENV=$(VENV) uv pip install --quiet --group bench; \
 	else $(BIN)/python -m pip install --quiet --disable-pip-version-check --group bench; fi
 	$(BIN)/python python/benchmarks/run.py $(BENCH)
+
+site: $(READY) ## build/site: all runs whose reports are under build/reports, and the protocol
+	$(BIN)/python conformance/publish.py
 
 wheel: $(READY) ## what is published: dist/*.whl and dist/*.tar.gz
 	$(BIN)/python -m hatchling build

@@ -4,7 +4,7 @@
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -12,12 +12,9 @@ from typing import Any
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from markupsafe import Markup, escape
-from pygments import highlight
-from pygments.formatters import HtmlFormatter
-from pygments.lexers import get_lexer_by_name
 
 from jobqueue_conformance.reports import diagram
-from jobqueue_conformance.reports.templates import environment
+from jobqueue_conformance.reports.templates import environment, highlighted
 from jobqueue_conformance.spec import data
 
 SECTION = re.compile(r"(\d[\d.]*?)\.? ")
@@ -71,6 +68,24 @@ def rendered(
     html = "".join(_block(each) for each in _parts(tokens))
     first, *others = headings
     return Protocol(first.title, Markup(html), tuple(others))  # noqa: S704 - the spec's own words
+
+
+def page(behind: Mapping[str, Any], home: str) -> str:
+    """The text as a page of its own.
+
+    Args:
+        behind: what stands behind each requirement, by its id.
+        home: the address of the site's first page.
+    """
+    template = environment().get_template("behind.html.j2")
+    untested = {each.id: each.untested for each in data.requirements().values()}
+
+    def shown(requirement: str) -> str:
+        macro = template.module.behind  # type: ignore[attr-defined]
+        return str(macro(behind[requirement], untested[requirement]))
+
+    protocol = rendered(behind=shown)
+    return environment().get_template("protocol.html.j2").render(protocol=protocol, home=home)
 
 
 def section_anchor(section: str) -> str:
@@ -173,8 +188,5 @@ def _fence(language: str, content: str) -> str:
     if language in DIAGRAMS:
         template = environment().get_template("diagram.html.j2")
         return str(template.module.diagram(DIAGRAMS[language](content)))  # type: ignore[attr-defined]
-    if language == "json":
-        shown = highlight(content, get_lexer_by_name("json"), HtmlFormatter(nowrap=True))
-    else:
-        shown = str(escape(content))
+    shown = highlighted(content, "json") if language == "json" else escape(content)
     return f'<pre class="wide" tabindex="0"><code>{shown}</code></pre>\n'

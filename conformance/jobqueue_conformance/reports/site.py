@@ -86,8 +86,20 @@ def changes(
     return sorted(found, key=lambda each: not _newly_red(each))
 
 
-def write(folder: Path, reports: Sequence[Mapping[str, Any]], index: Mapping[str, Any]) -> Path:
-    """Write the site of an index into the folder, and return its first page."""
+def write(
+    folder: Path,
+    reports: Sequence[Mapping[str, Any]],
+    index: Mapping[str, Any],
+    protocol: str | None = None,
+) -> Path:
+    """Write the site of an index into the folder, and return its first page.
+
+    Args:
+        folder: where to.
+        reports: what the runs found, all of them.
+        index: what `merged` made of it.
+        protocol: the address of the protocol's page, where the site has one.
+    """
     latest = {_slug(each): each for each in sorted(reports, key=lambda each: str(each["date"]))}
     for run in index["runs"]:
         report = latest[run["id"]]
@@ -98,7 +110,7 @@ def write(folder: Path, reports: Sequence[Mapping[str, Any]], index: Mapping[str
         (place / "badge.svg").write_text(svg(badge(report)), "utf-8")
         (place / PAGE).write_text(page.render(report, home="../../index.html"), "utf-8")
     _write_json(folder / INDEX, index)
-    (folder / PAGE).write_text(render(index), "utf-8")
+    (folder / PAGE).write_text(render(index, protocol), "utf-8")
     return folder / PAGE
 
 

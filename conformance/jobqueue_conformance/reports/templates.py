@@ -8,12 +8,15 @@ anywhere: the style and the script stand in each page, and the page allows only 
 import base64
 import hashlib
 import re
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import jinja2
 from markupsafe import Markup, escape
+from pygments import highlight
+from pygments.formatters import HtmlFormatter
+from pygments.lexers import get_lexer_by_name
 
 HERE = Path(__file__).parent
 LONGEST = 20_000  # characters of one value; the kit itself shortens what it quotes
@@ -34,7 +37,12 @@ def environment() -> jinja2.Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    made.filters |= {"code": code, "anchor": anchor, "seconds": seconds}
+    made.filters |= {
+        "python": partial(highlighted, language="python"),
+        "code": code,
+        "anchor": anchor,
+        "seconds": seconds,
+    }
     style, script = _read("page.css"), _read("page.js")
     made.globals |= {"style": style, "script": script, "policy": _policy(script)}
     return made
@@ -52,6 +60,12 @@ def visible(value: Any) -> Any:
 def code(text: str) -> Markup:
     """A sentence of the protocol, its back-quoted words as code."""
     return Markup(CODE.sub(r"<code>\1</code>", str(escape(visible(text)))))  # noqa: S704 - escaped
+
+
+def highlighted(text: str, language: str) -> Markup:
+    """Code with its tokens marked."""
+    html = highlight(str(visible(text)), get_lexer_by_name(language), HtmlFormatter(nowrap=True))
+    return Markup(html)  # noqa: S704 - Pygments escapes it
 
 
 def anchor(test: str) -> str:
