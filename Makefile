@@ -17,10 +17,10 @@ READY  := $(VENV)/ready
 OWN_FOLDER := temporary=$$(mktemp -d); trap "rm -rf $$temporary" EXIT; set -x; PYTEST_DEBUG_TEMPROOT=$$temporary
 
 .DEFAULT_GOAL := help
-.PHONY: help install test test-parts test-proof test-pages deployments failovers lint matrix conformance prove mutate model soak chaos simulate nightly bench site wheel clean
+.PHONY: help install test test-parts test-proof test-pages deployments failovers lint matrix conformance prove mutate model soak chaos simulate nightly bench site site-picture wheel clean
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 	@echo
 	@echo 'Variables: IMPL=$(IMPL) (a name or a path), REDIS=$(REDIS) (auto, container, embedded, a path, redis://…), PYTHON=$(PYTHON), N=$(N), LOAD=$(LOAD), SECONDS=$(SECONDS), SEED (of make chaos, make mutate and make simulate), BENCH (its options)'
 
@@ -108,6 +108,9 @@ bench: $(READY) ## the benchmarks, compared with the raw limit and the peers; BE
 
 site: $(READY) ## build/site: all runs whose reports are under build/reports, and the protocol
 	$(BIN)/python conformance/publish.py
+
+site-picture: $(READY) ## the pictures of the documents, from build/site (needs chromium)
+	$(BIN)/python conformance/picture.py
 
 wheel: $(READY) ## what is published: dist/*.whl and dist/*.tar.gz
 	$(BIN)/python -m hatchling build

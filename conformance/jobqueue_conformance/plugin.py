@@ -93,10 +93,12 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(this, "jobqueue-run")
         if this.reports:
             from jobqueue_conformance.running import (  # noqa: PLC0415 - only in one process of a run
+                progress,
                 terminal,
             )
 
             config.pluginmanager.register(terminal.Reporter(this), "jobqueue-reporter")
+            config.pluginmanager.register(progress.Progress(config), "jobqueue-progress")
         config.pluginmanager.register(fixtures, "jobqueue-fixtures")
 
 

@@ -117,6 +117,25 @@ def test_nothing_is_run_behind_a_smoke_test_that_fails(tmp_path: Path) -> None:
     assert "the server exited with 1; its stderr: no configuration" in ran.stdout
 
 
+@pytest.mark.parametrize("processes", ["-n0", "-n2"])
+def test_progress_names_each_file_and_how_many_tests_are_left(
+    tmp_path: Path, processes: str
+) -> None:
+    """A line when the last test of a file has ended; pytest's own output where it is asked for."""
+    (tmp_path / "impl.toml").write_text(BROKEN)
+    options = (f"--impl={tmp_path}", "--redis=embedded", processes, "-k", "order")
+
+    said = run_pytest(*SERVER_TESTS, *options).stdout.splitlines()
+    verbose = run_pytest(*SERVER_TESTS, *options, "-v").stdout
+
+    lines = [each for each in said if each.endswith(" left")]
+    assert [each.split(":")[0] for each in lines] == ["server/test_server_claim.py"]
+    count = lines[0].split()[1]
+    assert lines[0].endswith(f": {count} run, {count} failed; 0 left")
+    assert "test_server_claim.py::" in verbose
+    assert " left\n" not in verbose
+
+
 def test_what_was_not_run_is_listed_as_such(tmp_path: Path) -> None:
     """Where the first failure ends the run, what comes behind it is neither green nor without application."""
     (tmp_path / "impl.toml").write_text(BROKEN)
@@ -124,6 +143,7 @@ def test_what_was_not_run_is_listed_as_such(tmp_path: Path) -> None:
 
     ran = run_pytest(*SERVER_TESTS, *options, f"--report={tmp_path}")
     said = verdicts(tmp_path)
+    assert ran.stdout.splitlines()[-1] == f"page: {tmp_path}/index.html", "the last line names it"
 
     assert ran.returncode != pytest.ExitCode.OK
     assert set(said.values()) == {"set-up-error", "not-run", "untested"}

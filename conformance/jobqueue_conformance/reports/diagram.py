@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 FOLDED = 160  # characters of a step that are shown at once
-LAST = 40  # steps that are shown at once
+LAST = 40  # steps that are shown at once, and more where a fault struck earlier
+BEFORE = 4  # steps that are shown before the first that was struck
 STRUCK = {"held", "lost", "reached Redis, unanswered"}
 TRANSCRIPT = re.compile(r"^(\S+) +([<>~]) (.*)$", re.MULTILINE)
 TRANSITION = re.compile(r"^ *(\S+) --> (\S+): (.+)$", re.MULTILINE)
@@ -21,12 +22,14 @@ def drawn(exchange: Mapping[str, Any], fault: str = "") -> dict[str, Any]:
     struck = [row for row in rows if row["struck"]]
     if fault and struck:
         struck[-1]["fault"] = fault
+    first = next((number for number, row in enumerate(rows) if row["struck"]), len(rows))
+    begin = max(min(len(rows) - LAST, first - BEFORE), 0)
     return {
         "parties": exchange["parties"],
         "left_out": exchange["left_out"],
         "timed": any("at" in row for row in rows),
-        "earlier": rows[:-LAST],
-        "rows": rows[-LAST:],
+        "earlier": rows[:begin],
+        "rows": rows[begin:],
     }
 
 

@@ -81,7 +81,8 @@ def _events(item: pytest.Item) -> list[Event]:
 
 def _fault(item: pytest.Item) -> str:
     sweep = _given(item).get("server_sweep") or _given(item).get("client_sweep")
-    return str(sweep.current) if isinstance(sweep, Sweep) and sweep.current is not None else ""
+    current = sweep.current if isinstance(sweep, Sweep) else None
+    return str(current) if current is not None and current.held else ""
 
 
 def _processes(item: pytest.Item) -> list[Process]:
