@@ -19,9 +19,9 @@ jobs = JobQueue.createClient
   queue: env.JOBQUEUE_QUEUE
   silenceMs: Number env.JOBQUEUE_SILENCE_MS if env.JOBQUEUE_SILENCE_MS
 
-answer = ({seq, method, parameters, timeout_ms}) ->
+answer = ({seq, method, parameters, timeout_ms, expires_in_ms}) ->
   try
-    {seq, result: await jobs.run method, parameters, timeoutMs: timeout_ms}
+    {seq, result: await jobs.run method, parameters, timeoutMs: timeout_ms, expiresInMs: expires_in_ms}
   catch error
     return {seq, timeout: yes} if error instanceof JobQueue.JobTimeout
     {code, message, data} = error

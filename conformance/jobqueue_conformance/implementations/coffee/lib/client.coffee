@@ -6,9 +6,10 @@
 {setTimeout: pause} = require 'node:timers/promises'
 {ErrorReply} = require 'redis'
 {Connection, checkUrl, backOffMs, reason} = require './connection'
-{JobError, JobTimeout, encodeJob, decodeResult} = require './protocol'
+{JobError, JobTimeout, encodeJob, withExpiry, decodeResult} = require './protocol'
 
 LONGEST_TIMER_MS = 2 ** 31 - 2 # what a timer of Node.js can hold
+LONGEST_EXPIRY_MS = 1e15 # which adds up to a number that is exact
 
 # The promise of a result. `done` ends a chain: an error that was not caught is thrown as an uncaught exception.
 class Job extends Promise
@@ -26,19 +27,20 @@ class Client
     @connected().catch -> # the first job will tell
 
   # Runs a method on some server; the job settles by the handler's value, or by a JobError. Without `timeoutMs` it waits as
-  # long as the connection lasts.
-  run: (method, parameters = null, {timeoutMs} = {}) ->
+  # long as the connection lasts. After `expiresInMs`, by Redis's clock, no server starts it any more.
+  run: (method, parameters = null, {timeoutMs, expiresInMs} = {}) ->
     new Job (resolve, reject) =>
       throw new JobError 'not-queued', 'the client is closed' if @closed
       throw new RangeError 'timeoutMs is a number from 0' if timeoutMs? and not (timeoutMs >= 0)
+      throw new RangeError 'expiresInMs is a number from 0' if expiresInMs? and not (0 <= expiresInMs <= LONGEST_EXPIRY_MS)
       id = "#{@pushed += 1}" # client.job.id
-      message = encodeJob {method, parameters, channel: @channel, id}
+      message = encodeJob {method, parameters, channel: @channel, id, expires: expiresInMs?}
       entry = {resolve, reject, mayRun: no}
       if timeoutMs?
         expire = => @settle id, error: new JobTimeout timeoutMs # client.timeout.settles
         @expireIn entry, 1 + Math.ceil(timeoutMs), expire # client.timeout.local: timers may be a fraction early
       @pending.set id, entry # client.register.before-push
-      @push id, message
+      @push id, message, (performance.now() + expiresInMs if expiresInMs?)
       return
 
   # Settles what is pending, and lets the process end.
@@ -50,15 +52,16 @@ class Client
     try (await opening)?.close()
     return
 
-  push: (id, message) ->
+  push: (id, message, expiresAt) ->
     try
-      {redis} = await @connected() # client.subscribe.before-push
+      connection = await @connected() # client.subscribe.before-push
+      message = withExpiry message, await connection.timeAt expiresAt if expiresAt?
     catch error
-      return @settle id, error: new JobError 'not-queued', "Redis can't be reached: #{reason error}"
+      return @settle id, error: new JobError 'not-queued', "the job can't be pushed: #{reason error}"
     return unless entry = @pending.get id # client.push.settled: its timeout was shorter than the way to Redis
     entry.mayRun = yes
     try
-      await redis.lPush @queue, message # client.push.left, client.push.once
+      await connection.redis.lPush @queue, message # client.push.left, client.push.once
     catch error
       if error instanceof ErrorReply # client.settle.not-queued
         @settle id, error: new JobError 'not-queued', error.message

@@ -5,6 +5,7 @@
 {createClient, RESP_TYPES} = require 'redis'
 
 SILENCE_MS = 15000 # how long a Redis that doesn't answer is taken for alive
+CLOCK_MS = 60000 # how long a reply to TIME is good for
 
 class Connection
   # Resolves to a Connection, or rejects by what went wrong.
@@ -27,6 +28,18 @@ class Connection
     # Resolves to the error by which the connection was lost; never rejects, and stays open where close() came first.
     @lost = new Promise (resolve) => @redis.on 'error', resolve
     @lost.then => @close()
+
+  # Resolves to what Redis's clock says, in milliseconds.
+  time: ->
+    [seconds, microseconds] = await @redis.sendCommand ['TIME']
+    1000 * Number(seconds) + Number(microseconds) / 1000
+
+  # Resolves to what it says at a moment of `performance.now()`, by a TIME of the last minute (client.expiry.clock).
+  timeAt: (moment) ->
+    unless performance.now() - @clock?.asked <= CLOCK_MS
+      asked = performance.now()
+      @clock = {asked, time: await @time()}
+    Math.round @clock.time + moment - @clock.asked
 
   # Rejects whatever still waits for a reply.
   close: ->

@@ -3,7 +3,11 @@
 # removes one needs the exact bytes that Redis holds.
 
 MAX_BYTES = 1024 * 1024
-WIRE_CODES = ['method-not-found', 'invalid-job', 'handler-error', 'result-not-serializable', 'result-too-large']
+EXPIRY_BYTES = ',"expires_at_ms":'.length + 16 # as many digits as a number is exact for
+WIRE_CODES = [
+  'method-not-found', 'invalid-job', 'handler-error', 'result-not-serializable', 'result-too-large', 'too-many-attempts'
+  'expired'
+]
 
 # How a job ends that has no result. A handler that throws one chooses the code, which then has a dot in it.
 class JobError extends Error
@@ -40,15 +44,20 @@ portable = (name, value) ->
     throw new TypeError 'a lone surrogate is not portable'
   strict name, value
 
-# The bytes to push for a job; throws if the caller's values have no place in a job.
-encodeJob = ({method, parameters, channel, id}) ->
+# The bytes to push for a job, with room for `withExpiry` if it expires; throws if the caller's values have no place in a job.
+encodeJob = ({method, parameters, channel, id, expires}) ->
   throw new TypeError 'a method must be a non-empty string' unless isName method # client.job.form
   # client.job.parameters
   bytes = Buffer.from JSON.stringify {method, parameters: parameters ? null, channel, id}, portable
-  throw new RangeError "a job of #{bytes.length} bytes exceeds 1 MiB" if bytes.length > MAX_BYTES # client.job.size
+  length = bytes.length + if expires then EXPIRY_BYTES else 0
+  throw new RangeError "a job of #{length} bytes exceeds 1 MiB" if length > MAX_BYTES # client.job.size
   bytes
 
-# What a server does about a message: `{dead: reason}`, `{channel, answer}`, or `{channel, id, method, parameters}` to run.
+# The bytes of a job that expires at this time of Redis's clock (client.expiry.member).
+withExpiry = (message, atMs) -> Buffer.concat [message.subarray(0, -1), Buffer.from ",\"expires_at_ms\":#{atMs}}"]
+
+# What a server does about a message: `{dead: reason}`, `{channel, answer}`, or `{channel, id, method, parameters}` to run,
+# unless its `expiresAtMs` has passed.
 # The order of the lines is that of the table in the protocol's section 7.2.
 decide = (bytes, {isHandled, prefixes}) ->
   return {dead: 'it exceeds 1 MiB'} if bytes.length > MAX_BYTES
@@ -62,7 +71,8 @@ decide = (bytes, {isHandled, prefixes}) ->
     return {channel, answer: encodeError id, new JobError 'invalid-job', 'the method must be a non-empty string'}
   unless isHandled method # server.run.method-not-found
     return {channel, answer: encodeError id, new JobError 'method-not-found', "no handler is registered for method '#{method}'"}
-  {channel, id, method, parameters}
+  expiresAtMs = job.expires_at_ms if typeof job.expires_at_ms is 'number' # server.expiry.value
+  {channel, id, method, parameters, expiresAtMs}
 
 # The bytes to publish for a handler's result.
 encodeValue = (id, value) -> encodeAnswer id, result: value ? null # server.result.value
@@ -104,4 +114,4 @@ unheld = (listed, held) ->
   count message, 1 for message in held
   listed[..].reverse().filter (message) -> count(message, -1) < 0 # server.recovery.order
 
-module.exports = {JobError, JobTimeout, encodeJob, decide, encodeValue, encodeError, decodeResult, unheld}
+module.exports = {JobError, JobTimeout, encodeJob, withExpiry, decide, encodeValue, encodeError, decodeResult, unheld}

@@ -143,8 +143,10 @@ class Server
   # What to do about a message once its handler, if it has one, has run: `{dead}` or `{channel, answer}`. Never rejects.
   answer: (message) ->
     decision = decide message, {@prefixes, isHandled: (method) => @handlers.has method}
-    {channel, id, method, parameters} = decision
+    {channel, id, method, parameters, expiresAtMs} = decision
     return decision unless method
+    if expiresAtMs? and await @isOver expiresAtMs # server.expiry.refuses
+      return {channel, answer: encodeError id, new JobError 'expired', 'the job expired before it was started'}
     @handling += 1
     try
       {channel, answer: encodeValue id, await @handlers.get(method) parameters} # server.run.handler
@@ -155,6 +157,15 @@ class Server
     finally
       @handling -= 1
       @quietSince = performance.now()
+
+  # Resolves to whether Redis's clock is past a time. The job that asks has its place already.
+  isOver: (atMs) ->
+    loop
+      await EventEmitter.once @changes, 'change' until (pair = @pair) and not pair.error
+      try return atMs < await pair.replies.time()
+      catch error
+        return no if error.message.startsWith 'NOPERM' # server.expiry.forbidden
+        pair.lose error
 
   # Does it, as often as it takes until Redis has confirmed the removal (server.publish.again, server.remove.again).
   finish: (message, {dead, channel, answer}) ->
