@@ -81,7 +81,7 @@ class Server(Settings):
         prefetch: int = 1,
         block_timeout: float = 2.0,
         channel_prefixes: Collection[str] | None = None,
-        attempts: int = 0,
+        attempts: int = 3,
         takeover: bool = False,
         lease_timeout: float = LEASE_SECONDS,
         grace_period: float = GRACE_SECONDS,
