@@ -15,6 +15,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
+from jobqueue.errors import ProcessorInUse
 from jobqueue.protocol import keys
 from jobqueue.protocol.messages import Dead, decide
 
@@ -26,9 +27,15 @@ if TYPE_CHECKING:
 # The newest entry is moved first and each older one to its right, so the oldest ends up where
 # servers claim. In one script, so that no server claims a newer entry in between.
 _RETURN_ENTRIES = """
+if redis.call('EXISTS', KEYS[3]) == 1 then return -1 end
 local entries = redis.call('LLEN', KEYS[1])
 for _ = 1, entries do redis.call('LMOVE', KEYS[1], KEYS[2], 'LEFT', 'RIGHT') end
 return entries
+"""
+
+_UNREGISTER = """
+if redis.call('EXISTS', KEYS[2]) == 1 or redis.call('LLEN', KEYS[3]) > 0 then return -1 end
+return redis.call('HDEL', KEYS[1], KEYS[3])
 """
 
 # Pushes only what it removed: if two operators requeue the same message, it is queued once.
@@ -104,8 +111,8 @@ def in_process_lists(redis: Redis, queue: str = keys.QUEUE) -> list[str]:
 def requeue(redis: Redis, in_process: str, queue: str = keys.QUEUE) -> int:
     """Move all entries of an orphaned in-process list to the front of the queue, in one atomic step.
 
-    They are claimed before all other jobs, the oldest first. Nothing in Redis shows whether the
-    list's server still runs; if it does, its jobs run twice.
+    They are claimed before all other jobs, the oldest first. Whether the list's server still runs is
+    known only if it has a lease, with the feature `takeover`; otherwise its jobs may run twice.
 
     Args:
         redis: A client that returns bytes.
@@ -114,8 +121,40 @@ def requeue(redis: Redis, in_process: str, queue: str = keys.QUEUE) -> int:
 
     Returns:
         The number of entries that were moved; 0 if there is no such list.
+
+    Raises:
+        ProcessorInUse: A server holds the lease of the list. Nothing was moved.
     """
-    return _script(redis, _RETURN_ENTRIES, [_key(in_process), _key(queue)])
+    lists = _lists(queue, in_process)
+    moved = _script(redis, _RETURN_ENTRIES, [_key(in_process), _key(queue), _name(lists.lease)])
+    if moved < 0:
+        raise ProcessorInUse(f"a server holds the lease of {in_process}: its jobs would run twice")
+    return moved
+
+
+def unregister(redis: Redis, in_process: str, queue: str = keys.QUEUE) -> bool:
+    """Have the servers of a queue forget an in-process list, so that none of them adopts from it.
+
+    Do this when no server with the feature `takeover` uses the list any more, before one without it
+    does.
+
+    Args:
+        redis: A client that returns bytes.
+        in_process: The whole key of the list.
+        queue: The queue's key.
+
+    Returns:
+        Whether the list was registered.
+
+    Raises:
+        ProcessorInUse: A server holds the lease of the list, or it has entries. Nothing was changed.
+    """
+    lists = _lists(queue, in_process)
+    names = [_name(each) for each in (lists.processors, lists.lease, lists.in_process)]
+    found = _script(redis, _UNREGISTER, names)
+    if found < 0:
+        raise ProcessorInUse(f"{in_process} has entries, or a server that holds its lease")
+    return bool(found)
 
 
 def dead_messages(redis: Redis, queue: str = keys.QUEUE) -> Iterator[DeadMessage]:
@@ -179,6 +218,15 @@ def drop_dead(redis: Redis, names: Collection[str] | None, queue: str = keys.QUE
 def _key(name: str) -> str:
     """Return a name's exact bytes; redis-py accepts them although its annotations say `str`."""
     return cast("str", keys.encoded(name))
+
+
+def _lists(queue: str, in_process: str) -> keys.Keys:
+    return keys.Keys.of(queue, "", in_process)
+
+
+def _name(key: bytes) -> str:
+    """Return a key as it is; redis-py accepts bytes although its annotations say `str`."""
+    return cast("str", key)
 
 
 def _attempts(queue: str, message: bytes) -> str:

@@ -146,6 +146,7 @@ _add(
         "run": run.run,
         "status": lists.status,
         "requeue": lists.requeue,
+        "unregister": lists.unregister,
         "doctor": doctor.doctor,
     },
 )

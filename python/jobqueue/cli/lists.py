@@ -1,6 +1,8 @@
-"""`jobqueue status` and `jobqueue requeue`: count the messages on a queue's lists; requeue a list."""
+"""`jobqueue status`, `requeue` and `unregister`: count a queue's lists; requeue or forget one of them."""
 
 import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
@@ -61,18 +63,60 @@ def requeue(
     its list by itself. The jobs go to the front of the queue, the oldest first.
 
     If the server is still running, its jobs run twice. The command refuses the list of a server on
-    this host. It can't detect a server on another host: check that first.
+    this host, and of one that holds the list's lease, as servers with takeover do. It can't detect
+    another server on another host: check that first.
     """
-    if processor is not None and in_process is None:
-        in_process = keys.in_process(queue, processor)
-    elif processor is not None or in_process is None:
-        raise Fault("requeue needs either PROCESSOR or --in-process KEY", Status.USAGE)
+    in_process = _list("requeue", processor, in_process, queue)
     client = connect(redis, queue)
     place = identity(client.connection_pool)
     try:
-        with talking_to(client), ProcessorLock(place, in_process):
+        with talking_to(client), ProcessorLock(place, in_process), _refusing():
             moved = admin.requeue(client, in_process, queue)
     except ProcessorInUse:
         sentence = f"{in_process} is in use by a server on this host: its jobs would run twice"
         raise Fault(sentence, Status.FAILED) from None
     say(plain(f"{moved} moved from {in_process} to {queue}"))
+
+
+def unregister(
+    processor: Annotated[
+        str | None,
+        typer.Argument(metavar="PROCESSOR", help="The processor whose in-process list it is."),
+    ] = None,
+    *,
+    in_process: Annotated[
+        str | None,
+        typer.Option(metavar="KEY", help="The whole key of the list, instead of PROCESSOR."),
+    ] = None,
+    redis: Url = DEFAULT_URL,
+    queue: Queue = keys.QUEUE,
+) -> None:
+    """Have servers with takeover forget an in-process list.
+
+      jobqueue unregister web-7
+
+    Use this before a server without takeover uses the list: the others would run its jobs a second
+    time. The command refuses a list that has entries, or whose lease a server holds.
+    """
+    in_process = _list("unregister", processor, in_process, queue)
+    client = connect(redis, queue)
+    with talking_to(client), _refusing():
+        found = admin.unregister(client, in_process, queue)
+    say(plain(f"{in_process} {'is no longer' if found else 'was not'} registered"))
+
+
+def _list(command: str, processor: str | None, in_process: str | None, queue: str) -> str:
+    if processor is not None and in_process is None:
+        return keys.in_process(queue, processor)
+    if processor is not None or in_process is None:
+        raise Fault(f"{command} needs either PROCESSOR or --in-process KEY", Status.USAGE)
+    return in_process
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """Report that a list is in use, whichever host its server is on."""
+    try:
+        yield
+    except ProcessorInUse as error:
+        raise Fault(str(error), Status.FAILED) from None

@@ -15,7 +15,7 @@ from jobqueue import aio
 from jobqueue.cli.processes import Processes, hangup_ends, stop_with_parent
 from jobqueue.cli.target import load, override
 from jobqueue.cli.terminal import Fault, Status
-from jobqueue.errors import ConnectionLost, ProcessorInUse
+from jobqueue.errors import ConnectionLost, ProcessorInUse, ProcessorLost
 from jobqueue.host.lock import require_locks
 from jobqueue.threads.server import Server
 
@@ -64,6 +64,16 @@ def serve(
             envvar="JOBQUEUE_MAX_ATTEMPTS",
             help="How often a job is started again after a server that ran it has ended, before it "
             "is given up; 0 is without limit.",
+        ),
+    ] = None,
+    takeover: Annotated[
+        bool | None,
+        typer.Option(
+            "--takeover/--no-takeover",
+            envvar="JOBQUEUE_TAKEOVER",
+            show_default=False,
+            help="Whether this server adopts the jobs of servers that never come back, and others "
+            "adopt its own.",
         ),
     ] = None,
     processor: Annotated[
@@ -128,6 +138,7 @@ def serve(
         in_process=in_process,
         concurrency=concurrency,
         attempts=attempts,
+        takeover=takeover,
     )
     if processes is not None:
         settings = {
@@ -135,6 +146,7 @@ def serve(
             "JOBQUEUE_QUEUE": queue,
             "JOBQUEUE_CONCURRENCY": concurrency,
             "JOBQUEUE_MAX_ATTEMPTS": attempts,
+            "JOBQUEUE_TAKEOVER": takeover,
             "JOBQUEUE_LOG_LEVEL": log_level,
         }
         lists = [f"{server.in_process}-{number}" for number in range(1, processes + 1)]
@@ -150,7 +162,7 @@ def serve(
             asyncio.run(server.run())
         else:
             server.run()
-    except ProcessorInUse as error:
+    except (ProcessorInUse, ProcessorLost) as error:
         raise Fault(str(error), Status.FAILED) from None
     except ConnectionLost as error:
         raise Fault(str(error), Status.NO_REDIS) from None

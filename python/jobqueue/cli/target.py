@@ -54,6 +54,7 @@ def override(
     in_process: str | None,
     concurrency: int | None,
     attempts: int | None,
+    takeover: bool | None,
 ) -> Server | aio.Server:
     """Replace settings that the application made by those of the command line.
 
@@ -70,6 +71,7 @@ def override(
             in_process=in_process,
             concurrency=concurrency,
             attempts=attempts,
+            takeover=takeover,
         )
     except ValueError as error:
         raise Fault(str(error), Status.USAGE) from None

@@ -82,6 +82,34 @@ def test_requeue_refuses_the_list_of_a_running_server(
     assert not redis.exists("job-queue")
 
 
+@pytest.mark.parametrize("command", ["requeue", "unregister"])
+def test_a_list_with_a_lease_is_left_alone(jobqueue: Command, redis: Redis, command: str) -> None:
+    """A server holds its lease, on whatever host: the command ends with status 1."""
+    key = "job-queue:in-process:web-1"
+    redis.lpush(key, "1")
+    redis.hset("job-queue:processors", key, "0")
+    redis.set(f"job-queue:lease:{key}", "token")
+
+    ended = jobqueue(f"{command} web-1")
+
+    assert (ended.status, ended.stdout) == (1, "")
+    assert "lease" in ended.stderr
+    assert (redis.llen(key), redis.hlen("job-queue:processors")) == (1, 1)
+
+
+def test_a_list_is_unregistered_when_nothing_is_left(jobqueue: Command, redis: Redis) -> None:
+    """No server adopts from it any more; one with entries stays registered."""
+    for name in ("web-1", "web-2"):
+        redis.hset("job-queue:processors", f"job-queue:in-process:{name}", "0")
+    redis.lpush("job-queue:in-process:web-2", "1")
+
+    key = "job-queue:in-process:web-1"
+    assert jobqueue("unregister web-1") == (0, f"{key} is no longer registered\n", "")
+    assert jobqueue(f"unregister --in-process {key}") == (0, f"{key} was not registered\n", "")
+    assert jobqueue("unregister web-2").status == 1
+    assert redis.hkeys("job-queue:processors") == [b"job-queue:in-process:web-2"]
+
+
 class TestDead:
     MESSAGES = (
         b"\x00\xff",

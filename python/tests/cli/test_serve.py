@@ -21,6 +21,7 @@ from jobqueue.cli.target import load
 from jobqueue.cli.terminal import Fault, Status
 
 from tests.cli.conftest import PACKAGES
+from tests.conftest import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -123,6 +124,22 @@ def test_serves_until_a_signal(
     status, stderr = ended(process)
     assert json.loads(answer["data"]) == {"id": "1", "result": ["1"]}
     assert (status, "Traceback" in stderr) == (0, False)
+
+
+@pytest.mark.parametrize("attribute", ["server", "asynchronous"])
+def test_a_server_whose_name_is_lost_ends_with_one_sentence(
+    serve: Start, redis: Redis, attribute: str
+) -> None:
+    """server.takeover.lost-name: with status 1, so that a process manager notices."""
+    lease = "job-queue:lease:job-queue:in-process:app"
+    process = serve(f"app:{attribute}", "--takeover")
+    until(lambda: redis.exists(lease), "the lease")
+
+    redis.set(lease, "another's")
+
+    status, stderr = ended(process)
+    assert (status, "Traceback" in stderr) == (1, False)
+    assert "another server has taken over the list job-queue:in-process:app" in stderr
 
 
 @pytest.mark.parametrize(
