@@ -64,8 +64,8 @@ BUGS = (
     Bug(
         "a server ends when it is refused at a reconnect",
         "jobqueue.core.reconnect",
-        "isinstance(error, Unreachable) and not persist",
-        "isinstance(error, Unreachable)",
+        "(isinstance(error, Refused) or not persist)",
+        "True",
     ),
     Bug(
         "a result that is sent during a stop claims the next job",
@@ -88,8 +88,8 @@ BUGS = (
     Bug(
         "a stop doesn't wait for handlers",
         "jobqueue.core.parallel",
-        "        # server.stop.drains\n        yield Room(1)",
-        "        # server.stop.drains",
+        "                yield Room(1)\n",
+        "",
     ),
     Bug(
         "a forbidden command sends every job to the dead list",
