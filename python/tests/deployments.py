@@ -159,6 +159,11 @@ class Cluster(_Deployment):
 
     def is_whole(self) -> bool:
         """Tell whether every node finds the cluster in order, and every replica is connected."""
+        with suppress(RedisError):  # one that is still frozen, or whose connections were just ended
+            return self._is_whole()
+        return False
+
+    def _is_whole(self) -> bool:
         for node in self.nodes:
             known = self._known(node)
             states = b"cluster_state:ok" in node.ask("CLUSTER", "INFO")
@@ -263,6 +268,11 @@ class Sentinels(_Deployment):
 
     def is_whole(self) -> bool:
         """Tell whether the sentinels know one another, and both nodes."""
+        with suppress(RedisError):  # one that is still frozen, or whose connections were just ended
+            return self._is_whole()
+        return False
+
+    def _is_whole(self) -> bool:
         for sentinel in self.sentinels:
             reply = sentinel.ask("SENTINEL", "MASTER", self.service)
             about = dict(zip(reply[::2], reply[1::2], strict=True))
