@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
+import server_adopts
 import server_answers
 import server_attempts
 import server_claims
@@ -14,22 +15,24 @@ import server_expiry
 import server_faults
 import server_features
 import server_later
+import server_lease
 import server_limits
 import server_results
 import server_runs
-from attempts_server import AttemptsServer
 from base_server import Server
 from expiry_server import ExpiryServer
 from names import named
+from takeover_server import TakeoverServer
 
 
-class Base(ExpiryServer, AttemptsServer):
+class Base(ExpiryServer, TakeoverServer):
     """A server with every feature."""
 
 
 # Most mutants are made from a server of protocol 1.0; the base has the later features, too.
 MUTANTS = named(
     Server,
+    server_adopts,
     server_answers,
     server_attempts,
     server_claims,
@@ -39,6 +42,7 @@ MUTANTS = named(
     server_faults,
     server_features,
     server_later,
+    server_lease,
     server_limits,
     server_results,
     server_runs,

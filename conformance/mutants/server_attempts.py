@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from attempts_server import KEPT_S, AttemptsServer
+from attempts_server import KEPT_S
 from resp import ReplyError
+from takeover_server import TakeoverServer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,12 +22,12 @@ if TYPE_CHECKING:
 # server.attempts.counts
 
 
-class CountsNothing(AttemptsServer):
+class CountsNothing(TakeoverServer):
     def count(self, raw: bytes, before: int) -> int:
         return before + 1
 
 
-class CountsWhatItFinds(AttemptsServer):
+class CountsWhatItFinds(TakeoverServer):
     def look(self) -> list[bytes]:
         first = self.found is None
         entries = super().look()
@@ -38,7 +39,7 @@ class CountsWhatItFinds(AttemptsServer):
         return before
 
 
-class CountsWhatItClaims(AttemptsServer):
+class CountsWhatItClaims(TakeoverServer):
     def claim(self) -> bytes | None:
         raw = super().claim()
         if raw is not None:
@@ -46,12 +47,12 @@ class CountsWhatItClaims(AttemptsServer):
         return raw
 
 
-class CountsAtEveryLook(AttemptsServer):
+class CountsAtEveryLook(TakeoverServer):
     def is_of_another_life(self, raw: bytes) -> bool:
         return super().is_of_another_life(raw) or True
 
 
-class CountsEachAnswer(AttemptsServer):
+class CountsEachAnswer(TakeoverServer):
     def __init__(self, environment: Mapping[str, str]) -> None:
         super().__init__(environment)
         self.answered: set[bytes] = set()
@@ -64,7 +65,7 @@ class CountsEachAnswer(AttemptsServer):
         super().finish(raw, job, result)
 
 
-class CountsAfterTheRun(AttemptsServer):
+class CountsAfterTheRun(TakeoverServer):
     def count(self, _raw: bytes, before: int) -> int:
         return before + 1
 
@@ -77,7 +78,7 @@ class CountsAfterTheRun(AttemptsServer):
         return outcome
 
 
-class CountsForEver(AttemptsServer):
+class CountsForEver(TakeoverServer):
     def count(self, raw: bytes, before: int) -> int:
         count = super().count(raw, before)
         assert self.claims is not None
@@ -85,7 +86,7 @@ class CountsForEver(AttemptsServer):
         return count
 
 
-class CountsForAnHour(AttemptsServer):
+class CountsForAnHour(TakeoverServer):
     def count(self, raw: bytes, before: int) -> int:
         count = super().count(raw, before)
         assert self.claims is not None
@@ -93,7 +94,7 @@ class CountsForAnHour(AttemptsServer):
         return count
 
 
-class CountsUnderAnotherDigest(AttemptsServer):
+class CountsUnderAnotherDigest(TakeoverServer):
     def key(self, raw: bytes) -> str:
         return f"{self.queue}:attempts:{hashlib.sha256(raw).hexdigest()}"
 
@@ -101,49 +102,49 @@ class CountsUnderAnotherDigest(AttemptsServer):
 # server.attempts.limit
 
 
-class LimitOneFewer(AttemptsServer):
+class LimitOneFewer(TakeoverServer):
     def exceeds(self, raw: bytes) -> int:
         return max(0, self.counts.get(raw, 0) - self.limit + 1)
 
 
-class LimitOneMore(AttemptsServer):
+class LimitOneMore(TakeoverServer):
     def exceeds(self, raw: bytes) -> int:
         return max(0, self.counts.get(raw, 0) - self.limit - 1)
 
 
-class LimitAlwaysThree(AttemptsServer):
+class LimitAlwaysThree(TakeoverServer):
     def __init__(self, environment: Mapping[str, str]) -> None:
         super().__init__({**environment, "JOBQUEUE_MAX_ATTEMPTS": "3"})
 
 
-class LimitIgnored(AttemptsServer):
+class LimitIgnored(TakeoverServer):
     def exceeds(self, _raw: bytes) -> int:
         return 0
 
 
-class LimitInSilence(AttemptsServer):
+class LimitInSilence(TakeoverServer):
     def publish(self, channel: str, result: bytes) -> None:
         if b"too-many-attempts" not in result:
             super().publish(channel, result)
 
 
-class LimitAsHandlerError(AttemptsServer):
+class LimitAsHandlerError(TakeoverServer):
     def error(self, code: str, message: str) -> dict[str, Json]:
         return super().error("handler-error" if code == "too-many-attempts" else code, message)
 
 
-class LimitAnswersOnly(AttemptsServer):
+class LimitAnswersOnly(TakeoverServer):
     def answer(self, raw: bytes, job: Job, result: bytes) -> None:
         self.publish(job["channel"], result)
         self.remove(raw)
 
 
-class LimitRunsFirst(AttemptsServer):
+class LimitRunsFirst(TakeoverServer):
     def outcome(self, raw: bytes, job: Job) -> dict[str, Json]:
         return self.run(job)
 
 
-class LimitKeepsTheEntry(AttemptsServer):
+class LimitKeepsTheEntry(TakeoverServer):
     def bury(self, raw: bytes) -> None:
         if self.exceeds(raw) == 1:
             self.keep(raw)
@@ -154,18 +155,18 @@ class LimitKeepsTheEntry(AttemptsServer):
 # server.attempts.unread
 
 
-class UnreadAnswered(AttemptsServer):
+class UnreadAnswered(TakeoverServer):
     def exceeds(self, raw: bytes) -> int:
         return min(1, super().exceeds(raw))
 
 
-class UnreadForgotten(AttemptsServer):
+class UnreadForgotten(TakeoverServer):
     def keep(self, raw: bytes) -> None:
         if self.exceeds(raw) <= 1:
             super().keep(raw)
 
 
-class UnreadOnceOnly(AttemptsServer):
+class UnreadOnceOnly(TakeoverServer):
     def exceeds(self, raw: bytes) -> int:
         exceeds = super().exceeds(raw)
         return 1 if exceeds > 2 else exceeds
@@ -174,12 +175,12 @@ class UnreadOnceOnly(AttemptsServer):
 # server.attempts.alone
 
 
-class AloneIgnored(AttemptsServer):
+class AloneIgnored(TakeoverServer):
     def may_run_beside(self, _before: int) -> bool:
         return True
 
 
-class AloneAmongThoseCountedBefore(AttemptsServer):
+class AloneAmongThoseCountedBefore(TakeoverServer):
     def may_run_beside(self, before: int) -> bool:
         return not before or not self.counts
 
@@ -187,7 +188,7 @@ class AloneAmongThoseCountedBefore(AttemptsServer):
 # server.attempts.refused
 
 
-class RefusedIsLost(AttemptsServer):
+class RefusedIsLost(TakeoverServer):
     def count(self, raw: bytes, before: int) -> int:
         assert self.claims is not None
         try:
@@ -197,7 +198,7 @@ class RefusedIsLost(AttemptsServer):
         return super().count(raw, before) - 1
 
 
-class RefusedIsTooMany(AttemptsServer):
+class RefusedIsTooMany(TakeoverServer):
     def count(self, raw: bytes, before: int) -> int:
         assert self.claims is not None
         try:
@@ -208,7 +209,7 @@ class RefusedIsTooMany(AttemptsServer):
         return count
 
 
-class RefusedIsLeft(AttemptsServer):
+class RefusedIsLeft(TakeoverServer):
     def start_counted(self, raw: bytes) -> None:
         assert self.claims is not None
         self.wait_for_slot()

@@ -29,7 +29,11 @@ FEATURES = {
 }
 # What came after 1.0: by the second word of its requirements, the features that a mutant of them has.
 LATER = {
-    "server": {"attempts": ("attempts",), "expiry": ("expiry",)},
+    "server": {
+        "attempts": ("attempts", "takeover"),
+        "takeover": ("attempts", "takeover"),
+        "expiry": ("expiry",),
+    },
     "client": {"expiry": ("expiry-client",)},
 }
 BASE = "base"

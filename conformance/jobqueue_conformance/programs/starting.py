@@ -10,6 +10,8 @@ from jobqueue_conformance.spec.keys import PROCESSOR
 # Runs a command with few descriptors and without an input.
 BOUNDED = ("sh", "-c", 'ulimit -n 256; exec "$@" <&-', "sh")
 BLOCK_MS = 1000  # a whole second, for servers that can only pass whole seconds to Redis
+LEASES = 3  # how many T a lease lasts, the fewest that the protocol allows
+GRACE_MS = 3_600_000  # how long an empty list stays registered
 SILENCE_MS = 4000  # how long a Redis that doesn't answer counts as alive, if configurable
 
 
@@ -25,6 +27,8 @@ class StartServer(Protocol):
         block_ms: int = BLOCK_MS,
         channel_prefix: str = "",
         max_attempts: int = 3,
+        lease_ms: int | None = None,
+        keep_lease: bool = False,
         user: str | None = None,
         password: str = "",
         database: str | None = None,
@@ -41,6 +45,8 @@ class StartServer(Protocol):
             block_ms: T.
             channel_prefix: what channels have to begin with.
             max_attempts: the limit of the feature `attempts`.
+            lease_ms: L and C of the feature `takeover`; three T where None.
+            keep_lease: leave a lease that an earlier life of this name had, for which this one then has to wait.
             user: the user that it logs in as.
             password: its password.
             database: the last part of the URL, or None for the number that the suite uses itself.

@@ -19,6 +19,16 @@ def reply(*jobs: Job) -> Callable[[Event], bool]:
     return lambda event: _about(event, REPLY, jobs)
 
 
+def command_naming(key: str) -> Callable[[Event], bool]:
+    """A command that has this key as an argument, as a claim has the queue's, or a transaction with such a one."""
+    wanted = key.encode()
+    return lambda event: (
+        event.kind == COMMAND
+        and not event.queued
+        and any(wanted in each.arguments for each in (event, *event.transaction))
+    )
+
+
 def reply_naming(key: str) -> Callable[[Event], bool]:
     """A reply to a command that has this key as an argument: to a claim, or to a push."""
     return lambda event: event.kind == REPLY and key.encode() in event.arguments

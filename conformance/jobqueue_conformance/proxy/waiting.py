@@ -97,6 +97,20 @@ class Notifier:
         except Hung:
             return None
 
+    def happens_by_the_clock(
+        self, look: Callable[[], Answer | None], within_s: float
+    ) -> Answer | None:
+        """As `happens`, by the clock on the wall: for what is seen before a program's own timeout, or not at all."""
+        until_s = time.monotonic() + within_s
+        found: list[Answer | None] = []
+
+        def seen_or_over() -> bool:
+            found.append(look())
+            return bool(found[-1]) or time.monotonic() >= until_s
+
+        self.wait(seen_or_over, "the end of a moment")
+        return found[-1] or None
+
     def wait(
         self, look: Callable[[], Answer | None], what: str, deadline_s: float | None = None
     ) -> Answer:

@@ -12,12 +12,15 @@ import redis as redis_py
 
 from jobqueue_conformance.peer.observer import Observer
 from jobqueue_conformance.peer.peer import Peer
+from jobqueue_conformance.peer.registry import Registry
 from jobqueue_conformance.programs.client import ClientProcess
 from jobqueue_conformance.programs.process import Process, SetupError
 from jobqueue_conformance.programs.server import ServerProcess
 from jobqueue_conformance.programs.starting import (
     BLOCK_MS,
     BOUNDED,
+    GRACE_MS,
+    LEASES,
     SILENCE_MS,
     StartClient,
     StartServer,
@@ -123,6 +126,12 @@ def peer(
 
 
 @pytest.fixture
+def registry(redis: redis_py.Redis, keys: Keys) -> Registry:
+    """The registry of in-process lists, and what the suite plants there."""
+    return Registry(redis, keys)
+
+
+@pytest.fixture
 def server(
     request: pytest.FixtureRequest,
     peer: Peer,
@@ -145,6 +154,8 @@ def server(
         block_ms: int = BLOCK_MS,
         channel_prefix: str = "",
         max_attempts: int = 3,
+        lease_ms: int | None = None,
+        keep_lease: bool = False,
         user: str | None = None,
         password: str = "",
         database: str | None = None,
@@ -162,14 +173,24 @@ def server(
             "JOBQUEUE_SILENCE_MS": str(SILENCE_MS),
         }
         whole_key = keys.in_process(processor) if in_process is None else in_process
+        listed = whole_key or keys.in_process(processor)
         if whole_key:
             variables["JOBQUEUE_IN_PROCESS"] = whole_key
-        if "concurrency" in under_test.features:
-            variables["JOBQUEUE_CONCURRENCY"] = str(concurrency)
-        if "channel-prefix" in under_test.features:
-            variables["JOBQUEUE_CHANNEL_PREFIX"] = channel_prefix
-        if "attempts" in under_test.features:
-            variables["JOBQUEUE_MAX_ATTEMPTS"] = str(max_attempts)
+        variables |= _of_features(
+            under_test.features,
+            {
+                "concurrency": {"JOBQUEUE_CONCURRENCY": str(concurrency)},
+                "channel-prefix": {"JOBQUEUE_CHANNEL_PREFIX": channel_prefix},
+                "attempts": {"JOBQUEUE_MAX_ATTEMPTS": str(max_attempts)},
+                "takeover": {
+                    "JOBQUEUE_LEASE_MS": str(lease_ms or LEASES * block_ms),
+                    "JOBQUEUE_GRACE_MS": str(GRACE_MS),
+                },
+            },
+        )
+        lives = [each for each in processes if each.in_process == listed]
+        if lives and not any(each.running for each in lives) and not keep_lease:
+            redis.delete(keys.lease(listed))  # its owner was killed, and nobody waits for its end
         started = ServerProcess(
             (*(BOUNDED if bounded else ()), *(under_test.server or ())),
             under_test.folder,
@@ -181,10 +202,10 @@ def server(
             redis=redis,
             keys=keys,
             processor=processor,
-            in_process=whole_key or keys.in_process(processor),
+            in_process=listed,
         )
-        peer.servers = [each for each in peer.servers if each.endpoint is not endpoint] + [started]
         processes.append(started)
+        peer.servers = [each for each in peer.servers if each.endpoint is not endpoint] + [started]
         try:
             if wait:
                 started.wait_ready()
@@ -194,7 +215,7 @@ def server(
             raise Unsupported("the server takes its list's name only as a whole") from error
         return started
 
-    processes: list[Process] = []
+    processes: list[ServerProcess] = []
     yield start
     for process in processes:
         process.end()
@@ -289,6 +310,18 @@ def client_sweep(
     """The fault sweep of a client."""
     only = request.config.getoption("boundary")
     return ClientSweep(client, peer, proxy, redis, redis_server, keys, notifier, only)
+
+
+def _of_features(
+    features: frozenset[str], settings: Mapping[str, dict[str, str]]
+) -> dict[str, str]:
+    """The variables of those features that were declared."""
+    return {
+        name: value
+        for feature, variables in settings.items()
+        if feature in features
+        for name, value in variables.items()
+    }
 
 
 def _url(

@@ -44,6 +44,15 @@ class Keys:
         """Where a server counts how often it started a message that it had found."""
         return f"{self.queue}:attempts:{hashlib.sha1(message, usedforsecurity=False).hexdigest()}"
 
+    @property
+    def processors(self) -> str:
+        """The registry of in-process lists."""
+        return f"{self.queue}:processors"
+
+    def lease(self, in_process: str) -> str:
+        """The lease of an in-process list."""
+        return f"{self.queue}:lease:{in_process}"
+
     def channel(self) -> str:
         """A channel that wasn't used before."""
         return f"{self.queue}:results:{uuid.uuid4()}"

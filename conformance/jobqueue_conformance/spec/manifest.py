@@ -15,7 +15,8 @@ from jobqueue_conformance.spec import data
 from jobqueue_conformance.spec.paths import IMPLEMENTATIONS
 
 MANIFEST = "impl.toml"
-NEEDED = {"attempts": ("recovery", "dead-list")}  # by a feature, as the protocol's section 3 says
+# What each feature needs, as the protocol's section 3 says.
+NEEDED = {"attempts": ("recovery", "dead-list"), "takeover": ("recovery", "attempts")}
 
 
 class ManifestError(Exception):

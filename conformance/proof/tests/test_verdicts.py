@@ -136,7 +136,7 @@ def test_a_mutant_has_the_base_beside_it() -> None:
     "requirement, later",
     [
         ("server.remove.finished", set()),
-        ("server.attempts.limit", {"attempts"}),
+        ("server.attempts.limit", {"attempts", "takeover"}),
         ("server.expiry.runs", {"expiry"}),
     ],
 )

@@ -263,7 +263,7 @@ def test_a_refused_publish_leaves_the_job_where_it_is(
     hold = proxy.hold(lambda event: event.frame[:1] == b"-" and event.carries(job.id))
     peer.push_job(job)
     hold.wait()
-    proxy.notifier.happens(lambda: hold.waiting, PATIENCE_S)
+    proxy.notifier.happens_by_the_clock(lambda: hold.waiting, PATIENCE_S)
 
     proxy.stop_accepting()
     hold.drop(deliver=True)

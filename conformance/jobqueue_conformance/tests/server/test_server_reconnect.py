@@ -276,7 +276,7 @@ def test_a_job_whose_removal_is_not_confirmed_is_not_started_again(
 
     again = proxy.hold(matches.command(job))
     proxy.drop()
-    proxy.notifier.happens(lambda: len(peer.results(job)) > 2, TWICE_T_S)
+    proxy.notifier.happens_by_the_clock(lambda: len(peer.results(job)) > 2, TWICE_T_S)
     proxy.forget(again)
     again.release()
     peer.wait_gone(job.message, requirement="server.remove.again")

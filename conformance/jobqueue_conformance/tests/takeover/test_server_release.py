@@ -1,0 +1,159 @@
+"""What a server leaves behind at its stop: the feature `takeover`."""
+
+import pytest
+from redis import Redis
+
+from jobqueue_conformance.peer.peer import Peer
+from jobqueue_conformance.peer.registry import FOREIGN, Registry
+from jobqueue_conformance.programs.starting import BLOCK_MS, LEASES, StartServer
+from jobqueue_conformance.proxy import matches
+from jobqueue_conformance.proxy.proxy import Proxy
+from jobqueue_conformance.spec.keys import PROCESSOR, Keys
+from jobqueue_conformance.spec.verdicts import require
+
+L_S = LEASES * BLOCK_MS / 1000
+MOMENT_S = 0.3  # in which a lease that is released too early is gone, long before a held command counts as lost
+
+
+@pytest.mark.requirement("server.takeover.stops")
+@pytest.mark.dimensions(occasion="stop", moment="outstanding", handler="late")
+def test_nothing_is_adopted_after_a_stop(
+    server: StartServer, peer: Peer, redis: Redis, registry: Registry
+) -> None:
+    """Entries of a lapsed list stay there, although they come due before the stopped server has ended."""
+    started = server()
+    running = peer.push("wait", {"ms": round(1.5 * L_S * 1000)})
+    peer.wait(
+        lambda: running.message in redis.lrange(started.in_process, 0, -1),
+        "server.run.goes-on",
+        "a claim",
+        running,
+    )
+
+    started.terminate()
+    started.wait_signal_delivered()
+    job = peer.job("echo", "due")
+    theirs = registry.lapsed("gone-away", job)
+    started.wait_exit()
+
+    left = redis.lrange(theirs, 0, -1)
+    require(left == [job.message], "server.takeover.stops", expected="the entry", got=left)
+
+
+@pytest.mark.requirement("server.takeover.releases", "server.takeover.unregisters")
+@pytest.mark.dimensions(occasion="stop", moment="outstanding", connection="held")
+def test_a_stopped_server_gives_back_its_lease_when_it_has_drained(
+    server: StartServer, peer: Peer, registry: Registry, proxy: Proxy
+) -> None:
+    """The lease lasts until the last job is answered; at the exit, it and the registration are gone."""
+    started = server()
+    peer.wait_settled(peer.push("echo", "at first"))
+    token = registry.holder(PROCESSOR)
+    job = peer.job("echo", "the last one")
+    hold = proxy.hold(matches.command(job))
+    peer.push_job(job)
+    hold.wait()
+
+    started.terminate()
+    started.wait_signal_delivered()
+    early = proxy.notifier.happens_by_the_clock(
+        lambda: registry.holder(PROCESSOR) != token, MOMENT_S
+    )
+    hold.release()
+    status = started.wait_exit()
+
+    require(
+        early is None,
+        "server.takeover.releases",
+        expected="its lease while it drains",
+        got=registry.holder(PROCESSOR),
+    )
+    require(
+        status == 0 and registry.holder(PROCESSOR) is None,
+        "server.takeover.releases",
+        expected="no lease after a clean exit",
+        got=(status, registry.holder(PROCESSOR)),
+    )
+    require(
+        registry.value(started.in_process) is None,
+        "server.takeover.unregisters",
+        expected="no registration",
+        got=registry.value(started.in_process),
+    )
+
+
+@pytest.mark.requirement("server.takeover.releases")
+@pytest.mark.dimensions(occasion="stop", answer="another type", moment="outstanding")
+def test_a_stopped_server_leaves_the_lease_of_another_life(
+    server: StartServer, peer: Peer, registry: Registry, proxy: Proxy
+) -> None:
+    """A lease that comes to another life right before the last answer of a stopping server is there after its exit."""
+    started = server()
+    job = peer.job("echo", "the last one")
+    hold = proxy.hold(matches.command(job))
+    peer.push_job(job)
+    hold.wait()
+
+    started.terminate()
+    started.wait_signal_delivered()
+    registry.lease(PROCESSOR)
+    hold.release()
+    started.wait_exit()
+
+    holder = registry.holder(PROCESSOR)
+    require(
+        holder == FOREIGN.encode(),
+        "server.takeover.releases",
+        expected="the other life's token",
+        got=holder,
+    )
+
+
+@pytest.mark.requirement("server.takeover.own-registration")
+@pytest.mark.dimensions(
+    occasion=("stop", "reconnect", "restart"),
+    moment="outstanding",
+    connection=("claims", "cut"),
+    repetition="faults",
+)
+@pytest.mark.parametrize("why", ["planted before", "cut in a claim", "an entry on the list"])
+def test_a_registration_that_may_be_needed_stays(
+    server: StartServer,
+    peer: Peer,
+    redis: Redis,
+    registry: Registry,
+    keys: Keys,
+    proxy: Proxy,
+    why: str,
+) -> None:
+    """A list stays registered that was so before, or isn't empty, or for which a claim was never answered."""
+    if why == "planted before":
+        registry.register(PROCESSOR)
+    started = server()
+    peer.wait_settled(peer.push("echo", "at first"))
+    started.wait_idle()
+    if why == "cut in a claim":
+        for _ in range(2):
+            claim = proxy.hold(matches.reply_naming(keys.queue))
+            claim.wait()
+            claim.drop()
+            started.wait_idle()
+    job = peer.job("echo", "the last one")
+    hold = proxy.hold(matches.command(job))
+    peer.push_job(job)
+    hold.wait()
+    started.terminate()
+    started.wait_signal_delivered()
+    if why == "an entry on the list":
+        peer.place(peer.job("echo", "nobody sees it any more"))
+    hold.release()
+    started.wait_exit()
+
+    if why == "an entry on the list" and not redis.exists(keys.in_process()):
+        return  # it was answered before the exit
+    require(
+        registry.value(started.in_process) is not None,
+        "server.takeover.own-registration",
+        expected="the registration of the list",
+        got="none",
+    )
