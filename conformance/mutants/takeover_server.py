@@ -284,7 +284,14 @@ class TakeoverServer(AttemptsServer):
 
     def scan(self) -> None:
         assert self.claims is not None
-        seconds, micros = self.claims.call("TIME")
+        try:
+            seconds, micros = self.claims.call("TIME")
+        except ReplyError as refusal:
+            if not str(refusal).startswith("NOPERM"):
+                raise
+            self.log(f"no list is adopted from: {refusal}")
+            self.scan_at_s = time.monotonic() + self.lease_s
+            return
         now_ms = int(seconds) * 1000 + int(micros) // 1000
         in_ms = self.lease_ms * random.uniform(0.8, 1.0)  # noqa: S311 - no secret
         due = []

@@ -28,7 +28,7 @@ FEATURES = {
     "client": ("concurrent-client",),
 }
 # What came after 1.0: by the second word of its requirements, the features that a mutant of them has.
-LATER = {
+LATER: dict[str, dict[str, tuple[str, ...]]] = {
     "server": {
         "attempts": ("attempts", "takeover"),
         "takeover": ("attempts", "takeover"),
