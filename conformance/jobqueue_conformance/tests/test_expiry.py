@@ -187,11 +187,13 @@ def test_without_the_right_to_ask_every_job_runs(
 ) -> None:
     """A server whose rights are those of a server without the feature runs jobs, expired or not."""
     older = set(implementation.features) - {"expiry"}
-    # Another feature may need TIME, too, and does without it here.
-    set_user(redis_server, "older", "pass", *least_rights("server", keys, older), "-time")
-    jobs = [peer.push("echo", at_ms, expires_at_ms=at_ms) for at_ms in (1, 2e15)]
+    set_user(redis_server, "older", "pass", *least_rights("server", keys, older))
+    jobs = [peer.job("echo", at_ms, expires_at_ms=at_ms) for at_ms in (1, 2e15)]
 
-    server(user="older", password="pass")
+    # Takeover needs TIME at the start, and is next due after half a minute.
+    server(user="older", password="pass", lease_ms=60_000).wait_idle()
+    set_user(redis_server, "older", "pass", "-time")
+    peer.push_job(*jobs)
     results = [peer.result(job, "server.expiry.forbidden") for job in jobs]
 
     require(
