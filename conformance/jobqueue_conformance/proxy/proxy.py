@@ -304,9 +304,10 @@ class Proxy:
         return not held
 
     def answered(self, event: Event) -> None:
-        """Count the exchange, where it was about the queue."""
+        """Count the exchange, where it was about the queue and its lists; busy servers, too, keep up their lease."""
         endpoint = self.endpoints[event.who]
-        if event.carries(endpoint.queue):
+        kept_up = (endpoint.queue + b":lease:", endpoint.queue + b":processors")
+        if event.carries(endpoint.queue) and not any(map(event.carries, kept_up)):
             endpoint.exchanges += 1
 
     def cut(self, connection: Connection, how: str) -> None:
