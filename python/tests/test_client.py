@@ -177,11 +177,13 @@ def test_threads_share_a_client(client: Client, redis: Redis) -> None:
 
 def test_a_timeout_settles_a_job(client: Client, redis: Redis) -> None:
     """client.timeout.settles, client.timeout.local: not before, and the shorter one first."""
+    long = client.run("echo", timeout=DEADLINE_S)
+    until(lambda: redis.llen("job-queue") == 1, "a job on the queue, and with it a connection")
     begun = time.monotonic()
-    long, short = client.run("echo", timeout=DEADLINE_S), client.run("echo", timeout=0.1)
+    short = client.run("echo", timeout=0.5)
 
     assert isinstance(short.exception(DEADLINE_S), JobTimeout)
-    assert time.monotonic() - begun >= 0.1
+    assert time.monotonic() - begun >= 0.5
     assert not long.done()
     until(lambda: redis.llen("job-queue") == 2, "both jobs on the queue all the same")
 
