@@ -1,4 +1,4 @@
-"""One search of the model by Spin: compiled with a run's macros, it visits every state.
+"""One search of a model by Spin: compiled with a run's macros, it visits every state.
 
 `Run` says what is searched, `Outcome` what was found. Reading what the tools print is pure;
 `explore` alone starts processes, each search in a folder of its own.
@@ -12,14 +12,14 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-MODEL = Path(__file__).parent / "protocol.pml"
+MODELS = Path(__file__).parent
 TIMEOUT_S = 3600
 MEMORY_LIMIT_MB = 3500
 
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """What is asked of the model: `runs.toml` explains the members."""
+    """What is asked of a model: `runs.toml` explains the members."""
 
     kind: str
     name: str
@@ -29,6 +29,7 @@ class Run:
     bug: str | None = None
     cycles: bool = False
     deep: bool = False
+    model: str = "protocol"
 
     @property
     def is_base(self) -> bool:
@@ -106,10 +107,11 @@ def explore(run: Run) -> Outcome:
     started = time.monotonic()
     shortest = not run.is_base and not run.cycles
     with tempfile.TemporaryDirectory(prefix="jobqueue-model-") as folder:
-        for file in MODEL.parent.glob("*.pml"):
+        for file in MODELS.glob("*.pml"):
             shutil.copy(file, folder)
         # Without -o2 Spin resets what only the crash table's rows read.
-        _call(folder, "spin", "-o2", "-a", *run.flags, MODEL.name)
+        model = f"{run.model}.pml"
+        _call(folder, "spin", "-o2", "-a", *run.flags, model)
         options = ["-w", f"-DMEMLIM={MEMORY_LIMIT_MB}", "-O2" if run.kind == "holds" else "-O0"]
         options += ["-DNP"] if run.cycles else ["-DSAFETY"]
         options += ["-DREACH"] if shortest else []
@@ -119,9 +121,9 @@ def explore(run: Run) -> Outcome:
         options += ["-l"] if run.cycles else []
         options += ["-i"] if shortest else []
         outcome = read_search(_call(folder, "./pan", *options))
-        trail = f"{MODEL.name}.trail"
+        trail = f"{model}.trail"
         if (Path(folder) / trail).exists():
-            replay = _call(folder, "spin", "-T", "-t", "-k", trail, *run.flags, MODEL.name)
+            replay = _call(folder, "spin", "-T", "-t", "-k", trail, *run.flags, model)
             outcome.counterexample, violated = read_counterexample(replay)
             outcome.violated = outcome.violated or violated or "no property by name"
     outcome.seconds = round(time.monotonic() - started, 1)
