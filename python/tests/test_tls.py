@@ -103,17 +103,18 @@ def test_a_ready_made_context_counts(
             "retry": None,
             "socket_timeout": 10,
         }
-        source: Any
-        if kind.startswith("asyncio"):
-            pool = redis_py.asyncio.ConnectionPool(connection_class=AioConnection, **settings)
-            source = redis_py.asyncio.Redis(connection_pool=pool)
-        else:
-            source = redis_py.Redis(
+
+        def source() -> Any:  # one for each event loop, to which a client of redis-py belongs
+            if kind.startswith("asyncio"):
+                pool = redis_py.asyncio.ConnectionPool(connection_class=AioConnection, **settings)
+                return redis_py.asyncio.Redis(connection_pool=pool)
+            return redis_py.Redis(
                 connection_pool=redis_py.ConnectionPool(connection_class=Connection, **settings)
             )
-        running = serve({"echo": echo}, source)
 
-        assert call(source, 1) == 1
+        running = serve({"echo": echo}, source())
+
+        assert call(source(), 1) == 1
         running.stop()
 
 
