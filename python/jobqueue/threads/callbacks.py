@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 log = Log("jobqueue.client")
 
 LIMIT = 100_000  # settled jobs whose callbacks may wait while one blocks
+AGAIN_SECONDS = 0.5  # between two attempts to start the thread
 
 
 class Callbacks:
@@ -33,14 +34,24 @@ class Callbacks:
             log.error("a callback blocks and %d jobs wait for theirs; dropped: %r", LIMIT, call)
             return
         self._handed.put(call)
-        if self._thread is None:
-            thread = threading.Thread(target=self._run, name="jobqueue callbacks", daemon=True)
-            try:
-                thread.start()
-            except RuntimeError as error:
-                log.error("can't start the thread of callbacks, trying again later: %s", error)  # noqa: TRY400 - the traceback adds nothing
-            else:
-                self._thread = thread
+        self.start()
+
+    @property
+    def unstarted(self) -> bool:
+        """Whether calls wait for a thread that couldn't be started."""
+        return self._thread is None and not self._handed.empty()
+
+    def start(self) -> None:
+        """Start the thread if calls wait for it. Only the thread that hands them over may do this."""
+        if not self.unstarted:
+            return
+        thread = threading.Thread(target=self._run, name="jobqueue callbacks", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            log.error("can't start the thread of callbacks, trying again later: %s", error)  # noqa: TRY400 - the traceback adds nothing
+        else:
+            self._thread = thread
 
     def end(self) -> None:
         """End the thread after all scheduled calls."""

@@ -23,7 +23,7 @@ from jobqueue.core.calls import CLOSE_SECONDS, Calls, State
 from jobqueue.core.log import Log
 from jobqueue.errors import ConnectionLost, JobError, NotQueued
 from jobqueue.protocol import keys
-from jobqueue.threads.callbacks import Callbacks
+from jobqueue.threads.callbacks import AGAIN_SECONDS, Callbacks
 from jobqueue.threads.inbox import Cancel, Close, Connected, Inbox, Release, Submit
 from jobqueue.threads.stream import Stream, open_streams
 
@@ -173,10 +173,13 @@ class Session:
             self._lose(error, now)
         self._connect(now)  # which may fail at once
         self._settle()
+        self.callbacks.start()
 
     def _wait_seconds(self) -> float:
         times = [self._calls.next_tick(), self._calls.connect_at()]
         now = time.monotonic()
+        if self.callbacks.unstarted:
+            times.append(now + AGAIN_SECONDS)
         sleep = min((at - now for at in times if at is not None), default=LONGEST_SLEEP_SECONDS)
         return max(0.0, min(sleep, LONGEST_SLEEP_SECONDS))
 
