@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 
-from base_server import Job, Json, Server
+from base_server import Job, Json, Server, is_name
 from resp import Connection, ReplyError
 
 
 class ExpiryServer(Server):
     def run(self, job: Job) -> dict[str, Json]:
-        if self.handler(job.get("method", "")) is not None and self.has_expired(job):
+        method: Json = job.get("method")
+        if is_name(method) and self.handler(method) is not None and self.has_expired(job):
             return self.refuse()
         return super().run(job)
 

@@ -189,9 +189,12 @@ def test_without_the_right_to_ask_every_job_runs(
     older = set(implementation.features) - {"expiry"}
     set_user(redis_server, "older", "pass", *least_rights("server", keys, older))
     jobs = [peer.job("echo", at_ms, expires_at_ms=at_ms) for at_ms in (1, 2e15)]
+    first = peer.job("echo", "first")
+    peer.push_job(first)
 
-    # Takeover needs TIME at the start, and is next due after half a minute.
-    server(user="older", password="pass", lease_ms=60_000).wait_idle()
+    # Takeover needs TIME at the start, before the first claim, and is next due after half a minute.
+    server(user="older", password="pass", lease_ms=60_000)
+    peer.result(first, "server.expiry.forbidden")
     set_user(redis_server, "older", "pass", "-time")
     peer.push_job(*jobs)
     results = [peer.result(job, "server.expiry.forbidden") for job in jobs]
