@@ -59,9 +59,9 @@ def test_a_requirement_unfolds_to_what_stands_behind_it(page: Page) -> None:
 
 def test_its_diagrams_are_drawn(page: Page) -> None:
     """The state diagram has a lane for each state, the transcript one for each party; neither is left as source."""
-    states = page.get_by_role("group", name="Sequence diagram: (start), Recovering, Serving")
+    states = page.get_by_role("group", name="Sequence diagram: (start), Acquiring, Recovering")
     expect(states.get_by_role("listitem").first).to_have_text(
-        "(start) to Recovering, transition: connected"
+        "(start) to Acquiring, transition: connected"
     )
     expect(
         page.get_by_role("group", name="Sequence diagram: client, pusher, server, Redis")
