@@ -250,7 +250,9 @@ def test_a_job_that_ends_while_the_list_is_looked_at_is_not_started_again(
         proxy.forget(hold)
         hold.release()
 
-    proxy.notifier.happens(lambda: hold.event and job.message not in peer.waiting(), TWICE_T_S)
+    proxy.notifier.happens_by_the_clock(
+        lambda: bool(hold.event) and job.message not in peer.waiting(), TWICE_T_S
+    )
     proxy.notifier.pause(NOTICED_S)
     proxy.forget(hold)
     hold.release()
