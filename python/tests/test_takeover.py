@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pytest
 from jobqueue.core.lease import Lapsed, Lease
 from jobqueue.core.recovery import LOOK_SECONDS, Looks
-from jobqueue.core.steps import Exchange, Jitter, Moment, Now, Refused, Steps, exchange
+from jobqueue.core.steps import Exchange, Jitter, Moment, Now, Refused, Steps
 from jobqueue.core.takeover import Takeover
-from jobqueue.protocol import leases
 from jobqueue.protocol.commands import ErrorReply, Unavailable
 from jobqueue.protocol.keys import Keys
 from jobqueue.threads.link import Link
@@ -380,17 +379,3 @@ def test_the_own_list_is_looked_at_every_l() -> None:
     assert (
         Takeover(KEYS, Lease(KEYS, b"token", seconds=L, block_seconds=2.0), G).look_seconds == 5.0
     )
-
-
-def test_a_registration_can_be_asked_for(link: Link, plant: Plant) -> None:
-    """A server whose feature is off asks once, at its start."""
-    server = Server(link)
-
-    def ask() -> Any:
-        return server.take(exchange(leases.registered(KEYS)))
-
-    assert not ask()
-    plant(KEYS.in_process, b"0")
-    assert ask()
-    server.refuses = {b"HGET": ErrorReply("NOPERM", "NOPERM")}
-    assert not ask()

@@ -15,6 +15,15 @@ from jobqueue.host.lock import ProcessorLock
 from jobqueue.protocol import keys
 from jobqueue.wire.pools import DEFAULT_URL, identity
 
+Processor = Annotated[
+    str | None,
+    typer.Argument(metavar="PROCESSOR", help="The processor whose in-process list it is."),
+]
+InProcess = Annotated[
+    str | None,
+    typer.Option(metavar="KEY", help="The whole key of the list, instead of PROCESSOR."),
+]
+
 
 def status(*, as_json: Json = False, redis: Url = DEFAULT_URL, queue: Queue = keys.QUEUE) -> None:
     """Count the messages on each of the queue's lists.
@@ -42,15 +51,9 @@ def status(*, as_json: Json = False, redis: Url = DEFAULT_URL, queue: Queue = ke
 
 
 def requeue(
-    processor: Annotated[
-        str | None,
-        typer.Argument(metavar="PROCESSOR", help="The processor whose in-process list it is."),
-    ] = None,
+    processor: Processor = None,
     *,
-    in_process: Annotated[
-        str | None,
-        typer.Option(metavar="KEY", help="The whole key of the list, instead of PROCESSOR."),
-    ] = None,
+    in_process: InProcess = None,
     redis: Url = DEFAULT_URL,
     queue: Queue = keys.QUEUE,
 ) -> None:
@@ -79,15 +82,9 @@ def requeue(
 
 
 def unregister(
-    processor: Annotated[
-        str | None,
-        typer.Argument(metavar="PROCESSOR", help="The processor whose in-process list it is."),
-    ] = None,
+    processor: Processor = None,
     *,
-    in_process: Annotated[
-        str | None,
-        typer.Option(metavar="KEY", help="The whole key of the list, instead of PROCESSOR."),
-    ] = None,
+    in_process: InProcess = None,
     redis: Url = DEFAULT_URL,
     queue: Queue = keys.QUEUE,
 ) -> None:

@@ -57,7 +57,7 @@ def may_transact() -> Commands[bool]:
     began, executed = yield [(b"MULTI",), (b"EXEC",)]
     if isinstance(began, ErrorReply):
         return False
-    _checked(executed)
+    checked(executed)
     return True
 
 
@@ -65,7 +65,7 @@ def look(keys: Keys) -> Commands[list[bytes]]:
     """Read the in-process list, oldest first. No claim of the server may be outstanding."""
     (entries,) = yield [(b"LRANGE", keys.in_process, b"0", b"-1")]
     # server.recovery.order: the oldest entry is the rightmost.
-    oldest_first: list[bytes] = _checked(entries)[::-1]
+    oldest_first: list[bytes] = checked(entries)[::-1]
     return oldest_first
 
 
@@ -79,7 +79,7 @@ def clock() -> Commands[float]:
     if _forbidden(time):
         # server.expiry.forbidden
         return -math.inf
-    seconds, microseconds = map(int, _checked(time))
+    seconds, microseconds = map(int, checked(time))
     return seconds * 1_000 + microseconds / 1_000
 
 
@@ -90,7 +90,7 @@ def claim(keys: Keys, limit: int, block: float) -> Commands[list[bytes]]:
     # server.recovery.block: for Redis, 0 means forever.
     first: Command = (b"BLMOVE", *move, b"%.3f" % max(block, 0.001))
     replies = yield [first, *[(b"LMOVE", *move)] * (limit - 1)]
-    return [message for message in map(_checked, replies) if message is not None]
+    return [message for message in map(checked, replies) if message is not None]
 
 
 def attempts(keys: Keys, message: bytes) -> Commands[int]:
@@ -133,7 +133,7 @@ def finish(keys: Keys, outcome: Answer | Dead, *, transactions: bool) -> Command
             if removed == 1:
                 # The ACL was changed before EXEC, which continues after a refused command.
                 (returned,) = yield [(b"LPUSH", keys.in_process, outcome.message)]
-                _checked(returned)
+                checked(returned)
     if not _forbidden(published):
         # At its memory limit Redis 7.0 refuses MULTI, and accepts both commands outside of it.
         (published,) = yield [publish]
@@ -142,7 +142,7 @@ def finish(keys: Keys, outcome: Answer | Dead, *, transactions: bool) -> Command
         yield from _dead_letter(keys, Dead(outcome.message, published.text))
         return f"dead message: {published.text}"
     # server.publish.forbidden-command
-    _checked(published)
+    checked(published)
     (removed,) = yield [remove]
     return _removed(removed)
 
@@ -160,11 +160,11 @@ def _dead_letter(keys: Keys, dead: Dead) -> Commands[str | None]:
         # server.attempts.limit
         (published,) = yield [(b"PUBLISH", answer.channel, answer.result)]
         if not _forbids_channel(published):
-            _checked(published)
+            checked(published)
     # server.dead-list.keeps, server.dead.removed: MULTI executes the commands after a failed one, so
     # the reply to the push is checked before the removal.
     (pushed,) = yield [(b"LPUSH", keys.dead, dead.message)]
-    _checked(pushed)
+    checked(pushed)
     (removed,) = yield [_removal(keys, dead)]
     return _removed(removed)
 
@@ -176,7 +176,7 @@ def _removal(keys: Keys, outcome: Answer | Dead) -> Command:
 
 def _removed(removed: Reply) -> str | None:
     # server.remove.gone
-    return "the message had already been removed" if _checked(removed) == 0 else None
+    return "the message had already been removed" if checked(removed) == 0 else None
 
 
 def _forbidden(reply: Reply) -> bool:
@@ -187,7 +187,12 @@ def _forbids_channel(reply: Reply) -> bool:
     return _forbidden(reply) and bool(_ABOUT_A_CHANNEL.search(reply.text))
 
 
-def _checked(reply: Reply) -> Any:
+def checked(reply: Reply) -> Any:
+    """Return a reply that is not an error.
+
+    Raises:
+        Unavailable: It is one.
+    """
     if isinstance(reply, ErrorReply):
         raise Unavailable(f"Redis refused a command: {reply.text}")
     return reply

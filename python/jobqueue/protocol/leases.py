@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from jobqueue.protocol.commands import ErrorReply, Unavailable
+from jobqueue.protocol.commands import ErrorReply, checked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -152,12 +152,6 @@ def release(keys: Keys, token: bytes, *, unregister: bool) -> Commands[None]:
     yield [*forget, _script(RELEASE, [keys.lease], token)]
 
 
-def registered(keys: Keys) -> Commands[bool]:
-    """Tell whether the list is registered, as far as Redis lets this user know."""
-    (value,) = yield [(b"HGET", keys.processors, keys.in_process)]
-    return isinstance(value, bytes)
-
-
 def scan_turn(keys: Keys, token: bytes, lease_ms: int, *, always: bool) -> Commands[int | None]:
     """Ask for the turn to scan.
 
@@ -244,13 +238,6 @@ def code(reply: Reply) -> str:
         return ""
     inner = _INNER_CODE.search(reply.text)
     return inner[1] if inner else reply.code
-
-
-def checked(reply: Reply) -> Reply:
-    """Return a reply that is no error."""
-    if isinstance(reply, ErrorReply):
-        raise Unavailable(f"Redis refused a command: {reply.text}")
-    return reply
 
 
 def _refused(reply: Reply) -> bool:
