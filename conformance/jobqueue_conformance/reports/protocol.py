@@ -81,7 +81,7 @@ def page(behind: Mapping[str, Any], home: str) -> str:
     untested = {each.id: each.untested for each in data.requirements().values()}
 
     def shown(requirement: str) -> str:
-        macro = template.module.behind  # type: ignore[attr-defined]
+        macro = template.module.behind  # type: ignore[attr-defined] # a macro of the template
         return str(macro(behind[requirement], untested[requirement]))
 
     protocol = rendered(behind=shown)
@@ -187,6 +187,6 @@ def _block(tokens: list[Token]) -> str:
 def _fence(language: str, content: str) -> str:
     if language in DIAGRAMS:
         template = environment().get_template("diagram.html.j2")
-        return str(template.module.diagram(DIAGRAMS[language](content)))  # type: ignore[attr-defined]
+        return str(template.module.diagram(DIAGRAMS[language](content)))  # type: ignore[attr-defined] # a macro of the template
     shown = highlighted(content, "json") if language == "json" else escape(content)
     return f'<pre class="wide" tabindex="0"><code>{shown}</code></pre>\n'
