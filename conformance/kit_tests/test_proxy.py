@@ -110,6 +110,25 @@ def test_a_dead_process_leaves_the_decision_to_the_test(
     assert redis.get("number") == b"2"
 
 
+def test_what_answers_a_dead_process_is_no_reply_to_what_was_held(
+    proxy: Proxy, endpoint: Endpoint, connect: Connect, notifier: Notifier
+) -> None:
+    """A process gives up while the reply to its SUBSCRIBE is held; the answer to its PING behind it is told apart."""
+    line = connect(endpoint.port)
+    hold = proxy.hold(named(REPLY, "SUBSCRIBE"))
+    line.send("SUBSCRIBE channel", "PING", "PING again")
+    hold.wait()
+
+    line.close()
+    notifier.wait(lambda: hold.connection and hold.connection.dead, "the proxy to see the end")
+    hold.release()
+    proxy.wait_all_closed("server")
+
+    notifier.check()
+    answered = [each.arguments for each in proxy.events if each.kind in {REPLY, MESSAGE}]
+    assert answered == [(b"SUBSCRIBE", b"channel")]
+
+
 def test_a_ghost_goes_on_claiming(
     proxy: Proxy, endpoint: Endpoint, connect: Connect, redis: redis_py.Redis, notifier: Notifier
 ) -> None:

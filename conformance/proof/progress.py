@@ -59,9 +59,11 @@ class Proof:
         (folder / "impl.toml").write_text(manifest, encoding="utf-8")
         return Order(label, folder / "impl.toml", tests, (f"--redis={self.redis}",), limit_s)
 
-    def run(self, part: str, orders: Sequence[Order]) -> Iterator[tuple[Order, Session]]:
-        """Make the runs, with a line for every tenth of them."""
-        for number, ended in enumerate(session.run(orders, self.options.jobs), 1):
+    def run(
+        self, part: str, orders: Sequence[Order], processes: int | None = None
+    ) -> Iterator[tuple[Order, Session]]:
+        """Make the runs, `--jobs` or this many at a time, with a line for every tenth of them."""
+        for number, ended in enumerate(session.run(orders, processes or self.options.jobs), 1):
             yield ended
             if number * 10 // len(orders) > (number - 1) * 10 // len(orders):
                 self.say(f"{part}: {number} of {len(orders)} runs")

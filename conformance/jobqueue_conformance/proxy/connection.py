@@ -137,6 +137,7 @@ class Connection:
         self._resp3 = False
         self._muted = False
         self._half_closed = False
+        self._ended = False
 
     # What the test decides, called in the proxy's thread.
 
@@ -247,7 +248,9 @@ class Connection:
     def _end_far(self) -> None:
         """What was under way still reaches Redis; then it sees FIN, and answers with its own."""
         command, self.held_command = self.held_command, None
-        self.held_reply = None
+        if self.held_reply is not None:
+            self.held_reply = self.in_flight = None
+        self._ended = True
         if command is not None:
             self._far.send(command.frame)
         self._far.send(self._commands.take())
@@ -287,6 +290,8 @@ class Connection:
         """Read the next reply or message, where none is held."""
         if self.held_reply is not None or self._muted:
             return False
+        if self._ended and self.in_flight is None:
+            return False  # it answers what nobody waits for any more
         frame = self._replies.next()
         if frame is None:
             return False

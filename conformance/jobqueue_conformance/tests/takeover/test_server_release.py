@@ -18,7 +18,7 @@ MOMENT_S = 0.3  # in which a lease that is released too early is gone, long befo
 @pytest.mark.requirement("server.takeover.stops")
 @pytest.mark.dimensions(occasion="stop", moment="outstanding", handler="late")
 def test_nothing_is_adopted_after_a_stop(
-    server: StartServer, peer: Peer, redis: Redis, registry: Registry
+    server: StartServer, peer: Peer, redis: Redis, registry: Registry, proxy: Proxy
 ) -> None:
     """Entries of a lapsed list stay there, although they come due before the stopped server has ended."""
     started = server()
@@ -34,7 +34,7 @@ def test_nothing_is_adopted_after_a_stop(
     started.wait_signal_delivered()
     job = peer.job("echo", "due")
     theirs = registry.lapsed("gone-away", job)
-    started.wait_exit()
+    started.wait_exit(proxy.notifier.deadline_s + 1.5 * L_S)
 
     left = redis.lrange(theirs, 0, -1)
     require(left == [job.message], "server.takeover.stops", expected="the entry", got=left)
