@@ -42,6 +42,8 @@ KINDS = {
     ("lua", "adopt"),
     ("acl", "expiry"),
     ("acl", "expiry-client"),
+    ("acl", "kept-results"),
+    ("acl", "kept-results-client"),
     ("acl", "status"),
     ("mermaid", ""),
 }
@@ -234,6 +236,8 @@ ALLOWED = {
     ],
     "expiry": ["TIME"],
     "expiry-client": ["TIME"],
+    "kept-results": ["SET job-queue:result:0 result NX PX 60000"],
+    "kept-results-client": ["GET job-queue:result:0"],
     "status": [
         "HELLO 2",
         "SELECT 0",
@@ -288,6 +292,13 @@ FORBIDDEN = {
     ],
     "expiry": ["GET job-queue:dead", "EXPIRE job-queue:dead 1"],
     "expiry-client": ["RPOP job-queue", "LRANGE job-queue 0 -1"],
+    "kept-results": ["SET other result NX PX 60000", "GET job-queue:result:0"],
+    "kept-results-client": [
+        "GET job-queue:dead",
+        "SET job-queue:result:0 result",
+        "DEL job-queue:result:0",
+        "LPUSH job-queue:result:0 job",
+    ],
     "status": [
         "DEL job-queue",
         "LRANGE job-queue 0 -1",

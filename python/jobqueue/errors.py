@@ -41,6 +41,7 @@ REGISTRY = {
         ErrorCode("timeout", "client", may_have_run=True),
         ErrorCode("connection-lost", "client", may_have_run=True),
         ErrorCode("not-queued", "client", may_have_run=False),
+        ErrorCode("invalid-handle", "client", may_have_run=True),
     )
 }
 
