@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from attempts_server import KEPT_S
+from attempts_server import KEPT_S, AttemptsServer
 from resp import ReplyError
 from takeover_server import TakeoverServer
 
@@ -63,6 +63,11 @@ class CountsEachAnswer(TakeoverServer):
             self.ask("INCR", self.key(raw))
         self.answered.add(raw)
         super().finish(raw, job, result)
+
+
+class CountsNoLostAdoption(TakeoverServer):
+    def look(self) -> list[bytes]:
+        return AttemptsServer.look(self)
 
 
 class CountsAfterTheRun(TakeoverServer):

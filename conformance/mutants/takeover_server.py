@@ -13,6 +13,7 @@ import secrets
 import sys
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +52,7 @@ class TakeoverServer(AttemptsServer):
         self.has_held = False
         self.created = False  # whether the first HSET of this life created the registration
         self.unanswered = 0  # claims and adoptions
+        self.adopting = False  # an adoption is unanswered, or was when its connection was lost
         self.anew = False
         self.released = threading.Event()
         self.scan_at_s = 0.0
@@ -251,6 +253,7 @@ class TakeoverServer(AttemptsServer):
         self.check_connections()
 
     def adopt_next(self) -> None:
+        self.adopting = True
         try:
             raw = self.adopt(self.due[0])
         except ReplyError as refusal:
@@ -258,6 +261,7 @@ class TakeoverServer(AttemptsServer):
                 raise
             self.log(f"a list can't be adopted from: {refusal}")
             raw = None
+        self.adopting = False
         if raw is None:
             self.due.pop(0)
             return
@@ -276,6 +280,14 @@ class TakeoverServer(AttemptsServer):
             "EVAL", SCRIPTS["adopt"], 5, *keys, self.token, self.lease_ms, self.grace_ms
         )
         return raw
+
+    def look(self) -> list[bytes]:
+        entries = super().look()
+        if self.adopting:  # what is new there was perhaps adopted
+            assert self.found is not None
+            self.found |= Counter(entries) - self.held
+            self.adopting = False
+        return entries
 
     # The scan.
 

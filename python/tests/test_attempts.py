@@ -85,9 +85,26 @@ def test_an_empty_list_is_looked_at_once_too() -> None:
     assert attempts.found([b"a"]) == [b"a"]
 
 
+def test_what_a_lost_adoption_may_have_moved_is_suspected() -> None:
+    """server.attempts.counts: but what this life has counted and not finished isn't counted again."""
+    redis, attempts = Counts(), Attempts(KEYS, 3)
+    (known,) = attempts.found([b"known"])
+    assert isinstance(known, Suspect)
+    redis.take(attempts.start(known))
+    held = attempts.adopted(b"held")
+
+    work = attempts.found([b"known", b"held", b"moved", b"moved"], adopted=True)
+
+    assert work == [b"known", held, Suspect(b"moved"), Suspect(b"moved")]
+    assert attempts.found([b"later"]) == [b"later"]
+
+
 def test_without_a_limit_nothing_is_counted() -> None:
     """`attempts=0`: what is found is started as in version 1.0."""
-    assert Attempts(KEYS, 0).found([b"a"]) == [b"a"]
+    attempts = Attempts(KEYS, 0)
+
+    assert attempts.found([b"a"]) == [b"a"]
+    assert attempts.found([b"a"], adopted=True) == [b"a"]
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,25 @@ def test_a_stop_waits_for_a_lost_claim_and_for_no_other() -> None:
     assert looks.last_look(14.5) is None
 
 
+def test_a_lost_adoption_may_have_moved_what_a_look_finds() -> None:
+    """server.attempts.counts: until a look T later; a lost claim is another matter."""
+    looks = Looks(2.0)
+    looks.connected(10.0)
+    looks.adopting()
+    looks.claimed()
+    looks.claiming(10.0)
+    looks.connected(11.0)  # the claim was lost, the adoption wasn't
+    assert not looks.looked(11.0)
+
+    looks.adopting()
+    looks.connected(12.0)
+    assert looks.looked(12.0)
+    looks.adopting()
+    looks.claimed()
+    looks.connected(13.0)
+    assert [looks.looked(now) for now in (13.9, 14.0, 14.1)] == [True, True, False]
+
+
 def test_waits_grow_up_to_a_limit() -> None:
     """server.connection.back-off: longer each time, up to a limit, jittered downwards."""
     longest = [delay_seconds(failures, 1.0) for failures in (1, 2, 3, 20, 10_000)]

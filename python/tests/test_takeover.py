@@ -6,11 +6,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 from jobqueue.core.lease import Lapsed, Lease
+from jobqueue.core.parallel import Parallel
+from jobqueue.core.reconnect import run_with_reconnect
 from jobqueue.core.recovery import LOOK_SECONDS, Looks
-from jobqueue.core.steps import Exchange, Jitter, Moment, Now, Refused, Steps
+from jobqueue.core.serial import Serial
+from jobqueue.core.steps import Exchange, Jitter, Moment, Now, Refused, Room, Running, Steps
 from jobqueue.core.takeover import Takeover
+from jobqueue.errors import ConnectionLost
 from jobqueue.protocol.commands import ErrorReply, Unavailable
-from jobqueue.protocol.keys import Keys
+from jobqueue.protocol.keys import Keys, attempts
+from jobqueue.protocol.leases import ADOPT
 from jobqueue.threads.link import Link
 from jobqueue.wire.pools import pool_of
 
@@ -36,14 +41,17 @@ class Server:
         self.now = 100.0
         self.stopping = False
         self.refuses: dict[bytes, ErrorReply] = {}
+        self.loses: set[bytes] = set()  # the scripts whose next reply is lost
         self.sent: list[bytes] = []
 
-    def take(self, steps: Steps[Any]) -> Any:
-        """Take the steps, and return what they return."""
+    def take(self, steps: Steps[Any], until: bytes | None = None) -> Any:
+        """Take the steps, and return what they return; or None after this command."""
         value: Any = None
+        lost = False
         try:
-            while True:
-                step = steps.send(value)
+            while until not in self.sent:
+                step = steps.throw(ConnectionLost("lost")) if lost else steps.send(value)
+                value, lost = None, False
                 match step:
                     case Exchange(commands):
                         self.sent += [each[0] for each in commands]
@@ -51,10 +59,16 @@ class Server:
                         replies = self._link.receive(len(commands))
                         pairs = zip(commands, replies, strict=True)
                         value = [self.refuses.get(each[0], reply) for each, reply in pairs]
+                        if lost := any(self.loses.intersection(each) for each in commands):
+                            self.loses.clear()
                     case Now():
                         value = Moment(self.now, self.stopping)
                     case Jitter():
                         value = 0.0
+                    case Room(limit):
+                        value = limit
+                    case Running():
+                        value = []
         except StopIteration as end:
             return end.value
 
@@ -298,6 +312,26 @@ def test_after_a_stop_nothing_is_adopted(server: Server, plant: Plant, redis: Re
 
     assert server.look_after() is None
     assert redis.llen(THEIRS.decode()) == 1
+
+
+@pytest.mark.parametrize("concurrency", [1, 2])
+def test_what_a_lost_adoption_moved_is_counted(
+    server: Server, plant: Plant, redis: Redis, concurrency: int
+) -> None:
+    """server.attempts.counts: the next look finds it, which the first look of this life didn't."""
+    plant(THEIRS, C + 1, b"job")
+    server.loses.add(ADOPT)
+    limits: dict[str, Any] = {"prefetch": 1, "block_seconds": 2.0, "attempts": 3}
+    limits["takeover"] = server.takeover
+    if concurrency == 1:
+        session = run_with_reconnect(Serial(KEYS, **limits).session, server.lease)
+    else:
+        session = Parallel(KEYS, concurrency=concurrency, **limits).claiming()
+
+    server.take(session, until=b"INCR")
+
+    assert not server.loses
+    assert redis.get(attempts(b"q", b"job").decode()) == b"1"
 
 
 def test_nothing_is_adopted_without_a_renewal_in_time(server: Server, plant: Plant) -> None:

@@ -1,9 +1,10 @@
 """Which entries may have ended a server, and what becomes of them: a job that kills is given up.
 
 A suspect is an entry that was found at the start or adopted: some server ended while it was on its
-list. Each one is counted in Redis right before its start, once in each life. One that was counted
-before is started alone, so that it takes no other suspect with it. A job that this life has claimed
-itself is never counted.
+list. When the reply to an adoption is lost, what the next looks find may have been adopted. Each one
+is counted in Redis right before its start, once in each life. One that was counted before is started
+alone, so that it takes no other suspect with it. A job that this life has claimed itself is never
+counted.
 """
 
 from __future__ import annotations
@@ -53,13 +54,19 @@ class Attempts:
         self._alone = False  # whether the last suspect that was started has to run alone
         self._before: dict[bytes, int] = {}  # the count before an INCR whose reply is outstanding
 
-    def found(self, entries: list[bytes]) -> list[Entry]:
-        """Tell the suspects among the entries that a look has found and that aren't running."""
+    def found(self, entries: list[bytes], *, adopted: bool = False) -> list[Entry]:
+        """Tell the suspects among the entries that a look has found and that aren't running.
+
+        Args:
+            entries: What it has found.
+            adopted: Whether an adoption whose reply was lost may have moved entries there.
+        """
+        here = Counter(entries)
         # server.attempts.counts: no claim precedes the first look, so what it finds is of other lives.
-        if not self._looked and self._limit:
-            self._unstarted.update(entries)
+        if (adopted or not self._looked) and self._limit:
+            self._unstarted |= here - self._started
         self._looked = True
-        self._unstarted &= Counter(entries)  # others were taken away
+        self._unstarted &= here  # others were taken away
         left = self._unstarted.copy()
         work: list[Entry] = []
         for entry in entries:

@@ -167,9 +167,10 @@ class Parallel:
         self._held = None
         # server.recovery.quiet: the running jobs are read first, and no claim is outstanding.
         running = yield Running()
-        self._looks.looked(moment.seconds)
+        adopted = self._looks.looked(moment.seconds)
         entries = yield from exchange(commands.look(self._keys))
-        found = self._attempts.found(recovery.strays(entries, running))
+        strays = recovery.strays(entries, running)
+        found = self._attempts.found(strays, adopted=adopted)
         if not found:
             return
         log.info("recovering %d messages from %s", len(found), keys.text(self._keys.in_process))

@@ -58,12 +58,15 @@ class Looks:
         self.all_answered = True  # whether no claim of this life can be late
         self._next = 0.0
         self._outstanding = False
+        self._adopting = False  # whether what is outstanding is an adoption
+        self._adoption_lost = False
         self._lost_until: float | None = None
 
     def connected(self, now: float) -> None:
         """Note that there is a new connection; the list has to be read."""
         if self._outstanding:
             self._outstanding = self.all_answered = False
+            self._adoption_lost |= self._adopting
             self._lost_until = now + self._block_seconds
         self._next = now
 
@@ -71,20 +74,30 @@ class Looks:
         """Tell whether the list has to be read before the next claim."""
         return now >= self._next
 
-    def looked(self, now: float) -> None:
-        """Note that the list is read by a command sent now, while no claim is outstanding."""
+    def looked(self, now: float) -> bool:
+        """Note that the list is read by a command sent now, while no claim is outstanding.
+
+        Returns:
+            Whether it may find what was adopted by a command whose reply was lost.
+        """
         # server.recovery.second-look, server.recovery.stray
         self._next = now + self._look_seconds
+        adopted = self._adoption_lost
         if self._lost_until is not None and now >= self._lost_until:
-            self._lost_until = None
+            self._lost_until, self._adoption_lost = None, False
+        return adopted
 
     def claiming(self, now: float, limit: float = float("inf")) -> float:
         """Note that a claim is sent now, and return how many seconds it may block."""
-        self._outstanding = True
+        self._outstanding, self._adopting = True, False
         return min(self._block_seconds, self._next - now, limit)
 
+    def adopting(self) -> None:
+        """Note that an adoption, which is a claim that doesn't block, is sent now."""
+        self._outstanding = self._adopting = True
+
     def claimed(self) -> None:
-        """Note that the reply to the claim was read."""
+        """Note that the reply to the claim or the adoption was read."""
         self._outstanding = False
 
     def last_look(self, now: float) -> float | None:

@@ -116,13 +116,14 @@ class Serial:
     def _look(self, moment: Moment, generation: int) -> Steps[list[Task | Suspect]]:
         yield from self._takeover.check(generation)
         # server.recovery.quiet: the replies to a claim are read before anything else is sent.
-        self._looks.looked(moment.seconds)
+        adopted = self._looks.looked(moment.seconds)
         entries = yield from exchange(commands.look(self._keys))
         work = recovery.unfinished(entries, self._unconfirmed)
         self._unconfirmed[:] = [each for each in work if not isinstance(each, bytes)]
         if work:
             log.info("recovering %d messages from %s", len(work), keys.text(self._keys.in_process))
-        unfinished = iter(self._attempts.found([each for each in work if isinstance(each, bytes)]))
+        unread = [each for each in work if isinstance(each, bytes)]
+        unfinished = iter(self._attempts.found(unread, adopted=adopted))
         return [next(unfinished) if isinstance(each, bytes) else each for each in work]
 
     def _finish(

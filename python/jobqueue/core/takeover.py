@@ -135,7 +135,7 @@ class Takeover:
         if moment.stopping or not self._due:
             return None
         yield from lease.before_claim(generation, moment)
-        looks.claiming(moment.seconds)
+        looks.adopting()
         message = yield from self._adopt(lease)
         looks.claimed()
         return message

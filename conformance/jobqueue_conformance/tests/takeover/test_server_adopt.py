@@ -60,6 +60,31 @@ def test_as_many_entries_are_adopted_as_hands_are_free(
     require(counts == [b"1"] * 12, "server.attempts.counts", expected="1 each", got=counts)
 
 
+@pytest.mark.requirement("server.attempts.counts")
+@pytest.mark.dimensions(connection="cut", moment="outstanding", occasion="reconnect")
+def test_an_entry_whose_adoption_is_lost_is_counted(
+    server: StartServer, peer: Peer, redis: Redis, registry: Registry, keys: Keys, proxy: Proxy
+) -> None:
+    """An entry that was moved by a command whose reply is lost is answered, and counted once."""
+    job = peer.job("echo", "lost on its way")
+    theirs = registry.lapsed(GONE, job)
+
+    hold = proxy.hold(matches.reply(job))
+    server()
+    adopted(peer, lambda: hold.event)
+    while redis.llen(theirs):  # it has only read the entry
+        following = proxy.hold(matches.reply(job))
+        hold.release()
+        hold = following
+        adopted(peer, lambda: hold.event)  # noqa: B023 - asked in this turn only
+    hold.drop()
+    adopted(peer, lambda: peer.received(job))
+    peer.wait_settled(job)
+
+    counted = redis.get(keys.count(job.message))
+    require(counted == b"1", "server.attempts.counts", expected="1", got=counted)
+
+
 @pytest.mark.requirement("server.takeover.adopts")
 @pytest.mark.dimensions(size="100", occasion="recovery", repetition="messages")
 def test_entries_are_adopted_oldest_first(
