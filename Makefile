@@ -57,8 +57,8 @@ deployments: $(READY) ## the Python reference on a real cluster of six nodes and
 	@$(OWN_FOLDER) $(BIN)/pytest -m deployment --durations=8 python/tests
 
 failovers: $(READY) ## the same under 200 calls a second for SECONDS, the primary killed or frozen every 20 s
-	cd python && ../$(BIN)/python -m tests.failovers cluster --seconds=$(SECONDS)
-	cd python && ../$(BIN)/python -m tests.failovers sentinel --seconds=$(SECONDS)
+	cd python && ../$(BIN)/python -m tests.deployments.failovers cluster --seconds=$(SECONDS)
+	cd python && ../$(BIN)/python -m tests.deployments.failovers sentinel --seconds=$(SECONDS)
 
 # Tests that fork sessions of the suite need a process with one thread.
 test-proof: $(READY)

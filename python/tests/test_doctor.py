@@ -16,7 +16,7 @@ from redis import Redis
 from redis.exceptions import ResponseError
 
 from tests.conftest import until
-from tests.test_server import Serve, echo
+from tests.server.test_server import Serve, echo
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

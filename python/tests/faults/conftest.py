@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from redis import Redis
 
-PROGRAM = Path(__file__).with_name("server_program.py")
+PROGRAM = Path(__file__).parent / "server" / "serving_program.py"
 
 
 @pytest.fixture(params=["threads", "asyncio"])
@@ -107,7 +107,7 @@ def program(
     redis: Any,  # noqa: ARG001 - emptied first
     kind: str,
 ) -> Callable[..., Program]:
-    """Starts `server_program.py`, a server with unusual handlers, and waits until it says that it runs."""
+    """Starts `serving_program.py`, a server with unusual handlers, and waits until it says that it runs."""
 
     def start(**options: Any) -> Program:
         started = command(str(PROGRAM), redis_url, kind, **options)

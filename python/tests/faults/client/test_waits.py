@@ -3,7 +3,7 @@
 The standard library does all of them under locks of the futures, and Control-C may leave those locked.
 """
 
-from tests.faults.interruptions import require_steps
+from tests.faults.client.interruptions import require_steps
 from tests.faults.worker import Worker
 
 PRELUDE = """

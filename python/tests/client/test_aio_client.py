@@ -14,7 +14,7 @@ from jobqueue.core import calls
 from jobqueue.wire import pools
 from redis import Redis
 
-from tests import test_client
+from tests.client import test_client
 from tests.conftest import DEADLINE_S, RedisProcess, until
 
 Scenario = Callable[[aio.Client], Awaitable[None]]

@@ -28,7 +28,7 @@ from redis import Redis
 from tests.conftest import DEADLINE_S, RedisProcess, Running
 
 PING = [(b"PING",)]
-SPEC = Path(__file__).parents[2] / "spec" / "protocol.md"
+SPEC = Path(__file__).parents[3] / "spec" / "protocol.md"
 
 
 class Half:

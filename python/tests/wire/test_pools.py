@@ -14,7 +14,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry
 
 from tests.conftest import DEADLINE_S
-from tests.test_server import Serve, echo
+from tests.server.test_server import Serve, echo
 
 PASSWORD = "hush"
 SOUND = {"retry": None, "socket_timeout": 10}

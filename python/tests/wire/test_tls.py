@@ -13,10 +13,10 @@ import redis as redis_py
 import trustme
 from jobqueue import ConnectionLost, NotQueued, Server, aio
 
-from tests.calling import Caller
+from tests.client.calling import Caller
 from tests.conftest import DEADLINE_S, RedisProcess, until
-from tests.test_server import Serve, echo
-from tests.tls_front import TlsFront
+from tests.server.test_server import Serve, echo
+from tests.wire.tls_front import TlsFront
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -10,8 +10,8 @@ from jobqueue import Client, ConnectionLost, NotQueued
 from jobqueue.threads import callbacks
 from jobqueue.threads.session import Session
 
+from tests.client.test_client import answer, claim
 from tests.conftest import DEADLINE_S, until
-from tests.test_client import answer, claim
 
 if TYPE_CHECKING:
     import pytest

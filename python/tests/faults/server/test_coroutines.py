@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.faults.server.test_answers import answers
 from tests.faults.serving import make
-from tests.faults.test_server_answers import answers
 
 if TYPE_CHECKING:
     from collections.abc import Callable

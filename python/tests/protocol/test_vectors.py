@@ -11,7 +11,7 @@ from jobqueue.protocol import keys, messages
 from jobqueue.protocol.keys import Keys
 from jobqueue.protocol.messages import Answer, Dead, Result, Run
 
-FIXTURES = Path(__file__).parents[2] / "fixtures"
+FIXTURES = Path(__file__).parents[3] / "fixtures"
 
 
 @pytest.fixture(autouse=True, params=["json", "msgspec"])

@@ -12,7 +12,7 @@ from jobqueue.core.calls import Calls, Settled, State, Submission, deadline_of
 from jobqueue.errors import ConnectionLost, JobTimeout, NotQueued
 from jobqueue.protocol.commands import ErrorReply
 
-from tests import virtual
+from tests.core import virtual
 
 SUBSCRIBED = [b"subscribe", b"channel", 1]
 SEEDS = 2_000

@@ -1,6 +1,6 @@
 """A storm of failovers on a cluster or on Sentinel: which jobs are lost, and how long nobody is served?
 
-`python -m tests.failovers cluster --seconds 120` runs one, in the folder `python`; `make failovers`
+`python -m tests.deployments.failovers cluster --seconds 120` runs one, in the folder `python`; `make failovers`
 runs both. Programs serve, clients of both colours call, and a plain client pushes jobs of which
 Redis has said by WAIT that the replica has them, too: none of these may be lost, whatever is killed.
 """
@@ -29,7 +29,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from tests.conftest import until
-from tests.deployments import ONCE, Cluster, Node, Sentinels
+from tests.deployments.nodes import ONCE, Cluster, Node, Sentinels
 
 if TYPE_CHECKING:
     from collections.abc import Callable

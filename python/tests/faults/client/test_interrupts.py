@@ -1,6 +1,6 @@
 """Control-C and signal handlers at every step of a call: the client stays whole."""
 
-from tests.faults.interruptions import require_steps
+from tests.faults.client.interruptions import require_steps
 from tests.faults.worker import Worker
 
 

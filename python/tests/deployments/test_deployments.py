@@ -16,11 +16,11 @@ import redis as redis_py
 import trustme
 from jobqueue import Client, ConnectionLost, NotQueued, Server, aio
 
-from tests.calling import Caller
+from tests.client.calling import Caller
 from tests.conftest import DEADLINE_S, Running, run_here, until
-from tests.deployments import Cluster, Sentinels, binary, has_tls
-from tests.failovers import QUEUE, SLOT, storm_on
-from tests.test_server import echo
+from tests.deployments.failovers import QUEUE, SLOT, storm_on
+from tests.deployments.nodes import Cluster, Sentinels, binary, has_tls
+from tests.server.test_server import echo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -36,7 +36,7 @@ from jobqueue.protocol.keys import Keys
 from jobqueue.protocol.messages import Answer, Run, Timed
 
 from tests.conftest import DEADLINE_S, until
-from tests.test_server import job
+from tests.server.test_server import job
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""A server as a program, whose handlers do what ordinary ones don't: `server_program.py URL KIND`.
+"""A server as a program, whose handlers do what ordinary ones don't: `serving_program.py URL KIND`.
 
 It says "runs" once its first job is answered by itself, and "stopped" when `run` has returned.
 """

@@ -16,7 +16,7 @@ from jobqueue import Client, JobError, ProcessorLost, Server, aio
 from redis import Redis
 
 from tests.conftest import DEADLINE_S, Running, run_here, until
-from tests.test_server import Serve, echo, job
+from tests.server.test_server import Serve, echo, job
 
 Program = subprocess.Popen[str]
 Start = Callable[..., Program]
@@ -243,7 +243,8 @@ def test_a_server_whose_name_is_lost_ends(
     until(lambda: redis.exists(LEASE), "the lease")
 
     redis.set(LEASE, "another's")
-    until(lambda: "has lapsed" in caplog.text, "a renewal that is answered by 0")
+    # By a renewal that is answered by 0; where the machine is busy, it can notice by its clock before.
+    until(lambda: "has lapsed" in caplog.text or "or its lease" in caplog.text, "the loss")
     if not busy:
         thread.join(DEADLINE_S)
     elif kind.endswith("4"):

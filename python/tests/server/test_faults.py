@@ -25,7 +25,7 @@ from jobqueue.protocol import keys
 from redis import Redis
 
 from tests.conftest import DEADLINE_S, RedisProcess, run_here, until
-from tests.test_server import Serve, echo, job
+from tests.server.test_server import Serve, echo, job
 
 Program = subprocess.Popen[str]
 

@@ -1,0 +1,1 @@
+"""Clients of both colours on a real Redis."""

@@ -1,0 +1,1 @@
+"""The decisions of clients and servers, taken step by step."""

@@ -1,0 +1,1 @@
+"""The reference on a cluster and on Sentinel."""

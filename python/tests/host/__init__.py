@@ -1,0 +1,1 @@
+"""The lock file, signals and forks."""

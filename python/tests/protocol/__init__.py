@@ -1,0 +1,1 @@
+"""What stands in a message, a key and a command: the protocol's bytes."""

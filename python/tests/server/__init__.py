@@ -1,0 +1,1 @@
+"""Servers of all four kinds on a real Redis."""

@@ -1,0 +1,1 @@
+"""The seam to redis-py: connections, pools, addresses and TLS."""
