@@ -42,7 +42,7 @@ return redis.call('HDEL', KEYS[1], KEYS[3])
 _REQUEUE_DEAD = """
 if redis.call('LREM', KEYS[1], -1, ARGV[1]) == 0 then return 0 end
 redis.call('LPUSH', KEYS[2], ARGV[1])
-redis.call('DEL', KEYS[3])
+redis.call('DEL', KEYS[3], KEYS[4])
 return 1
 """
 
@@ -173,7 +173,8 @@ def dead_messages(redis: Redis, queue: str = keys.QUEUE) -> Iterator[DeadMessage
 def requeue_dead(redis: Redis, names: Collection[str] | None, queue: str = keys.QUEUE) -> int:
     """Move dead messages back to the queue, unchanged, behind the jobs that wait.
 
-    Their attempts are forgotten, so that a job that was given up may run again.
+    Their attempts and their stored results are forgotten, so that a job that was given up may run
+    again, and its new result is kept.
 
     Args:
         redis: A client that returns bytes.
@@ -188,7 +189,7 @@ def requeue_dead(redis: Redis, names: Collection[str] | None, queue: str = keys.
         return sum(1 for _ in range(redis.llen(dead)) if _requeue_oldest(redis, dead, queue))
     chosen = [each.message for each in dead_messages(redis, queue) if each.name in names]
     return sum(
-        _script(redis, _REQUEUE_DEAD, [dead, _key(queue), _attempts(queue, message)], message)
+        _script(redis, _REQUEUE_DEAD, [dead, _key(queue), *_memories(queue, message)], message)
         for message in chosen
     )
 
@@ -229,14 +230,19 @@ def _name(key: bytes) -> str:
     return cast("str", key)
 
 
-def _attempts(queue: str, message: bytes) -> str:
-    return cast("str", keys.attempts(keys.encoded(queue), message))
+def _memories(queue: str, message: bytes) -> list[str]:
+    """Return the keys that hold what is remembered of a message: its attempts and its result."""
+    key = keys.encoded(queue)
+    return [
+        _name(keys.attempts(key, message)),
+        _name(keys.result(key, keys.digest(message))),
+    ]
 
 
 def _requeue_oldest(redis: Redis, dead: str, queue: str) -> bool:
     message = cast("bytes | None", redis.lmove(dead, _key(queue), "RIGHT", "LEFT"))
     if message is not None:
-        redis.delete(_attempts(queue, message))
+        redis.delete(*_memories(queue, message))
     return message is not None
 
 

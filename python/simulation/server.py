@@ -187,7 +187,11 @@ class Session:
                 return None
             case steps.Running():
                 return list(life.running.elements())
-            case steps.Room() | steps.Outcomes():
+            case steps.Room():
+                return life.ready(step, _LATER)
+            case steps.Outcomes(_, seconds):
+                if seconds is not None:
+                    self.later(seconds)
                 return life.ready(step, _LATER)
             case _:
                 raise TypeError(f"a step that the driver doesn't know: {step!r}")

@@ -108,7 +108,7 @@ class Driver:
             case steps.Withdraw():
                 return self._workers.withdraw()
             case steps.Outcomes():
-                return await self._workers.outcomes(step.limit)
+                return await self._workers.outcomes(step.limit, step.seconds)
             case steps.Admit():
                 return self._workers.admit(step.jobs)
             case steps.Room():
@@ -218,9 +218,16 @@ class Workers:
             while True:
                 self.confirmed([message_of(self._waiting.get_nowait()[0])])
 
-    async def outcomes(self, limit: int) -> list[Answer | Dead | Run]:
-        """Wait for an outcome, and return all that are ready, up to a limit."""
-        outcomes = [await self._finished.get()]
+    async def outcomes(self, limit: int, seconds: float | None) -> list[Answer | Dead | Run] | None:
+        """Wait for an outcome, and return all that are ready, up to a limit.
+
+        Returns:
+            None if there is none within the seconds.
+        """
+        try:
+            outcomes = [await asyncio.wait_for(self._finished.get(), seconds)]
+        except TimeoutError:
+            return None
         while len(outcomes) < limit and not self._finished.empty():
             outcomes.append(self._finished.get_nowait())
         return outcomes

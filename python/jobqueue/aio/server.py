@@ -9,6 +9,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Self
 
 from jobqueue.aio.driver import Driver, Renewing, Stop, Workers
+from jobqueue.core.keeping import LIMIT_SECONDS as KEEP_SECONDS
 from jobqueue.core.log import Log
 from jobqueue.core.parallel import Parallel
 from jobqueue.core.reconnect import run_with_reconnect
@@ -49,6 +50,7 @@ class Server(Settings):
         block_timeout: float = 2.0,
         channel_prefixes: Collection[str] | None = None,
         attempts: int = 3,
+        keep_limit: float = KEEP_SECONDS,
         takeover: bool = False,
         lease_timeout: float = LEASE_SECONDS,
         grace_period: float = GRACE_SECONDS,
@@ -62,6 +64,7 @@ class Server(Settings):
             block_timeout=block_timeout,
             channel_prefixes=channel_prefixes,
             attempts=attempts,
+            keep_limit=keep_limit,
             takeover=takeover,
             lease_timeout=lease_timeout,
             grace_period=grace_period,
@@ -80,6 +83,7 @@ class Server(Settings):
         in_process: str | None = None,
         concurrency: int | None = None,
         attempts: int | None = None,
+        keep_limit: float | None = None,
         takeover: bool | None = None,
     ) -> Self:
         """Return a new server with the same handlers, and with the given settings instead of its own.
@@ -98,6 +102,7 @@ class Server(Settings):
             in_process=in_process,
             concurrency=concurrency,
             attempts=attempts,
+            keep_limit=keep_limit,
             takeover=takeover,
         )
         server._open(self._source if source is None else source)  # noqa: SLF001 - of this class
@@ -170,6 +175,7 @@ class Server(Settings):
             "prefetch": self._prefetch,
             "block_seconds": self._block_seconds,
             "attempts": self._attempts,
+            "keep_ms": round(self._keep_seconds * 1_000),
             "takeover": self._takeover,
         }
         reply_seconds = self._block_seconds + pools.REPLY_SECONDS

@@ -66,6 +66,17 @@ def serve(
             "is given up; 0 is without limit.",
         ),
     ] = None,
+    keep_max_ms: Annotated[
+        int | None,
+        typer.Option(
+            "--keep-max-ms",
+            metavar="MS",
+            min=0,
+            envvar="JOBQUEUE_KEEP_MAX_MS",
+            help="The longest time, in milliseconds, for which results are kept of jobs that ask for "
+            "it; 0 keeps none.",
+        ),
+    ] = None,
     takeover: Annotated[
         bool | None,
         typer.Option(
@@ -138,6 +149,7 @@ def serve(
         in_process=in_process,
         concurrency=concurrency,
         attempts=attempts,
+        keep_limit=None if keep_max_ms is None else keep_max_ms / 1000,
         takeover=takeover,
     )
     if processes is not None:
@@ -146,6 +158,7 @@ def serve(
             "JOBQUEUE_QUEUE": queue,
             "JOBQUEUE_CONCURRENCY": concurrency,
             "JOBQUEUE_MAX_ATTEMPTS": attempts,
+            "JOBQUEUE_KEEP_MAX_MS": keep_max_ms,
             "JOBQUEUE_TAKEOVER": takeover,
             "JOBQUEUE_LOG_LEVEL": log_level,
         }

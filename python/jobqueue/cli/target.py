@@ -54,6 +54,7 @@ def override(
     in_process: str | None,
     concurrency: int | None,
     attempts: int | None,
+    keep_limit: float | None,
     takeover: bool | None,
 ) -> Server | aio.Server:
     """Replace settings that the application made by those of the command line.
@@ -71,6 +72,7 @@ def override(
             in_process=in_process,
             concurrency=concurrency,
             attempts=attempts,
+            keep_limit=keep_limit,
             takeover=takeover,
         )
     except ValueError as error:

@@ -11,11 +11,13 @@ import math
 from typing import TYPE_CHECKING
 
 from jobqueue.core.log import Log
-from jobqueue.core.steps import Begin, Decide, Exchange, Handle, Send, proceed
+from jobqueue.core.steps import Begin, Decide, Exchange, Handle, Now, Send, proceed
 from jobqueue.protocol import commands
+from jobqueue.protocol.commands import Unstored
 from jobqueue.protocol.messages import Answer, Dead, Run, Timed
 
 if TYPE_CHECKING:
+    from jobqueue.core.keeping import Keeping
     from jobqueue.core.reconnect import Backoff
     from jobqueue.core.steps import Steps
     from jobqueue.protocol.commands import Command, Commands, Reply
@@ -32,6 +34,7 @@ class Answers:
         keys: The lists.
         unconfirmed: The outcomes whose removal isn't confirmed; new ones are added, confirmed ones removed.
         backoff: Is told that Redis serves.
+        keeping: For how long results are stored, and what waits for that.
         transactions: Whether Redis allows them.
     """
 
@@ -40,14 +43,17 @@ class Answers:
         keys: Keys,
         unconfirmed: list[Answer | Dead],
         backoff: Backoff,
+        keeping: Keeping,
         *,
         transactions: bool,
     ) -> None:
         self._keys = keys
         self._unconfirmed = unconfirmed
         self._backoff = backoff
+        self._keeping = keeping
         self._transactions = transactions
-        self._unread: list[tuple[Answer | Dead, Commands[str | None], int]] = []  # with its replies
+        # With the number of its replies.
+        self._unread: list[tuple[Answer | Dead, Commands[str | Unstored | None], int]] = []
         self._unsent: list[Command] = []
         self._due = 0
         self.begin()
@@ -86,7 +92,11 @@ class Answers:
         for outcome, finish, count in unread:
             note = yield from proceed(finish, replies[read : read + count])
             read += count
+            if isinstance(note, Unstored):
+                self._keeping.refused(outcome, (yield Now()))
+                continue
             self._unconfirmed.remove(outcome)
+            self._keeping.confirmed(outcome)
             self._backoff.reset()
             if note:
                 log.warning("%s: %.200r", note, outcome.message)
@@ -112,7 +122,10 @@ class Answers:
         return Send(write)
 
     def _add(self, outcome: Answer | Dead) -> None:
-        finish = commands.finish(self._keys, outcome, transactions=self._transactions)
+        keep_ms = self._keeping.milliseconds(outcome)
+        finish = commands.finish(
+            self._keys, outcome, transactions=self._transactions, keep_ms=keep_ms
+        )
         write = next(finish)
         self._unread.append((outcome, finish, len(write)))
         self._unsent = self._unsent + write if self._unsent else write

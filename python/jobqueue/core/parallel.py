@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from jobqueue.core import recovery
 from jobqueue.core.attempts import Attempts, Suspect
+from jobqueue.core.keeping import Keeping
 from jobqueue.core.log import Log
 from jobqueue.core.reconnect import run_with_reconnect
 from jobqueue.core.recovery import Looks
@@ -31,6 +32,7 @@ from jobqueue.core.steps import (
 from jobqueue.core.takeover import Takeover
 from jobqueue.errors import ConnectionLost, ProcessorLost
 from jobqueue.protocol import commands, keys
+from jobqueue.protocol.commands import Unstored
 from jobqueue.protocol.messages import Run, Timed
 
 if TYPE_CHECKING:
@@ -55,6 +57,7 @@ class Parallel:
         block_seconds: T, how long a claim may block.
         attempts: How often an entry is started after servers have ended; 0 is without limit.
         takeover: The right to claim, and what is adopted; None if that feature is off.
+        keep_ms: The longest time for which a result is stored; 0 stores none.
     """
 
     def __init__(
@@ -66,6 +69,7 @@ class Parallel:
         block_seconds: float,
         attempts: int = 0,
         takeover: Takeover | None = None,
+        keep_ms: int = 0,
     ) -> None:
         self._keys = keys
         self._concurrency = concurrency
@@ -73,6 +77,7 @@ class Parallel:
         self._takeover = takeover or Takeover(keys)
         self._looks = Looks(block_seconds, self._takeover.look_seconds)
         self._attempts = Attempts(keys, attempts)
+        self._keeping = Keeping(keep_ms)
         self._unconfirmed: list[Answer | Dead | Run] = []  # a Run: its place waits for the time
         self._held: Entry | None = None  # adopted, and not started yet
 
@@ -190,7 +195,12 @@ class Parallel:
             self._unconfirmed = [*finished, *expiring]
             # server.publish.again: after a lost connection, the same bytes are sent again.
             finishing = [
-                commands.finish(self._keys, outcome, transactions=transactions)
+                commands.finish(
+                    self._keys,
+                    outcome,
+                    transactions=transactions,
+                    keep_ms=self._keeping.milliseconds(outcome),
+                )
                 for outcome in finished
             ]
             # server.expiry.refuses: the places of those that can expire are free.
@@ -200,17 +210,22 @@ class Parallel:
             write = [command for each in (*writes, asked) for command in each]
             replies = yield Exchange(write, len(write))
             removed: list[bytes] = []
-            read = 0
+            processed = read = 0
             try:
                 for outcome, finish, each in zip(finished, finishing, writes, strict=True):
                     note = yield from proceed(finish, replies[read : read + len(each)])
                     read += len(each)
+                    processed += 1
+                    if isinstance(note, Unstored):
+                        self._keeping.refused(outcome, (yield Now()))
+                        continue
+                    self._keeping.confirmed(outcome)
                     removed.append(outcome.message)
                     if note:
                         log.warning("%s: %.200r", note, outcome.message)
                 now_ms = (yield from proceed(clock, replies[read:])) if expiring else 0.0
             except ConnectionLost:
-                del self._unconfirmed[: len(removed)]
+                del self._unconfirmed[:processed]
                 yield Confirmed(removed)
                 raise
             backoff.reset()
@@ -218,6 +233,20 @@ class Parallel:
             yield Confirmed(removed)
             if expiring:
                 yield Admit([Timed(job, now_ms) for job in expiring])
-            self._unconfirmed = yield Outcomes(BATCH)
+            self._unconfirmed = yield from self._outcomes()
             if not self._unconfirmed:
                 return
+
+    def _outcomes(self) -> Steps[list[Answer | Dead | Run]]:
+        """Wait for outcomes, or for those whose results Redis may have memory for now."""
+        outcomes: list[Answer | Dead | Run] | None
+        while self._keeping.waits:
+            moment: Moment = yield Now()
+            # server.kept.again, server.kept.refused
+            if unstored := self._keeping.due(moment):
+                return [*unstored]
+            outcomes = yield Outcomes(BATCH, self._keeping.wait_seconds(moment.seconds))
+            if outcomes is not None:
+                return outcomes
+        outcomes = yield Outcomes(BATCH)
+        return outcomes or []

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from jobqueue.core import recovery
 from jobqueue.core.answers import Answers
 from jobqueue.core.attempts import Attempts, Suspect
+from jobqueue.core.keeping import Keeping, finish_now
 from jobqueue.core.log import Log
 from jobqueue.core.recovery import Looks
 from jobqueue.core.steps import Now, Sleep, exchange, proceed
@@ -45,6 +46,7 @@ class Serial:
         block_seconds: T, how long a claim may block.
         attempts: How often an entry is started after servers have ended; 0 is without limit.
         takeover: The right to claim, and what is adopted; None if that feature is off.
+        keep_ms: The longest time for which a result is stored; 0 stores none.
     """
 
     def __init__(
@@ -55,12 +57,14 @@ class Serial:
         block_seconds: float,
         attempts: int = 0,
         takeover: Takeover | None = None,
+        keep_ms: int = 0,
     ) -> None:
         self._keys = keys
         self._prefetch = prefetch
         self._takeover = takeover or Takeover(keys)
         self._looks = Looks(block_seconds, self._takeover.look_seconds)
         self._attempts = Attempts(keys, attempts)
+        self._keeping = Keeping(keep_ms)
         self._unconfirmed: list[Answer | Dead] = []
 
     def session(self, backoff: Backoff) -> Steps[None]:
@@ -69,7 +73,9 @@ class Serial:
         moment: Moment = yield Now()
         looks.connected(moment.seconds)
         transactions = yield from exchange(commands.may_transact())
-        answers = Answers(self._keys, self._unconfirmed, backoff, transactions=transactions)
+        answers = Answers(
+            self._keys, self._unconfirmed, backoff, self._keeping, transactions=transactions
+        )
         try:
             if not (yield from takeover.begin(generation)):
                 return
@@ -87,6 +93,9 @@ class Serial:
             if looks.due(moment.seconds):
                 # server.recovery.first, server.recovery.reconnect
                 waiting = yield from self._look(moment, generation)
+            elif unstored := self._keeping.due(moment):
+                # server.kept.again, server.kept.refused
+                waiting = [*unstored]
             elif not moment.stopping and takeover.due(moment.seconds):
                 # server.takeover.first
                 adopted = yield from takeover.look_after(generation, looks)
@@ -120,6 +129,7 @@ class Serial:
         entries = yield from exchange(commands.look(self._keys))
         work = recovery.unfinished(entries, self._unconfirmed)
         self._unconfirmed[:] = [each for each in work if not isinstance(each, bytes)]
+        self._keeping.looked(self._unconfirmed)
         if work:
             log.info("recovering %d messages from %s", len(work), keys.text(self._keys.in_process))
         unread = [each for each in work if isinstance(each, bytes)]
@@ -150,7 +160,8 @@ class Serial:
             and takeover.claimable(generation, moment.seconds)
         ):
             limit = takeover.wait_seconds(moment.seconds)
-            block = self._looks.claiming(moment.seconds, limit)
+            again = self._keeping.wait_seconds(moment.seconds)
+            block = self._looks.claiming(moment.seconds, min(limit, again))
             claim = commands.claim(self._keys, self._prefetch, block)
             more = next(claim)
         elif not batch:
@@ -167,4 +178,4 @@ class Serial:
     def _finish_unconfirmed(self, *, transactions: bool) -> Steps[None]:
         # server.takeover.lost-name: what was running is finished, and nothing else is started.
         for outcome in self._unconfirmed:
-            yield from exchange(commands.finish(self._keys, outcome, transactions=transactions))
+            yield from finish_now(self._keys, outcome, self._keeping, transactions=transactions)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 LEASE_SECONDS = 8.0  # L: Redis may be away for 5 s, and a process be stopped for 3 s
 GRACE_SECONDS = 3600.0  # G: Linux gives up delivering a claim after about 16 minutes
 
+LONGEST_KEEP_SECONDS = 1e9  # Redis takes no time that ends beyond 2**63 milliseconds
+
 
 class MakeName(Protocol):
     """Makes the name of a server that was given none."""
@@ -47,6 +49,7 @@ class Settings:
         block_timeout: float,
         channel_prefixes: Collection[str] | None,
         attempts: int,
+        keep_limit: float,
         takeover: bool,
         lease_timeout: float,
         grace_period: float,
@@ -72,6 +75,7 @@ class Settings:
             in_process=in_process,
             concurrency=concurrency,
             attempts=attempts,
+            keep_limit=keep_limit,
             takeover=takeover,
         )
 
@@ -115,6 +119,7 @@ class Settings:
         in_process: str | None,
         concurrency: int | None,
         attempts: int | None,
+        keep_limit: float | None,
         takeover: bool | None,
     ) -> Self:
         """Return a copy with the given settings, which shares the handlers."""
@@ -127,6 +132,7 @@ class Settings:
             in_process=in_process,
             concurrency=self._concurrency if concurrency is None else concurrency,
             attempts=self._attempts if attempts is None else attempts,
+            keep_limit=self._keep_seconds if keep_limit is None else keep_limit,
             takeover=self._takeover_on if takeover is None else takeover,
         )
         return server
@@ -139,6 +145,7 @@ class Settings:
         in_process: str | None,
         concurrency: int,
         attempts: int,
+        keep_limit: float,
         takeover: bool,
     ) -> None:
         if not queue or processor == "" or in_process == "":
@@ -150,6 +157,8 @@ class Settings:
                 "attempts must be 0, which is without limit, or at least 2: with 1, jobs would be given "
                 "up that ran beside one that ended the server"
             )
+        if not 0 <= keep_limit <= LONGEST_KEEP_SECONDS:
+            raise ValueError(f"keep_limit must be 0, or up to {LONGEST_KEEP_SECONDS:g} seconds")
         # server.takeover.times
         if takeover and self._lease_seconds < 3 * self._block_seconds:
             raise ValueError("lease_timeout must be at least three times block_timeout")
@@ -160,6 +169,7 @@ class Settings:
         self._in_process = in_process
         self._concurrency = concurrency
         self._attempts = attempts
+        self._keep_seconds = float(keep_limit)
         self._takeover_on = takeover
         # server.list.name, server.list.stable
         self._keys = Keys.of(queue, processor or self._make_name(fresh=takeover), in_process)

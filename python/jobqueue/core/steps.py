@@ -85,9 +85,11 @@ class Outcomes(NamedTuple):
     """Wait for outcomes of started messages, and send back at most `limit`; none at the end.
 
     A job that can expire, a `Run`, may be among them: its place is free, and waits for `Admit`.
+    None is sent back if there are none within the seconds.
     """
 
     limit: int
+    seconds: float | None = None
 
 
 class Admit(NamedTuple):

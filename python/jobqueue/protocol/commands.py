@@ -14,7 +14,7 @@ import math
 import re
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 from jobqueue.errors import ConnectionLost
 from jobqueue.protocol import keys as names
@@ -46,6 +46,10 @@ _ABOUT_A_CHANNEL = re.compile("permissions? to access")
 
 class Unavailable(ConnectionLost):
     """Redis is reachable but can't serve now, which counts as a lost connection."""
+
+
+class Unstored(NamedTuple):
+    """Redis had no memory to store a result: nothing was published, and nothing removed."""
 
 
 def may_transact() -> Commands[bool]:
@@ -109,25 +113,35 @@ def attempt(keys: Keys, message: bytes) -> Commands[int]:
     return count if isinstance(count, int) else 0
 
 
-def finish(keys: Keys, outcome: Answer | Dead, *, transactions: bool) -> Commands[str | None]:
+def finish(
+    keys: Keys, outcome: Answer | Dead, *, transactions: bool, keep_ms: int = 0
+) -> Commands[str | Unstored | None]:
     """Publish a result, or push a dead message to the dead list; then remove the message.
 
     With transactions an answer takes one write, unless Redis refuses it.
 
+    Args:
+        keys: The lists.
+        outcome: The result, or the dead message.
+        transactions: Whether Redis allows them.
+        keep_ms: For how long the result is stored, too; 0 is not at all.
+
     Returns:
-        None, or a note for the log about something unusual.
+        None, or a note for the log about something unusual, or that it has to be tried again.
     """
+    store = _storing(keys, outcome, keep_ms)
     if isinstance(outcome, Dead):
-        return (yield from _dead_letter(keys, outcome))
-    # server.publish.channel, server.publish.before-remove
+        return (yield from _dead_letter(keys, outcome, store))
+    # server.publish.channel, server.publish.before-remove, server.kept.stores
     publish = (b"PUBLISH", outcome.channel, outcome.result)
     remove = _removal(keys, outcome)
     # server.publish.refused: a transaction in which one command was refused executes none of them.
     published: Reply = None
     if transactions:
-        _, published, _, executed = yield [(b"MULTI",), publish, remove, (b"EXEC",)]
+        replies = yield [(b"MULTI",), *store, publish, remove, (b"EXEC",)]
+        published, executed = replies[-3], replies[-1]
         if not isinstance(executed, ErrorReply):
-            published, removed = executed
+            published, removed = executed[-2:]
             if not isinstance(published, ErrorReply):
                 return _removed(removed)
             if removed == 1:
@@ -136,10 +150,12 @@ def finish(keys: Keys, outcome: Answer | Dead, *, transactions: bool) -> Command
                 checked(returned)
     if not _forbidden(published):
         # At its memory limit Redis 7.0 refuses MULTI, and accepts both commands outside of it.
+        if store and not (yield from _stored(store)):
+            return Unstored()
         (published,) = yield [publish]
     if _forbids_channel(published):
         # server.publish.noperm
-        yield from _dead_letter(keys, Dead(outcome.message, published.text))
+        yield from _dead_letter(keys, Dead(outcome.message, published.text), [])
         return f"dead message: {published.text}"
     # server.publish.forbidden-command
     checked(published)
@@ -155,8 +171,36 @@ def one_write(outcome: Answer | Dead, *, transactions: bool) -> bool:
     return transactions and isinstance(outcome, Answer)
 
 
-def _dead_letter(keys: Keys, dead: Dead) -> Commands[str | None]:
+def answer_of(outcome: Answer | Dead) -> Answer | None:
+    """Return what is published, if anything is."""
+    return outcome.answer if isinstance(outcome, Dead) else outcome
+
+
+def _storing(keys: Keys, outcome: Answer | Dead, keep_ms: int) -> list[Command]:
+    """Return the command that stores a result, if it is to be stored."""
+    answer = answer_of(outcome)
+    if not keep_ms or answer is None:
+        return []
+    key = names.result(keys.queue, names.digest(outcome.message))
+    # server.kept.stores, server.kept.first
+    return [(b"SET", key, answer.result, b"NX", b"PX", b"%d" % keep_ms)]
+
+
+def _stored(store: list[Command]) -> Commands[bool]:
+    """Store a result by itself; tell whether it can be published, stored or not."""
+    (stored,) = yield store
+    if isinstance(stored, ErrorReply) and stored.code == "OOM":
+        return False
+    if not _forbidden(stored):
+        # server.kept.refused: without the right to store, it is published all the same.
+        checked(stored)
+    return True
+
+
+def _dead_letter(keys: Keys, dead: Dead, store: list[Command]) -> Commands[str | Unstored | None]:
     if (answer := dead.answer) is not None:
+        if store and not (yield from _stored(store)):
+            return Unstored()
         # server.attempts.limit
         (published,) = yield [(b"PUBLISH", answer.channel, answer.result)]
         if not _forbids_channel(published):

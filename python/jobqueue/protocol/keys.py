@@ -32,10 +32,17 @@ def results(queue: str, uuid: str) -> str:
 
 def attempts(queue: bytes, message: bytes) -> bytes:
     """Return the key that counts how often a message was found and started."""
-    digest = hashlib.sha1(
-        message, usedforsecurity=False
-    ).hexdigest()  # as `redis.sha1hex` in scripts
-    return b"%b:attempts:%b" % (queue, digest.encode())
+    return b"%b:attempts:%b" % (queue, digest(message))
+
+
+def result(queue: bytes, message_digest: bytes) -> bytes:
+    """Return the key of the stored result of the message with this digest."""
+    return b"%b:result:%b" % (queue, message_digest)
+
+
+def digest(message: bytes) -> bytes:
+    """Return the digest that names a message in keys and handles, as `redis.sha1hex` in scripts."""
+    return hashlib.sha1(message, usedforsecurity=False).hexdigest().encode()
 
 
 def encoded(name: str) -> bytes:

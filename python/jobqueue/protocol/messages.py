@@ -35,6 +35,7 @@ class Run(NamedTuple):
     method: Any  # a non-empty string if `decide` returns this
     parameters: Any
     expires_at_ms: float | None = None  # by Redis's clock
+    keep_ms: int = 0  # for how long the result is to be stored, before any limit
 
 
 class Timed(NamedTuple):
@@ -56,6 +57,7 @@ class Answer(NamedTuple):
     channel: bytes
     id: str
     result: bytes
+    keep_ms: int = 0  # for how long the result is to be stored, before any limit
 
 
 class Dead(NamedTuple):
@@ -102,7 +104,8 @@ def decide(
     method = job.get("method")
     # server.run.parameters, server.run.members
     expires_at_ms = _number(job.get("expires_at_ms"))
-    run = Run(message, channel, job_id, method, job.get("parameters"), expires_at_ms)
+    keep_ms = _keep_ms(job)
+    run = Run(message, channel, job_id, method, job.get("parameters"), expires_at_ms, keep_ms)
     if not (isinstance(method, str) and method):
         # server.run.invalid-job
         return fail(run, JobError("invalid-job", "$.method must be a non-empty string"))
@@ -120,12 +123,14 @@ def give_up(spent: Spent, channel_prefixes: tuple[str, ...] | None = None) -> De
     if not spent.readable:
         return Dead(spent.message, sentence)
     try:
-        channel, job_id = _address(_decode(spent.message), channel_prefixes)
+        job = _decode(spent.message)
+        channel, job_id = _address(job, channel_prefixes)
     except InvalidMessage as error:
         return Dead(spent.message, str(error))
     error_body = {"code": "too-many-attempts", "message": sentence}
     result = _encode({"id": job_id, "error": error_body})
-    return Dead(spent.message, sentence, Answer(spent.message, channel, job_id, result))
+    answer = Answer(spent.message, channel, job_id, result, _keep_ms(job))
+    return Dead(spent.message, sentence, answer)
 
 
 def message_of(work: Work) -> bytes:
@@ -160,7 +165,7 @@ def succeed(job: Run, value: object, interrupts: Interrupts = ()) -> Answer:
         # server.result.too-large
         sentence = f"the result has {len(result)} bytes, more than {LIMIT_BYTES}"
         raise JobError("result-too-large", sentence)
-    return Answer(job.message, job.channel, job.id, result)
+    return Answer(job.message, job.channel, job.id, result, job.keep_ms)
 
 
 def fail(job: Run, failure: BaseException, interrupts: Interrupts = ()) -> Answer:
@@ -190,7 +195,7 @@ def fail(job: Run, failure: BaseException, interrupts: Interrupts = ()) -> Answe
     if len(result) > LIMIT_BYTES:
         sentence = f"the error has {len(result)} bytes, more than {LIMIT_BYTES}"
         result = _encode({"id": job.id, "error": {"code": "result-too-large", "message": sentence}})
-    return Answer(job.message, job.channel, job.id, result)
+    return Answer(job.message, job.channel, job.id, result, job.keep_ms)
 
 
 def read_safely(read: Callable[[], T], otherwise: T, interrupts: Interrupts) -> T:
@@ -374,6 +379,13 @@ def _number(value: object) -> float | None:
     """Return a number of JSON, which true and false are not; None for any other value."""
     # server.expiry.value
     return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _keep_ms(job: dict[str, Any]) -> int:
+    """Return for how many milliseconds a job's result is to be stored; 0 is not at all."""
+    # server.kept.value
+    keep_ms = _number(job.get("keep_ms"))
+    return 0 if keep_ms is None or keep_ms < 1 else math.floor(keep_ms)
 
 
 def _plain(value: object) -> str:

@@ -107,7 +107,7 @@ class Driver:
             case steps.Withdraw():
                 return self._workers.withdraw()
             case steps.Outcomes():
-                return self._workers.outcomes(step.limit)
+                return self._workers.outcomes(step.limit, step.seconds)
             case steps.Admit():
                 return self._workers.admit(step.jobs)
             case steps.Room():
@@ -221,13 +221,20 @@ class Workers:
             while (started := self._waiting.get_nowait()) is not None:
                 self.confirmed([message_of(started[0])])
 
-    def outcomes(self, limit: int) -> list[Answer | Dead | Run]:
-        """Wait for an outcome, and return all that are ready, up to a limit; nothing at the end."""
+    def outcomes(self, limit: int, seconds: float | None) -> list[Answer | Dead | Run] | None:
+        """Wait for an outcome, and return all that are ready, up to a limit; nothing at the end.
+
+        Returns:
+            None if there is none within the seconds.
+        """
         outcomes: list[Answer | Dead | Run] = []
-        while (outcome := self._finished.get()) is not None:
-            outcomes.append(outcome)
-            if len(outcomes) == limit or self._finished.empty():
-                return outcomes
+        try:
+            while (outcome := self._finished.get(timeout=seconds)) is not None:
+                outcomes.append(outcome)
+                if len(outcomes) == limit or self._finished.empty():
+                    return outcomes
+        except Empty:
+            return None
         self._finished.put(None)  # for the next call
         return outcomes
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Self
 
+from jobqueue.core.keeping import LIMIT_SECONDS as KEEP_SECONDS
 from jobqueue.core.log import Log
 from jobqueue.core.parallel import Parallel
 from jobqueue.core.reconnect import run_with_reconnect
@@ -57,6 +58,8 @@ class Server(Settings):
             (server.channel-prefix.confined). None allows all channels.
         attempts: How often a job that was on the list of a server that ended is started again
             before it is given up (server.attempts.limit), from 2; 0 is without limit.
+        keep_limit: The longest time in seconds for which the result of a job is kept that asks for
+            it (server.kept.value); 0 keeps none.
         takeover: Whether this server adopts the jobs of servers that never come back, and others
             adopt its own.
         lease_timeout: Seconds without a sign of life after which a server counts as gone, at least
@@ -82,6 +85,7 @@ class Server(Settings):
         block_timeout: float = 2.0,
         channel_prefixes: Collection[str] | None = None,
         attempts: int = 3,
+        keep_limit: float = KEEP_SECONDS,
         takeover: bool = False,
         lease_timeout: float = LEASE_SECONDS,
         grace_period: float = GRACE_SECONDS,
@@ -95,6 +99,7 @@ class Server(Settings):
             block_timeout=block_timeout,
             channel_prefixes=channel_prefixes,
             attempts=attempts,
+            keep_limit=keep_limit,
             takeover=takeover,
             lease_timeout=lease_timeout,
             grace_period=grace_period,
@@ -113,6 +118,7 @@ class Server(Settings):
         in_process: str | None = None,
         concurrency: int | None = None,
         attempts: int | None = None,
+        keep_limit: float | None = None,
         takeover: bool | None = None,
     ) -> Self:
         """Return a new server with the same handlers, and with the given settings instead of its own.
@@ -131,6 +137,7 @@ class Server(Settings):
             in_process=in_process,
             concurrency=concurrency,
             attempts=attempts,
+            keep_limit=keep_limit,
             takeover=takeover,
         )
         server._open(self._source if source is None else source)  # noqa: SLF001 - of this class
@@ -205,6 +212,7 @@ class Server(Settings):
             "prefetch": self._prefetch,
             "block_seconds": self._block_seconds,
             "attempts": self._attempts,
+            "keep_ms": round(self._keep_seconds * 1_000),
             "takeover": self._takeover,
         }
         if self._concurrency == 1:

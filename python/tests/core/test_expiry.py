@@ -12,6 +12,7 @@ from jobqueue import aio
 from jobqueue.core import clock
 from jobqueue.core.answers import Answers
 from jobqueue.core.calls import Calls, State, Submission, expiry_of
+from jobqueue.core.keeping import Keeping
 from jobqueue.core.parallel import Parallel
 from jobqueue.core.reconnect import Backoff
 from jobqueue.core.steps import (
@@ -116,7 +117,7 @@ def test_a_job_expires_after_its_time(at_ms: float, now_ms: float, *, expired: b
 def test_one_time_refuses_many_and_starts_one() -> None:
     """server.expiry.refuses: after a handler has run, Redis is asked again before the next start."""
     keys, unconfirmed = Keys.of("q", "p"), list[Any]()
-    answers = Answers(keys, unconfirmed, Backoff(), transactions=True)
+    answers = Answers(keys, unconfirmed, Backoff(), Keeping(), transactions=True)
     late, later, soon, next_ = job_of("a", 1), job_of("b", 2), job_of("c", 60_000), job_of("d", 3)
 
     steps = answers.handle(late.message)
@@ -158,7 +159,7 @@ def test_one_time_refuses_many_and_starts_one() -> None:
 
 def test_without_the_right_to_ask_jobs_run() -> None:
     """server.expiry.forbidden: an ACL that was made for an older server stops no job."""
-    answers = Answers(Keys.of("q", "p"), [], Backoff(), transactions=True)
+    answers = Answers(Keys.of("q", "p"), [], Backoff(), Keeping(), transactions=True)
     steps = answers.handle(b"1")
     next(steps)
     steps.send(job_of("1", 0))
@@ -168,7 +169,7 @@ def test_without_the_right_to_ask_jobs_run() -> None:
 
 def test_a_redis_that_cannot_serve_tells_no_time() -> None:
     """server.connection.refused: the connection counts as lost."""
-    answers = Answers(Keys.of("q", "p"), [], Backoff(), transactions=True)
+    answers = Answers(Keys.of("q", "p"), [], Backoff(), Keeping(), transactions=True)
     steps = answers.handle(b"1")
     next(steps)
     steps.send(job_of("1", 0))

@@ -15,6 +15,7 @@ server = Server(
     in_process=os.environ.get("JOBQUEUE_IN_PROCESS"),
     concurrency=int(os.environ.get("JOBQUEUE_CONCURRENCY", "1")),
     attempts=int(os.environ.get("JOBQUEUE_MAX_ATTEMPTS", "3")),
+    keep_limit=int(os.environ.get("JOBQUEUE_KEEP_MAX_MS", "3600000")) / 1000,
     takeover="JOBQUEUE_LEASE_MS" in os.environ,
     lease_timeout=int(os.environ.get("JOBQUEUE_LEASE_MS", "8000")) / 1000,
     grace_period=int(os.environ.get("JOBQUEUE_GRACE_MS", "3600000")) / 1000,
