@@ -30,6 +30,7 @@ from jobqueue_conformance.redis_servers import choice
 from jobqueue_conformance.spec import data
 from proof import (
     dimensions,
+    evidence,
     gates,
     matrix,
     pace,
@@ -225,8 +226,10 @@ def _prove_gates(proof: Proof, tests: list[SuiteTest], base: dict[str, Session])
     requirements = data.requirements()
     read = {each for said in base.values() for each in said.fixtures_read}
     suite, code = repository.suite(), repository.code()
+    enforced = evidence.lines(repository.sources(evidence.REFERENCE))
     for name, complaints in {
         "requirement without test": gates.requirements_without_test(requirements, tests),
+        "requirement without line": gates.requirements_without_line(requirements, enforced),
         "test without requirement": gates.tests_without_requirement(requirements, tests),
         "dimension": dimensions.complaints(dimensions.read(), requirements, tests),
         "docstring": gates.docstrings(tests),

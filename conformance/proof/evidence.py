@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 ID = re.compile(r"\b(?:client|server)\.[a-z]+(?:-[a-z]+)*\.[a-z]+(?:-[a-z]+)*\b")
 COMMENT = re.compile(r"^\s*#|\s#\s")
+REFERENCE = ROOT / "python" / "jobqueue"
 SHOWN = 3  # lines of code from an id on
 
 
@@ -59,7 +60,7 @@ def gathered(tests: Iterable[SuiteTest], mutants: Iterable[Mutant]) -> dict[str,
         for vector in data.load(file)["vectors"]:
             for each in vector["requirements"]:
                 found[each].vectors[f"{file.stem}/{vector['id']}"] = vector["why"]
-    for each, named in lines(repository.sources(ROOT / "python" / "jobqueue")).items():
+    for each, named in lines(repository.sources(REFERENCE)).items():
         if each in found:
             found[each].lines = named
     return found

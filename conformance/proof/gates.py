@@ -45,6 +45,15 @@ def requirements_without_test(
             yield f"{requirement.id}: the spec says that it isn't tested, and it is"
 
 
+def requirements_without_line(
+    requirements: Mapping[str, Requirement], named: Collection[str]
+) -> Iterator[str]:
+    """A MUST or MUST NOT that no comment of the reference names where it enforces it."""
+    for requirement in requirements.values():
+        if requirement.keyword.startswith("MUST") and requirement.id not in named:
+            yield f"{requirement.id}: no line of the reference says that it enforces this"
+
+
 def tests_without_requirement(
     requirements: Mapping[str, Requirement], tests: Iterable[SuiteTest]
 ) -> Iterator[str]:

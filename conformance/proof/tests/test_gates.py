@@ -45,6 +45,16 @@ def test_what_is_said_to_be_untested_has_no_test() -> None:
     assert complaint.startswith(BACK_OFF.id)
 
 
+@pytest.mark.parametrize("keyword", ["MUST", "MUST NOT"])
+def test_every_must_is_named_by_a_line_of_the_reference(keyword: str) -> None:
+    """A MUST that no line names is named here, and a SHOULD isn't."""
+    spec = SPEC | {PUBLISH.id: replace(PUBLISH, keyword=keyword)}
+
+    assert not list(gates.requirements_without_line(spec, {CLAIM.id, PUBLISH.id}))
+    (complaint,) = gates.requirements_without_line(spec, {CLAIM.id})
+    assert complaint.startswith(PUBLISH.id)
+
+
 @pytest.mark.parametrize("named", [(), ("server.claim.ordre",)], ids=["none", "misspelt"])
 def test_every_test_names_requirements_of_the_spec(named: tuple[str, ...]) -> None:
     """A test that names no requirement, or one that doesn't exist, is named."""

@@ -89,6 +89,7 @@ class Link:
                         replies.append(error_reply(error))
                     replies += read_along(self._redis, count - len(replies))
         except TimeoutError as error:
+            # server.connection.silent
             sentence = f"no reply within {self._reply_seconds:g} s"
             raise ConnectionLost(f"the connection to Redis is lost: {sentence}") from error
         except Exception as error:

@@ -175,6 +175,7 @@ def serve(
             asyncio.run(server.run())
         else:
             server.run()
+    # server.stop.exit: status 0 where `run` has returned, drained.
     except (ProcessorInUse, ProcessorLost) as error:
         raise Fault(str(error), Status.FAILED) from None
     except ConnectionLost as error:

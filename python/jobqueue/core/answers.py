@@ -95,6 +95,7 @@ class Answers:
             if isinstance(note, Unstored):
                 self._keeping.refused(outcome, (yield Now()))
                 continue
+            # server.publish.once, server.remove.again: sent until this moment, and never after it.
             self._unconfirmed.remove(outcome)
             self._keeping.confirmed(outcome)
             self._backoff.reset()

@@ -441,7 +441,7 @@ class Calls(Generic[JobT]):
             raise ConnectionLost(f"Redis can't serve now: {error.text}")
 
     def _settle(self, job_id: str, value: object, error: Exception | None) -> None:
-        # client.settle.once, client.ignore.unknown
+        # client.settle.once, client.ignore.unknown, client.concurrent.in-flight: the id alone decides.
         call = self._take(job_id)
         if call is not None:
             self._settled.append(Settled(call.job, value, error))

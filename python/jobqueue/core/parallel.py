@@ -220,6 +220,7 @@ class Parallel:
                         self._keeping.refused(outcome, (yield Now()))
                         continue
                     self._keeping.confirmed(outcome)
+                    # server.publish.once, server.remove.again: sent until this moment, and never after it.
                     removed.append(outcome.message)
                     if note:
                         log.warning("%s: %.200r", note, outcome.message)

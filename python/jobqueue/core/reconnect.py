@@ -78,6 +78,7 @@ def run_with_reconnect(
             persist = True
             yield from session(backoff)
         except ConnectionLost as error:
+            # server.connection.start
             if isinstance(error, Unreachable) and (isinstance(error, Refused) or not persist):
                 raise
             if lease is not None:

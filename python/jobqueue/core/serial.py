@@ -142,6 +142,7 @@ class Serial:
         """Answer a batch, claim the next jobs, and return these."""
         takeover, generation = self._takeover, backoff.generation
         answers.begin()
+        # server.publish.in-order
         for task in batch:
             if isinstance(task, bytes | Spent):
                 yield from takeover.check(generation)

@@ -107,7 +107,7 @@ def attempts(keys: Keys, message: bytes) -> Commands[int]:
 def attempt(keys: Keys, message: bytes) -> Commands[int]:
     """Count a message, and return how often it was counted; 0 where Redis refuses."""
     key = names.attempts(keys.queue, message)
-    # server.attempts.counts
+    # server.attempts.counts, server.list.lasting: what expires is a key of its own, never a list.
     count, _ = yield [(b"INCR", key), (b"EXPIRE", key, b"%d" % ATTEMPTS_SECONDS)]
     # server.attempts.refused
     return count if isinstance(count, int) else 0
@@ -134,6 +134,7 @@ def finish(
         return (yield from _dead_letter(keys, outcome, store))
     # server.publish.channel, server.publish.before-remove, server.kept.stores
     publish = (b"PUBLISH", outcome.channel, outcome.result)
+    # server.remove.finished
     remove = _removal(keys, outcome)
     # server.publish.refused: a transaction in which one command was refused executes none of them.
     published: Reply = None
@@ -214,7 +215,8 @@ def _dead_letter(keys: Keys, dead: Dead, store: list[Command]) -> Commands[str |
 
 
 def _removal(keys: Keys, outcome: Answer | Dead) -> Command:
-    # server.remove.exact-bytes; -1 searches from the right, where the oldest entry is.
+    # server.remove.exact-bytes, server.remove.only, server.dead.odd-bytes: by what was claimed, not by
+    # its position; -1 searches from the right, where the oldest entry is.
     return (b"LREM", keys.in_process, b"-1", outcome.message)
 
 
@@ -238,5 +240,6 @@ def checked(reply: Reply) -> Any:
         Unavailable: It is one.
     """
     if isinstance(reply, ErrorReply):
+        # server.connection.refused
         raise Unavailable(f"Redis refused a command: {reply.text}")
     return reply

@@ -41,7 +41,8 @@ end
 return false
 """
 
-# server.takeover.adopts, only-lapsed, marked, late, prunes: what is due on one list, in one step.
+# What is due on one list, in one step: server.takeover.adopts, server.takeover.only-lapsed,
+# server.takeover.marked, server.takeover.late, server.takeover.prunes.
 ADOPT = b"""\
 if redis.call('GET', KEYS[2]) ~= ARGV[1] or redis.call('EXISTS', KEYS[3]) == 1 then
   return false
@@ -147,7 +148,7 @@ def release(keys: Keys, token: bytes, *, unregister: bool) -> Commands[None]:
     if unregister:
         (left,) = yield [(b"LLEN", keys.in_process)]
         unregister = left == 0
-    # server.takeover.own-registration
+    # server.takeover.own-registration, server.takeover.unregisters
     forget: list[Command] = [(b"HDEL", keys.processors, keys.in_process)] if unregister else []
     yield [*forget, _script(RELEASE, [keys.lease], token)]
 

@@ -100,6 +100,7 @@ def decide(
         job = _decode(message)
         channel, job_id = _address(job, channel_prefixes)
     except InvalidMessage as error:
+        # server.dead.silent: it runs no handler, and has no answer.
         return Dead(message, str(error))
     method = job.get("method")
     # server.run.parameters, server.run.members
@@ -255,6 +256,7 @@ def encode_job(
 
 def with_expiry(message: bytes, at_ms: int) -> bytes:
     """Return an encoded job with the time when it expires: Redis's, in milliseconds."""
+    # client.expiry.member
     return b'%b,"expires_at_ms":%d}' % (message[:-1], at_ms)
 
 
@@ -264,6 +266,7 @@ def decode_result(message: bytes) -> Result:
     Raises:
         InvalidMessage: The bytes are not a valid result.
     """
+    # client.ignore.members: no other member is read.
     result = _decode(message, limit_bytes=None)
     job_id = result.get("id")
     if not isinstance(job_id, str):

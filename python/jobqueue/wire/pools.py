@@ -103,7 +103,7 @@ def pool_of(
     """
     pool: ConnectionPool
     if isinstance(source, str | RedisCluster):
-        # Without asyncio, redis-py detects a dead peer.
+        # server.connection.silent: without asyncio, redis-py detects a dead peer.
         pool = _made(_THREADS, source, keys, socket_timeout=block_seconds + REPLY_SECONDS)
     elif isinstance(source, Redis):
         pool = source.connection_pool

@@ -63,6 +63,7 @@ def parse(url: str) -> Location:
         return Location("", url)
     if "@" in parts.path or "@" in parts.query:
         raise ValueError("a password that ends early")
+    # client.connection.database, server.connection.database: redis-py reads the number.
     if not re.fullmatch(r"/?|/[0-9]+", parts.path):
         raise ValueError("a database that is not one number")  # /1/2 would mean 12, /a would mean 0
     if parts.port == 0:
