@@ -16,7 +16,7 @@ from pathlib import Path
 CONFORMANCE = Path(__file__).parent
 sys.path[:0] = [str(CONFORMANCE), str(CONFORMANCE.parent / "python")]
 
-from jobqueue_conformance.reports import links, protocol, site
+from jobqueue_conformance.reports import links, protocol, site, templates
 from jobqueue_conformance.spec import data
 from proof import evidence, matrix, session
 from proof.session import ROOT, Order, SuiteTest
@@ -55,7 +55,7 @@ def write_protocol(folder: Path) -> None:
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, copy)
     behind = evidence.gathered(_suite(), matrix.read())
-    (folder / PROTOCOL).write_text(protocol.page(behind, home="index.html"), "utf-8")
+    templates.write(folder / PROTOCOL, protocol.page(behind, home="index.html"))
 
 
 def _suite() -> list[SuiteTest]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import jinja2
 
-from jobqueue_conformance.reports import page
+from jobqueue_conformance.reports import page, templates
 from jobqueue_conformance.reports.report import RED, badge, table
 from jobqueue_conformance.spec import data
 
@@ -22,7 +22,7 @@ def write(folder: Path, report: Mapping[str, Any]) -> None:
     (folder / "report.json").write_text(
         json.dumps(report, indent=2, ensure_ascii=False) + "\n", "utf-8", "backslashreplace"
     )
-    (folder / PAGE).write_text(page.render(report), "utf-8")
+    templates.write(folder / PAGE, page.render(report))
     (folder / "badge.json").write_text(json.dumps(badge(report)) + "\n", "utf-8")
     (folder / "summary.md").write_text(markdown(report), "utf-8", "backslashreplace")
 

@@ -10,7 +10,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from jobqueue_conformance.reports import page
+from jobqueue_conformance.reports import page, templates
 from jobqueue_conformance.reports.files import PAGE
 from jobqueue_conformance.reports.report import RED, VERSION, badge
 from jobqueue_conformance.reports.templates import anchor, environment
@@ -108,9 +108,9 @@ def write(
         _write_json(place / REPORT, report)
         _write_json(place / "badge.json", badge(report))
         (place / "badge.svg").write_text(svg(badge(report)), "utf-8")
-        (place / PAGE).write_text(page.render(report, home="../../index.html"), "utf-8")
+        templates.write(place / PAGE, page.render(report, home="../../index.html"))
     _write_json(folder / INDEX, index)
-    (folder / PAGE).write_text(render(index, protocol), "utf-8")
+    templates.write(folder / PAGE, render(index, protocol))
     return folder / PAGE
 
 

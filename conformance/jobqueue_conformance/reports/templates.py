@@ -25,6 +25,11 @@ CODE = re.compile(r"`([^`]+)`")
 NOT_IN_AN_ANCHOR = re.compile(r"[^A-Za-z0-9_.]+")
 
 
+def write(file: Path, page: str) -> None:
+    """Write a page, in ASCII alone: a browser decodes it faster, and decodes all of it before it paints."""
+    file.write_text(page, "ascii", "xmlcharrefreplace")
+
+
 @cache
 def environment() -> jinja2.Environment:
     """The templates of this folder."""
@@ -88,7 +93,7 @@ def _shown(character: str) -> str:
 
 
 def _read(name: str) -> Markup:
-    return Markup((HERE / name).read_text("utf-8"))  # noqa: S704 - a file of the kit
+    return Markup((HERE / name).read_text("ascii"))  # noqa: S704 - a file of the kit
 
 
 def _policy(script: str) -> str:
