@@ -12,7 +12,7 @@ from jobqueue.core.calls import ATTEMPT_SECONDS, Calls, State, Submission, deadl
 from jobqueue.errors import ConnectionLost, JobError
 from jobqueue.protocol import keys, messages
 
-from simulation.laws import Broken
+from simulation.broken import Broken
 from simulation.network import Connection
 
 if TYPE_CHECKING:
@@ -83,6 +83,9 @@ class Client:
             self.deferred.append((self.push, (push,)))
             return
         deadline = deadline_of(push.timeout, self.world.clock.now)
+        expires_at = None
+        if push.expires is not None and push.method != "malformed":
+            expires_at = self.world.clock.now + push.expires
         batch = []
         for _ in range(push.jobs):
             self._ids += 1
@@ -100,7 +103,7 @@ class Client:
             job.name = f"{self.name}/{job_id}"
             job.expected = parameters
             call = Call(job, job_id, push.method, deadline, self._losses)
-            batch.append(Submission(job_id, call, message))
+            batch.append(Submission(job_id, call, message, expires_at))
             self.unsettled[job_id] = call
         self.world.note("{} submits {} x {}", self, push.jobs, push.method)
         self._calls.submit(batch, deadline)
@@ -201,6 +204,8 @@ class Client:
                 raise Broken("subscribes first", f"{self} pushes, and isn't subscribed")
             if not self.world.strike(self, self.links[0]):
                 return
+            if push[0] == b"LPUSH":
+                self.world.laws.encoded(push[2:])
             self.links[0].write([push])
 
     def _lose(self, reason: str) -> None:
@@ -257,5 +262,6 @@ class Client:
 
     def _check_error(self, call: Call, error: JobError) -> None:
         given_up = error.code == "too-many-attempts" and self.world.laws.may_be_given_up(call.job)
-        if error.code != EXPECTED_ERRORS.get(call.method) and not given_up:
+        expired = error.code == "expired" and call.job.expires_at_ms is not None
+        if error.code != EXPECTED_ERRORS.get(call.method) and not (given_up or expired):
             raise Broken("the job's own result", f"{call.job.name} is told {error!r}")

@@ -11,26 +11,18 @@ from typing import TYPE_CHECKING
 
 from jobqueue.errors import ConnectionLost, JobTimeout, NotQueued
 
+from simulation.broken import Broken
+from simulation.owners import Owners
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from simulation.clock import Clock
+    from simulation.server import Life
     from simulation.store import Store
 
 TIMELY_SECONDS = 0.001
-
-
-class Broken(Exception):  # noqa: N818 - named for what happened
-    """A law is broken.
-
-    Args:
-        law: Its name.
-        sentence: What happened instead.
-    """
-
-    def __init__(self, law: str, sentence: str) -> None:
-        super().__init__(f"{law}: {sentence}")
-        self.law = law
+EXPIRY = b',"expires_at_ms":'
 
 
 class Job:
@@ -44,12 +36,14 @@ class Job:
         self.sent = 0  # by a replica, too
         self.running: object = None  # the life that runs it
         self.runs: Counter[object] = Counter()  # by life
+        self.suspicions = 0  # how often it was left on a list by a server, and found there
         self.restored = (
             False  # Redis came back with an older state, so it may be anywhere, also twice
         )
         self.dead = False  # it belongs on the dead list
         self.buried = False
         self.settled: str | None = None
+        self.expires_at_ms: int | None = None  # by Redis's clock
         self.expected: object = None  # the value of its result, unless that is an error
 
     @property
@@ -77,10 +71,11 @@ class Laws:
         self._queue = queue
         self._dead = dead
         self._attempts = attempts
-        self._deaths = 0  # of servers, other than by a job
         self._killings = 0
+        self._counted_late = 0
         self._uncounted = 0  # starts at most, since Redis refused to count them
         self._by_result: dict[bytes, Job] = {}
+        self.owners = Owners(clock, self.jobs)
 
     def know(self, message: bytes, *, result: bytes | None, dead: bool = False) -> Job:
         """Follow a job from now on.
@@ -95,6 +90,14 @@ class Laws:
         if result is not None:
             self._by_result[result] = job
         return job
+
+    def encoded(self, messages: Iterable[bytes]) -> None:
+        """Note the last form of messages, which get the time when they expire when they are pushed."""
+        for message in messages:
+            head, found, tail = message.rpartition(EXPIRY)
+            if found and message not in self.jobs:
+                job = self.jobs[message] = self.jobs.pop(head + b"}")
+                job.message, job.expires_at_ms = message, int(tail[:-1])
 
     def pushed(self, key: bytes, messages: Iterable[bytes]) -> None:
         """Note what Redis has accepted."""
@@ -119,6 +122,14 @@ class Laws:
         # server.attempts.refused
         self._uncounted += name == b"INCR"
 
+    def adoption_lost(self) -> None:
+        """Note that a server doesn't learn whether it has adopted a job, so it may count others."""
+        self._counted_late += 1
+
+    def counts(self) -> None:
+        """Note that Redis counts a job, perhaps for a server that has asked for it again since."""
+        self._counted_late += self.owners.late
+
     def removed(self, key: bytes, message: bytes) -> None:
         """Check that what is removed from a list is answered, or elsewhere."""
         job = self.jobs.get(message)
@@ -131,15 +142,23 @@ class Laws:
         if job is not None:
             job.published += lasting
             job.sent += 1
+            if b'"code":"expired"' in result and not self._may_have_expired(job):
+                raise Broken("runs in time", f"{job.name} is refused, and has time left")
+
+    def _may_have_expired(self, job: Job) -> bool:
+        if job.expires_at_ms is None:
+            return False
+        return self.owners.clock_was_set or self._clock.now * 1000 > job.expires_at_ms - 1
 
     def restored(self, store: Store) -> None:
         """Note that Redis came back with an older state: what it has forgotten can't be told from new."""
         self.store = store
+        self.owners.clock_was_set = True
         for job in self.jobs.values():
             job.restored = True
 
-    def started(self, life: object, message: bytes) -> None:
-        """Check that a handler may start."""
+    def started(self, life: Life, message: bytes, free_since: float) -> None:
+        """Check that a handler may start, for which a place has been free for a while."""
         job = self.jobs.get(message)
         if job is None:
             raise Broken("runs what was pushed", f"nobody pushed {message!r:.80}")
@@ -151,22 +170,31 @@ class Laws:
             raise Broken("runs once in a life", f"{job.name} runs again in the same life")
         if not job.restored and job.running is not None:
             raise Broken("runs in one place", f"{job.name} runs in {life}, and in {job.running}")
+        if job.expires_at_ms is not None and not self.owners.clock_was_set:
+            late_ms = free_since * 1000 - job.expires_at_ms
+            if late_ms > 1:
+                raise Broken(
+                    "expires", f"{job.name} starts, and had expired {late_ms:.0f} ms before"
+                )
+        assert self.store is not None
+        self.owners.started(life, job, self.store)
         job.running = life
 
-    def life_over(self, killed_by: bytes | None) -> None:
+    def life_over(self, life: Life, killed_by: bytes | None) -> None:
         """Note that a server has ended or died, perhaps by a job."""
-        if killed_by is None:
-            self._deaths += 1
-        else:
+        assert self.store is not None
+        self.owners.ends(life, self.store)
+        if killed_by is not None:
             self._killings += 1
             job = self.jobs[killed_by]
             runs = job.runs.total()
-            if not job.restored and runs > self._attempts + 1 + self._deaths + self._uncounted:
+            if not job.restored and 0 < self._attempts < runs - 1 - self._uncounted:
                 raise Broken("given up", f"{job.name} kills a server for the {runs}th time")
 
     def may_be_given_up(self, job: Job) -> bool:
-        """Whether servers have ended often enough while the job ran, or right before that."""
-        return 0 < self._attempts <= job.runs.total() + self._deaths
+        """Whether servers have left it on their lists more often than it may be counted."""
+        suspicions = job.suspicions + self._counted_late
+        return job.restored or 0 < self._attempts < suspicions
 
     def ended(self, life: object, message: bytes) -> None:
         """Note that a handler has ended, or died with its server."""

@@ -64,6 +64,11 @@ class Connection:
         self._cut: tuple[float, float] | None = None  # of the next write
         redis.accept(self)
 
+    @property
+    def abandoned(self) -> bool:
+        """Whether nobody reads any more."""
+        return self._peer is None
+
     def write(self, commands: list[Command]) -> None:
         """Send commands."""
         if self._cut is not None:

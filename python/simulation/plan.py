@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 STORM_SECONDS = 30.0
 LARGE_EVERY = 500  # each so many seeds, a world of hundreds
+LONGEST_FAULT = 4.0  # L: of those by which leases lapse
+GRACE_SECONDS = 60.0  # G: longer than any command is late here
 
 
 class Server(NamedTuple):
@@ -21,6 +23,8 @@ class Server(NamedTuple):
     concurrency: int
     prefetch: int
     block_seconds: float
+    takeover: bool = False
+    fresh: bool = False  # whether each life has a new name
 
 
 class Push(NamedTuple):
@@ -31,6 +35,7 @@ class Push(NamedTuple):
     method: str
     timeout: float | None
     cancel_after: float | None
+    expires: float | None = None  # after so many seconds
 
 
 class Client(NamedTuple):
@@ -44,17 +49,20 @@ class Client(NamedTuple):
 class Fault(NamedTuple):
     """One fault.
 
-    It strikes an actor at the step with this number, or something else at this time.
+    It strikes an actor at the step with this number, or something else at this time. Only steps with
+    a job on the server's list may be counted: most faults have no effect on an idle server.
     """
 
     kind: str
     target: str
     step: int  # 0: at the time
+    busy: bool  # whether only steps with a job are counted
     at: float
     values: tuple[float, ...]
 
     def __str__(self) -> str:
         when = f"at its step {self.step}" if self.step else f"at {self.at:.3f} s"
+        when += " with a job" if self.busy else ""
         values = " ".join(f"{each:.3g}" for each in self.values)
         return f"{self.kind} {self.target} {when} ({values})"
 
@@ -66,6 +74,7 @@ class Plan:
     Attributes:
         seed: Decides also what the plan leaves open: how long each message and handler takes.
         attempts: How often servers start what they find; 0 is without limit.
+        lease_seconds: L, for servers with takeover.
         ends_without_redis: Whether Redis is away for good at the end, when all servers are stopped.
     """
 
@@ -74,10 +83,13 @@ class Plan:
     clients: tuple[Client, ...]
     faults: tuple[Fault, ...]
     attempts: int
+    lease_seconds: float
     ends_without_redis: bool
 
 
 METHODS = ("answer",) * 8 + ("refuse", "crash", "no-json", "unknown", "forbidden", "malformed")
+LEASES = (None, 2.0, 8.0)  # None: no server has takeover
+EXPIRIES = (0.003, 0.05, 0.5, 3.0, 20.0)
 TIMEOUTS = (None, None, 0.05, 1.0, 10.0, 30.0)
 
 ON_SERVERS = (
@@ -92,7 +104,9 @@ ON_SERVERS = (
     "die",
     "be late",
     "hold",
+    "kill for good",
 )
+LAPSES = {"pause", "restart", "freeze", "refuse connects"}  # lasting longer than L
 ON_CLIENTS = ("pause", "cut", "cut", "die", "hold", "kill")
 ON_REDIS = (
     "restart",
@@ -111,27 +125,33 @@ def draw(seed: int) -> Plan:
     """Draw a plan."""
     chance = random.Random(f"plan {seed}")
     large = seed % LARGE_EVERY == LARGE_EVERY - 1
+    lease = chance.choice(LEASES)
     servers = tuple(
-        _server(chance, number)
+        _server(chance, number, lease)
         for number in range(150 if large else chance.choice((1, 1, 2, 3, 6)))
     )
     clients = tuple(
         _client(chance, number) for number in range(100 if large else chance.choice((1, 1, 2, 4)))
     )
     number = 300 if large else chance.choice((0, 1, 2, 3, 5, 8, 13))
-    faults = [_fault(chance, servers, clients) for _ in range(number)]
+    faults = [_fault(chance, servers, clients, lease or 0.0) for _ in range(number)]
     attempts = chance.choice((0, 3, 3, 4))
     if attempts and chance.random() < 0.4:
         clients = (*clients, _killer(chance))
-    return Plan(seed, servers, clients, tuple(faults), attempts, chance.random() < 0.1)
+    without_redis = chance.random() < 0.1
+    return Plan(seed, servers, clients, tuple(faults), attempts, lease or 0.0, without_redis)
 
 
-def _server(chance: random.Random, number: int) -> Server:
+def _server(chance: random.Random, number: int, lease: float | None) -> Server:
+    longest = 5.0 if lease is None else lease / 3
+    takeover = lease is not None and chance.random() < 0.9
     return Server(
         f"server-{number + 1}",
         chance.choice((1, 1, 1, 2, 3, 12)),
         150 if chance.random() < 0.02 else chance.choice((1, 1, 1, 2, 5)),
-        chance.choice((0.3, 0.5, 2.0, 2.0, 5.0)),
+        min(chance.choice((0.3, 0.5, 2.0, 2.0, 5.0)), longest),
+        takeover=takeover,
+        fresh=takeover and chance.random() < 0.6,
     )
 
 
@@ -143,6 +163,7 @@ def _client(chance: random.Random, number: int) -> Client:
             method=chance.choice(METHODS),
             timeout=chance.choice(TIMEOUTS),
             cancel_after=chance.uniform(0, 1) if chance.random() < 0.05 else None,
+            expires=chance.choice(EXPIRIES) if chance.random() < 0.15 else None,
         )
         for _ in range(chance.choice((1, 3, 10)))
     ]
@@ -156,16 +177,20 @@ def _killer(chance: random.Random) -> Client:
 
 
 def _fault(
-    chance: random.Random, servers: tuple[Server, ...], clients: tuple[Client, ...]
+    chance: random.Random, servers: tuple[Server, ...], clients: tuple[Client, ...], lease: float
 ) -> Fault:
     group = chance.random()
-    step = chance.choice((10, 30, 100, 300))
-    step = chance.randint(1, step)
+    busy = chance.random() < 0.5
+    step = chance.randint(1, chance.choice((3, 10, 30) if busy else (10, 30, 100, 300)))
     at = chance.uniform(0, STORM_SECONDS)
     lasts = chance.choice((0.01, 0.5, 3.0, 8.0)) * chance.random()
-    values = (lasts, chance.random(), chance.choice((0.0, 0.003, 1.0, 6.0)) * chance.random())
+    others = (chance.random(), chance.choice((0.0, 0.003, 1.0, 6.0)) * chance.random())
     if group < 0.6:
-        return Fault(chance.choice(ON_SERVERS), chance.choice(servers).name, step, at, values)
-    if group < 0.8:
-        return Fault(chance.choice(ON_CLIENTS), chance.choice(clients).name, step, at, values)
-    return Fault(chance.choice(ON_REDIS), "redis", 0, at, values)
+        kind, target = chance.choice(ON_SERVERS), chance.choice(servers).name
+    elif group < 0.8:
+        kind, target, busy = chance.choice(ON_CLIENTS), chance.choice(clients).name, False
+    else:
+        kind, target, step, busy = chance.choice(ON_REDIS), "redis", 0, False
+    if kind in LAPSES and not target.startswith("client") and chance.random() < 0.5:
+        lasts = max(lasts, chance.uniform(1, LONGEST_FAULT) * lease)
+    return Fault(kind, target, step, busy, at, (lasts, *others))

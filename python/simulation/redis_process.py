@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from jobqueue.protocol.commands import ErrorReply
 
+from simulation.owners import LEASES
+from simulation.scripts import evaluate
 from simulation.store import GROWS, OK, READS, Store
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ ABORTED = ErrorReply("EXECABORT", "EXECABORT Transaction discarded because of pr
 NO_MULTI = ErrorReply("ERR", "ERR EXEC without MULTI")
 NO_COMMAND = ErrorReply("NOPERM", "NOPERM User has no permissions to run the 'publish' command")
 NO_CHANNEL = ErrorReply("NOPERM", "NOPERM No permissions to access a channel")
+NEVER_WRITES = {b"EVAL"}  # by itself: what a script calls may be refused
 WITHOUT_DATA = {b"MULTI", b"EXEC", b"PING", b"SUBSCRIBE", b"PUBLISH"}
 
 
@@ -154,6 +157,7 @@ class RedisProcess:
     def _execute(  # noqa: PLR0911 - one for each kind of command
         self, connection: Connection, session: Session, command: Command
     ) -> Any:
+        self._laws.owners.late = connection.abandoned
         if command[0] == b"EXEC":
             return self._exec(session)
         refusal = self._refusal(command, queues=session.queued is not None)
@@ -201,18 +205,38 @@ class RedisProcess:
             return NO_CHANNEL
         if self.full and (name in GROWS or (queues and self.saves_memory)):
             return OOM
-        if self.replica_of is not None and name not in READS | WITHOUT_DATA:
+        if self.replica_of is not None and name not in READS | WITHOUT_DATA | NEVER_WRITES:
             return READONLY
         return LOADING if self.loading and name not in WITHOUT_DATA else None
 
     def _carry_out(self, command: Command) -> Any:
         if command[0] == b"PUBLISH":
             return self._publish(command[1], command[2])
+        if command[0] == b"EVAL":
+            return self._evaluate(command)
+        if command[0] == b"INCR":
+            self._laws.counts()
         reply = self.store.execute(command, self.now_ms)
+        if command[0] in {b"SET", b"PEXPIRE"} and reply and command[1].startswith(LEASES):
+            self._laws.owners.renewed(command[1], taken=command[0] == b"SET")
         if command[0] == b"LPUSH" and isinstance(reply, int):
             self._laws.pushed(command[1], command[2:])
             self._wake()
         return reply
+
+    def _evaluate(self, script: Command) -> Any:
+        wrote = False
+
+        def call(command: Command) -> Any:
+            nonlocal wrote
+            refusal = self._refusal(command)
+            # What has begun to write may end at maxmemory, too.
+            if refusal is not None and not (wrote and refusal is OOM):
+                return refusal
+            wrote = wrote or command[0] not in READS
+            return self._carry_out(command)
+
+        return evaluate(script, call)
 
     def _publish(self, channel: bytes, message: bytes) -> int:
         self._laws.published(channel, message, lasting=self.replica_of is None)
@@ -228,6 +252,7 @@ class RedisProcess:
             connection = self._blocked[0]
             claim = self._sessions[connection].blocked
             assert claim is not None
+            self._laws.owners.late = connection.abandoned
             entry = self.store.execute(claim, self.now_ms)
             if entry is None:
                 return

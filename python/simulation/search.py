@@ -6,7 +6,7 @@ import dataclasses
 from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
-from simulation.laws import Broken
+from simulation.broken import Broken
 from simulation.plan import draw
 from simulation.world import World
 
@@ -124,6 +124,8 @@ def told(failure: Failure) -> str:
     lines += [
         f"  {each.name}: concurrency {each.concurrency}, prefetch {each.prefetch}, "
         f"T {each.block_seconds:g} s"
+        + (f", takeover with L {plan.lease_seconds:g} s" if each.takeover else "")
+        + (", a new name for each life" if each.fresh else "")
         for each in plan.servers
     ]
     lines += [

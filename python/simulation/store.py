@@ -39,10 +39,16 @@ class Store:
 
     Args:
         removed: Is told each entry that leaves a list without being moved to another one.
+        moved: Is told each entry that is moved, and from where to where.
     """
 
-    def __init__(self, removed: Callable[[bytes, bytes], None] = lambda _key, _entry: None) -> None:
+    def __init__(
+        self,
+        removed: Callable[[bytes, bytes], None] = lambda _key, _entry: None,
+        moved: Callable[[bytes, bytes, bytes], None] = lambda _source, _target, _entry: None,
+    ) -> None:
         self._removed = removed
+        self._moved = moved
         self._values: dict[bytes, Any] = {}  # bytes, deque (its left end first) or dict
         self._ends_ms: dict[bytes, int] = {}
         self._now_ms = 0
@@ -78,7 +84,7 @@ class Store:
 
     def copy(self) -> Store:
         """Return the same data, which stays as it is now."""
-        copied = Store(self._removed)
+        copied = Store(self._removed, self._moved)
         copied._ends_ms = dict(self._ends_ms)
         copied._values = {
             key: value if isinstance(value, bytes) else value.copy()
@@ -93,6 +99,10 @@ class Store:
     def lists(self) -> dict[bytes, list[bytes]]:
         """Return every list that isn't empty."""
         return {key: list(each) for key, each in self._values.items() if isinstance(each, deque)}
+
+    def fields(self, key: bytes) -> set[bytes]:
+        """Return the names of the fields of a hash."""
+        return set(self._values.get(key, ()))
 
     def keys(self) -> set[bytes]:
         """Return the keys that exist, whether or not their time has passed."""
@@ -137,6 +147,7 @@ class Store:
         arrives = self._made(target, deque)
         (arrives.append if into == b"RIGHT" else arrives.appendleft)(entry)
         self._trim(source)
+        self._moved(source, target, entry)
         return entry
 
     def _lrem(self, key: bytes, count: bytes, entry: bytes) -> int:

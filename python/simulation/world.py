@@ -12,18 +12,20 @@ import random
 from collections import Counter, deque
 from typing import TYPE_CHECKING, Any
 
+from simulation.broken import Broken
 from simulation.client import Client
 from simulation.clock import Clock
-from simulation.laws import Broken, Laws
-from simulation.network import Connection
-from simulation.plan import STORM_SECONDS, Push
+from simulation.faults import Faults
+from simulation.laws import Laws
+from simulation.plan import GRACE_SECONDS, LONGEST_FAULT, STORM_SECONDS, Push
 from simulation.redis_process import RedisProcess
 from simulation.server import Life
 from simulation.store import Store
 
 if TYPE_CHECKING:
-    from simulation.plan import Fault, Plan, Server
-    from simulation.server import Session
+    from simulation.network import Connection
+    from simulation.plan import Plan, Server
+    from simulation.session import Session
 
 CALM_SECONDS = 12.0  # after the storm; every fault is over by then
 TURN_SECONDS = 10.0  # between two checks whether everything is at rest
@@ -46,24 +48,26 @@ class World:
         self.laws = Laws(self.clock, b"q", b"q:dead", plan.attempts)
         self.chance = random.Random(f"world {plan.seed}")
         self.story: deque[tuple[float, str, tuple[Any, ...]]] = deque(maxlen=STORY)
-        self.struck: Counter[str] = Counter()
         self.steps = 0
         self._away = 0
         self._calm = False
-        self._ending = False
-        self._by_step: dict[tuple[str, int], list[Fault]] = {}
-        self._steps: Counter[str] = Counter()
+        self.ending = False
         self._stopped_at: dict[Life, float] = {}
-        self._down: dict[str, float] = {}
-        self._snapshots: dict[Fault, Store] = {}
-        self._take_redis(Store(self.laws.removed))
-        for fault in plan.faults:
-            self._plan(fault)
+        self.down: dict[str, float] = {}  # for how long the next end of a server lasts
+        self.gone: set[str] = set()  # servers that never come back
+        self._tokens: dict[str, bytes] = {}  # of the last life of a name, where its host is there
+        self.take_redis(Store(self.laws.removed, self.laws.owners.moved))
+        self._faults = Faults(self)
         self.lives: dict[str, Life] = {}
         self._lived: Counter[str] = Counter()
         for server in plan.servers:
             self._start(server)
         self.clients = [Client(self, each) for each in plan.clients]
+
+    @property
+    def struck(self) -> Counter[str]:
+        """How many faults of each kind have struck."""
+        return self._faults.struck
 
     @property
     def refuses(self) -> bool:
@@ -79,7 +83,7 @@ class World:
         if self.plan.ends_without_redis:
             self._end_without_redis()
             return
-        self.clock.run(STORM_SECONDS + CALM_SECONDS)
+        self.clock.run(STORM_SECONDS + CALM_SECONDS + LONGEST_FAULT * self.plan.lease_seconds)
         self._calm = True
         self._wait_for_rest()
         self._probe()
@@ -102,136 +106,67 @@ class World:
     def strike(self, actor: Life | Client, at: Session | Connection) -> bool:
         """Count a step, and let the faults strike that are planned for it; tell whether it lives on."""
         self.steps += 1
-        self._steps[actor.name] += 1
-        if self._calm or self._ending:
-            return True
-        for fault in self._by_step.get((actor.name, self._steps[actor.name]), ()):
-            connection = at if isinstance(at, Connection) else at.connection
-            self.struck[fault.kind] += 1
-            self.note("FAULT {}", fault)
-            self._hit(actor, connection, fault)
-            if actor.over:
-                return False
-        return True
+        if not (self._calm or self.ending):
+            self._faults.strike(actor, at)
+        return not actor.over
 
-    def life_over(self, life: Life, killed_by: bytes | None = None) -> None:
-        """Start a server again that has ended or died."""
-        self.laws.life_over(killed_by)
+    def life_over(
+        self, life: Life, *, killed_by: bytes | None = None, host_lost: bool = False
+    ) -> None:
+        """Start a server again that has ended or died, unless it is gone for good."""
+        self.laws.life_over(life, killed_by)
         self.note("{} has ended: {}", life, life.error or "it was stopped or killed")
         self._stopped_at.pop(life, None)
-        if not self._ending:
-            self.clock.after(self._down.pop(life.name, 1.0), self._start, life.settings)
+        if host_lost:
+            self._tokens.pop(life.name, None)
+        down = self.down.pop(life.name, 1.0)
+        if not self.ending and life.name not in self.gone:
+            self.clock.after(down, self._start, life.settings)
 
-    def _start(self, settings: Server) -> None:
-        if not self._ending:
-            life = Life(self, settings, self._lived[settings.name])
-            self.lives[settings.name] = life
-            self._lived[settings.name] += 1
-            life.begin()
-
-    def _take_redis(self, store: Store) -> None:
-        self.redis = RedisProcess(self.clock, self.laws, store)
-        self.redis.saves_memory = self.plan.seed % 2 == 0
-        self.laws.store = store
-
-    def _plan(self, fault: Fault) -> None:
-        if fault.step:
-            self._by_step.setdefault((fault.target, fault.step), []).append(fault)
-            return
-        if fault.kind in {"restart older", "fail over"}:
-            self.clock.at(fault.at - fault.values[2], self._keep, fault)
-        self.clock.at(fault.at, self._hit_redis, fault)
-
-    def _keep(self, fault: Fault) -> None:
-        self._snapshots[fault] = self.redis.store.copy()
-
-    def _hit(self, actor: Life | Client, connection: Connection | None, fault: Fault) -> None:
-        lasts, fraction, seconds = fault.values
-        match fault.kind:
-            case "kill" if isinstance(actor, Client):
-                actor.kill()
-            case "kill" | "lose host" if isinstance(actor, Life):
-                self._down[actor.name] = lasts
-                actor.kill(host_lost=fault.kind == "lose host")
-                self.life_over(actor)
-            case "pause":
-                actor.pause(lasts)
-            case "stop" if isinstance(actor, Life):
-                self._stop(actor)
-            case "cut" if connection is not None:
-                connection.cut_next_write(fraction, seconds)
-            case "die" if connection is not None:
-                self.clock.after(seconds, connection.die, lasts, None)
-            case "be late" if connection is not None:
-                connection.be_late(lasts)
-            case "hold" if connection is not None:
-                connection.hold(lasts)
-
-    def _hit_redis(self, fault: Fault) -> None:
-        if self._ending:
-            return
-        self.struck[fault.kind] += 1
-        self.note("FAULT {}", fault)
-        lasts, fraction, older = fault.values
-        redis = self.redis
-        match fault.kind:
-            case "restart":
-                self._restart(redis.store, lasts, lasts * fraction)
-            case "restart older":
-                self._restart(self._snapshots.pop(fault), lasts, 0.0)
-                self.laws.restored(self.redis.store)
-            case "freeze":
-                redis.stop(lasts)
-            case "fail over":
-                self._take_redis(self._snapshots.pop(fault))
-                self.redis.replicas = redis.replicas
-                redis.demote(self.redis)
-                if older:
-                    self.laws.restored(self.redis.store)
-            case "step clock":
-                redis.step_clock(20 * lasts * (1 if fraction > 0.5 else -1))
-            case "refuse connects":
-                self._away += 1
-                self.clock.after(lasts, self._is_back)
-            case _:
-                switch = {
-                    "fill": "full",
-                    "refuse subscriptions": "refuses_subscriptions",
-                    "forbid publish": "forbids_publish",
-                }[fault.kind]
-                setattr(redis, switch, True)
-                self.clock.after(lasts, _switch_off, redis, switch)
-
-    def _restart(self, store: Store, away: float, loading: float) -> None:
-        before = self.redis
-        self._take_redis(store)
-        self.redis.clock_offset = before.clock_offset
-        self.redis.replicas = before.replicas
-        self._away += 1
-        self.clock.after(away, self._is_back)
-        self.redis.loading = True
-        self.clock.after(away + loading, _switch_off, self.redis, "loading")
-        for connection in before.connections:
-            connection.cut()
-
-    def _is_back(self) -> None:
-        self._away -= 1
-
-    def _stop(self, life: Life) -> None:
+    def stop(self, life: Life) -> None:
+        """Tell a server to stop."""
         if not life.stopping:
             self._stopped_at[life] = self.clock.now
             self.note("{} is told to stop", life)
             life.stop()
+
+    def take_redis(self, store: Store) -> None:
+        """Let another Redis serve."""
+        self.redis = RedisProcess(self.clock, self.laws, store)
+        self.redis.saves_memory = self.plan.seed % 2 == 0
+        self.laws.store = store
+
+    def refuse(self, seconds: float) -> None:
+        """Let nobody connect to Redis for some seconds."""
+        self._away += 1
+        self.clock.after(seconds, self._is_back)
+
+    def _is_back(self) -> None:
+        self._away -= 1
+
+    def _start(self, settings: Server) -> None:
+        if not self.ending:
+            former = None if settings.fresh else self._tokens.get(settings.name)
+            life = Life(self, settings, self._lived[settings.name], former)
+            self.lives[settings.name] = life
+            self._lived[settings.name] += 1
+            self._tokens[settings.name] = life.token
+            self.laws.owners.begins(life)
+            life.begin()
 
     def _wait_for_rest(self) -> None:
         limit = self.clock.now + 120.0 + LONGEST_HANDLER_SECONDS * len(self.laws.jobs)
         while not self._quiet() and self.clock.now < limit:
             self.clock.run(self.clock.now + TURN_SECONDS)
         self.clock.run(self.clock.now + 2 * TURN_SECONDS)
+        limit = self.clock.now + GRACE_SECONDS + 4 * self.plan.lease_seconds
+        while self.laws.owners.nobodys(self.redis.store) and self.clock.now < limit:
+            self.clock.run(self.clock.now + TURN_SECONDS)
         for life, since in self._stopped_at.items():
             raise Broken("each stop ends", f"{life} was told to stop at {since:.3f} s, and serves")
         self._check_callers()
         self.laws.at_rest(faults=bool(self.struck))
+        self.laws.owners.at_rest(self.redis.store)
 
     def _quiet(self) -> bool:
         lists = self.redis.store.lists()
@@ -260,10 +195,10 @@ class World:
                 raise Broken("serves again", f"{client} is told {client.last_told!r} at rest")
 
     def _stop_all(self) -> None:
-        self._ending = True
+        self.ending = True
         lives = [each for each in self.lives.values() if not each.over]
         for life in lives:
-            self._stop(life)
+            self.stop(life)
         self.clock.run(self.clock.now + STOP_SECONDS)
         for life in lives:
             if not life.over:
@@ -272,6 +207,7 @@ class World:
                 raise Broken("each stop ends", f"{life} ends by {life.error!r} at rest")
         for client in self.clients:
             client.close()
+        self.laws.owners.when_all_have_stopped(self.redis.store, self.redis.now_ms)
         self.redis.store.execute((b"LPUSH", b"q", b"nobody's"), self.redis.now_ms)
         if self.redis.claims():
             raise Broken(
@@ -286,13 +222,13 @@ class World:
     def _end_without_redis(self) -> None:
         self.clock.run(self.chance.uniform(0, STORM_SECONDS))
         self.note("Redis is gone for good, and all servers are told to stop")
-        self._ending = True
+        self.ending = True
         self._away += 1
         for connection in self.redis.connections:
             connection.cut()
         lives = [each for each in self.lives.values() if not each.over]
         for life in lives:
-            self._stop(life)
+            self.stop(life)
         longest = max((self._drains(life) for life in lives), default=0.0)
         self.clock.run(self.clock.now + STOP_SECONDS + CALM_SECONDS + longest)
         for life in lives:
@@ -305,7 +241,3 @@ class World:
         settings = life.settings
         each = LONGEST_HANDLER_SECONDS / settings.concurrency
         return each * max(settings.prefetch, settings.concurrency)
-
-
-def _switch_off(redis: RedisProcess, switch: str) -> None:
-    setattr(redis, switch, False)

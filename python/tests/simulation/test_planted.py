@@ -6,7 +6,8 @@ import subprocess
 import sys
 
 import pytest
-from simulation.planted import BUGS, PAGE, Bug
+from simulation.bugs import BUGS, Bug
+from simulation.planted import PAGE
 
 QUICK = [
     "a stop doesn't wait for handlers",
@@ -26,7 +27,7 @@ def test_a_bug_can_be_planted(bug: Bug) -> None:
 def test_a_bug_whose_piece_is_gone_is_refused() -> None:
     """A core that has changed makes the search fail, and not the bug pass as unfound."""
     with pytest.raises(ValueError, match="has 0 pieces"):
-        BUGS[0]._replace(right="no such piece").source()
+        BUGS[0]._replace(pieces=(("no such piece", ""),)).source()
 
 
 @pytest.mark.parametrize("name", QUICK)

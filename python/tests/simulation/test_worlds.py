@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from jobqueue.protocol.messages import Answer, Dead
 
-SEEDS = range(400)
+SEEDS = range(240)
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +35,7 @@ def test_worlds_keep_every_law(part: int) -> None:
         failure = attempt(draw(seed), counts)
         assert failure is None, told(failure)
 
-    assert counts.jobs > 1_000
+    assert counts.jobs > 500
     assert counts.faults.total() > 100
 
 
