@@ -13,6 +13,7 @@ from jobqueue_conformance.programs.starting import StartClient, StartServer
 from jobqueue_conformance.proxy.proxy import Proxy
 from jobqueue_conformance.redis_servers.acl import least_rights, set_user
 from jobqueue_conformance.redis_servers.base import RedisServer
+from jobqueue_conformance.spec import messages
 from jobqueue_conformance.spec.keys import Keys
 from jobqueue_conformance.spec.manifest import Implementation
 from jobqueue_conformance.spec.messages import Job
@@ -169,9 +170,9 @@ def test_what_is_not_a_number_is_ignored(server: StartServer, peer: Peer) -> Non
     results = [peer.result(job, "server.expiry.value") for job in jobs]
 
     require(
-        all("result" in result for result in results),
+        messages.equal([result.get("result", "none") for result in results], values),
         "server.expiry.value",
-        expected="a value for each",
+        expected="the value of each",
         got=results,
     )
 
