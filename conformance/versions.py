@@ -127,7 +127,8 @@ def run(server: Server, program: str, implementation: str) -> Run:
     print("\n".join(line for line in lines if line.startswith(("FAILED", "ERROR"))), end="")
     took_s = round(time.monotonic() - began)
     date = dt.datetime.now(dt.UTC).date().isoformat()
-    return Run(redis, counts.get("passed", 0), counts.get("skipped", 0), failed, took_s, date)
+    passed, skipped = counts.get("passed", 0), counts.get("skipped", 0)
+    return Run(redis, passed, skipped, failed, took_s, date, _commit())
 
 
 def main() -> int:
@@ -169,6 +170,13 @@ def main() -> int:
                 flush=True,
             )
     return 1 if bad else 0
+
+
+def _commit() -> str:
+    """The commit that is tested, where this is a clone."""
+    asked = ["git", "rev-parse", "--short", "HEAD"]
+    said = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=False)
+    return said.stdout.strip()
 
 
 def names(servers: list[Server] | tuple[Server, ...]) -> list[str]:

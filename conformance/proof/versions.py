@@ -17,14 +17,14 @@ HEADER = """\
 
 Each cell is a run of the conformance suite with an implementation's own server and client. The last column has the
 tests of the Python reference on a cluster of six nodes and on three sentinels of that version. `make matrix` fetches
-the servers, and runs what is asked for; this page has the last run of each cell. Generated from `versions.json` by
-`python conformance/prove.py --only pages --write`.
+the servers, and runs what is asked for; this page has the last run of each cell, with its date and the commit that was
+tested. Generated from `versions.json` by `python conformance/prove.py --only pages --write`.
 """
 
 
 @dataclass(frozen=True)
 class Run:
-    """How the suite ended once."""
+    """How the suite ended once, and on which commit of this repository."""
 
     redis: str
     passed: int
@@ -32,6 +32,7 @@ class Run:
     failed: int
     took_s: int
     date: str
+    commit: str = ""
 
 
 def read(path: Path) -> dict[str, dict[str, Run]]:
@@ -64,7 +65,8 @@ def _cell(run: Run | None) -> str:
         return "not run"
     skipped = f", {run.skipped} skipped" if run.skipped else ""
     failed = f", **{run.failed} failed**" if run.failed else ""
-    return f"{run.passed} passed{skipped}{failed}, {run.date}"
+    commit = f", {run.commit}" if run.commit else ""
+    return f"{run.passed} passed{skipped}{failed}, {run.date}{commit}"
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:
