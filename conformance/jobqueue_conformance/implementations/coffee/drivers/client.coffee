@@ -19,9 +19,18 @@ jobs = JobQueue.createClient
   queue: env.JOBQUEUE_QUEUE
   silenceMs: Number env.JOBQUEUE_SILENCE_MS if env.JOBQUEUE_SILENCE_MS
 
-answer = ({seq, method, parameters, timeout_ms, expires_in_ms}) ->
+write = (line) -> process.stdout.write "#{JSON.stringify line}\n"
+
+start = ({seq, method, parameters, timeout_ms, expires_in_ms, keep_ms, detached, collect}) ->
+  return jobs.collect collect, timeoutMs: timeout_ms if collect?
+  job = jobs.run method, parameters, {timeoutMs: timeout_ms, expiresInMs: expires_in_ms, keepMs: keep_ms, detached}
+  job.handle?.then ((handle) -> write {seq, handle} if handle), -> # the job itself says why there is none
+  job
+
+answer = (request) ->
+  {seq} = request
   try
-    {seq, result: await jobs.run method, parameters, timeoutMs: timeout_ms, expiresInMs: expires_in_ms}
+    {seq, result: await start request}
   catch error
     return {seq, timeout: yes} if error instanceof JobQueue.JobTimeout
     {code, message, data} = error
@@ -29,6 +38,6 @@ answer = ({seq, method, parameters, timeout_ms, expires_in_ms}) ->
 
 do ->
   running = for await line from lines process.stdin
-    answer(JSON.parse line).then (answered) -> process.stdout.write "#{JSON.stringify answered}\n"
+    answer(JSON.parse line).then write
   await Promise.all running
   jobs.close()

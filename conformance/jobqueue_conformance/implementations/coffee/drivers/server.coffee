@@ -14,6 +14,7 @@ jobs = JobQueue.createServer
   longestBlockMs: Number env.JOBQUEUE_BLOCK_MS if env.JOBQUEUE_BLOCK_MS # the kit's lists have known no other
   silenceMs: Number env.JOBQUEUE_SILENCE_MS if env.JOBQUEUE_SILENCE_MS
   concurrency: Number env.JOBQUEUE_CONCURRENCY if env.JOBQUEUE_CONCURRENCY
+  keepMaxMs: Number env.JOBQUEUE_KEEP_MAX_MS if env.JOBQUEUE_KEEP_MAX_MS
   prefixes: [env.JOBQUEUE_CHANNEL_PREFIX] if env.JOBQUEUE_CHANNEL_PREFIX
 
 jobs.on 'echo', (parameters) -> parameters

@@ -1,6 +1,8 @@
-# The protocol between bytes and values, as pure functions: what a message means, what an answer looks like, and what has
-# to be recovered. Nothing here connects, waits, reads a clock or keeps state. Messages are always Buffers: what
+# The protocol between bytes and values, as pure functions: what a message means, what an answer looks like, where it is kept,
+# and what has to be recovered. Nothing here connects, waits, reads a clock or keeps state. Messages are always Buffers: what
 # removes one needs the exact bytes that Redis holds.
+
+{createHash} = require 'node:crypto'
 
 MAX_BYTES = 1024 * 1024
 EXPIRY_BYTES = ',"expires_at_ms":'.length + 16 # as many digits as a number is exact for
@@ -45,10 +47,11 @@ portable = (name, value) ->
   strict name, value
 
 # The bytes to push for a job, with room for `withExpiry` if it expires; throws if the caller's values have no place in a job.
-encodeJob = ({method, parameters, channel, id, expires}) ->
+encodeJob = ({method, parameters, channel, id, keepMs, expires}) ->
   throw new TypeError 'a method must be a non-empty string' unless isName method # client.job.form
+  keep_ms = Math.floor keepMs if keepMs? # client.kept.member
   # client.job.parameters
-  bytes = Buffer.from JSON.stringify {method, parameters: parameters ? null, channel, id}, portable
+  bytes = Buffer.from JSON.stringify {method, parameters: parameters ? null, channel, id, keep_ms}, portable
   length = bytes.length + if expires then EXPIRY_BYTES else 0
   throw new RangeError "a job of #{length} bytes exceeds 1 MiB" if length > MAX_BYTES # client.job.size
   bytes
@@ -56,10 +59,10 @@ encodeJob = ({method, parameters, channel, id, expires}) ->
 # The bytes of a job that expires at this time of Redis's clock (client.expiry.member).
 withExpiry = (message, atMs) -> Buffer.concat [message.subarray(0, -1), Buffer.from ",\"expires_at_ms\":#{atMs}}"]
 
-# What a server does about a message: `{dead: reason}`, `{channel, answer}`, or `{channel, id, method, parameters}` to run,
-# unless its `expiresAtMs` has passed.
+# What a server does about a message: `{dead: reason}`, `{to, answer}`, or `{to, id, method, parameters}` to run, unless its
+# `expiresAtMs` has passed. `to` is the channel, and for how many milliseconds the answer is kept: 0 where it isn't.
 # The order of the lines is that of the table in the protocol's section 7.2.
-decide = (bytes, {isHandled, prefixes}) ->
+decide = (bytes, {isHandled, prefixes, keepMaxMs}) ->
   return {dead: 'it exceeds 1 MiB'} if bytes.length > MAX_BYTES
   return {dead: 'it is not a JSON object'} unless job = decodeObject bytes
   {channel, id, method, parameters = null} = job # server.run.parameters
@@ -67,12 +70,21 @@ decide = (bytes, {isHandled, prefixes}) ->
   return {dead: 'its id must be a non-empty string'} unless isName id
   unless prefixes.some((prefix) -> channel.startsWith prefix) # server.channel-prefix.confined
     return {dead: 'its channel begins with none of the allowed prefixes'}
+  to = {channel, keepMs: keptMs(job.keep_ms, keepMaxMs)}
   unless isName method # server.run.invalid-job
-    return {channel, answer: encodeError id, new JobError 'invalid-job', 'the method must be a non-empty string'}
+    return {to, answer: encodeError id, new JobError 'invalid-job', 'the method must be a non-empty string'}
   unless isHandled method # server.run.method-not-found
-    return {channel, answer: encodeError id, new JobError 'method-not-found', "no handler is registered for method '#{method}'"}
+    return {to, answer: encodeError id, new JobError 'method-not-found', "no handler is registered for method '#{method}'"}
   expiresAtMs = job.expires_at_ms if typeof job.expires_at_ms is 'number' # server.expiry.value
-  {channel, id, method, parameters, expiresAtMs}
+  {to, id, method, parameters, expiresAtMs}
+
+# How long an answer is kept that a job asks to keep: whole milliseconds up to the limit, or 0 (server.kept.value).
+keptMs = (asked, limit) -> if typeof asked is 'number' and asked >= 1 then Math.floor Math.min asked, limit else 0
+
+# Where the answer to a message is kept, by the digest of its bytes.
+resultKey = (queue, digest) -> "#{queue}:result:#{digest}"
+
+digestOf = (message) -> createHash('sha1').update(message).digest 'hex'
 
 # The bytes to publish for a handler's result.
 encodeValue = (id, value) -> encodeAnswer id, result: value ? null # server.result.value
@@ -103,6 +115,17 @@ decodeResult = (bytes) ->
   return unless typeof error?.code is 'string' and typeof error.message is 'string'
   {id, error: new JobError error.code, error.message, error.data} # client.settle.error
 
+# The handle of a job, by which whoever has it collects the result (client.kept.handle).
+encodeHandle = ({digest, id, channel}) -> [digest, (Buffer.from(name).toString 'base64url' for name in [id, channel])...].join '.'
+
+# What it says, `{digest, id, channel}`; throws where it is malformed.
+decodeHandle = (handle) ->
+  [, digest, names...] = /^([0-9a-f]{40})\.([\w-]+)\.([\w-]+)$/.exec(handle) ? []
+  try
+    [id, channel] = (utf8.decode Buffer.from name, 'base64url' for name in names)
+    return {digest, id, channel} if handle is encodeHandle {digest, id, channel}
+  throw new JobError 'invalid-handle', 'it is not the handle of a job' # client.kept.malformed
+
 # The entries of the in-process list, in LRANGE's order, that aren't held; oldest first. The same bytes can be there twice, so each
 # held message accounts for one entry (server.recovery.running).
 unheld = (listed, held) ->
@@ -114,4 +137,7 @@ unheld = (listed, held) ->
   count message, 1 for message in held
   listed[..].reverse().filter (message) -> count(message, -1) < 0 # server.recovery.order
 
-module.exports = {JobError, JobTimeout, encodeJob, withExpiry, decide, encodeValue, encodeError, decodeResult, unheld}
+module.exports = {
+  JobError, JobTimeout, encodeJob, withExpiry, decide, encodeValue, encodeError, decodeResult, digestOf, resultKey
+  encodeHandle, decodeHandle, unheld
+}

@@ -1,6 +1,7 @@
-# Claims jobs, runs their handlers, publishes what they return, and only then removes them. A message is held from its claim
-# until Redis has confirmed its removal, across lost connections too; an entry of the in-process list that isn't held is
-# recovered. A refusal counts as a lost connection, except where Redis forbids a channel.
+# Claims jobs, runs their handlers, keeps what they return where the job asks for that, publishes it, and only then removes the
+# job. A message is held from its claim until Redis has confirmed its removal, across lost connections too; an entry of the
+# in-process list that isn't held is recovered. A refusal counts as a lost connection, except where Redis forbids a channel,
+# or can't keep an answer.
 #
 # Two connections live and die together: one waits in claims, the other looks, publishes and removes. Neither is closed
 # while a claim waits, for Redis may be moving a job to it.
@@ -9,9 +10,11 @@ EventEmitter = require 'node:events'
 {hostname} = require 'node:os'
 {setTimeout: pause} = require 'node:timers/promises'
 {Connection, checkUrl, backOffMs, reason} = require './connection'
-{JobError, decide, encodeValue, encodeError, unheld} = require './protocol'
+{JobError, decide, encodeValue, encodeError, digestOf, resultKey, unheld} = require './protocol'
 
 MAX_BLOCK_MS = 5000
+MAX_KEEP_MS = 3600000
+KEEPING_MS = 5000 # how long it tries to keep an answer in a Redis that is full
 MAX_STOP_MS = 10000 # how long a stop tries to reach Redis once no handler runs
 
 class Pair
@@ -37,7 +40,8 @@ class Pair
 class Server
   # `inProcess`, a whole key, wins over the processor's name, which has to be the same after a restart.
   # `longestBlockMs` is the longest `blockMs` that a server of its list ever had.
-  constructor: ({url, @queue, processor, inProcess, @concurrency, blockMs, longestBlockMs, @silenceMs, @prefixes, @log} = {}) ->
+  constructor: (options = {}) ->
+    {url, @queue, processor, inProcess, @concurrency, blockMs, longestBlockMs, @silenceMs, @prefixes, @keepMaxMs, @log} = options
     @url = checkUrl url ? 'redis://localhost:6379'
     @queue ?= 'job-queue'
     @inProcess = inProcess ? "#{@queue}:in-process:#{processor ? hostname()}" # server.list.name, server.list.stable
@@ -45,6 +49,7 @@ class Server
     @blockMs = Math.max 1, Math.min MAX_BLOCK_MS, blockMs ? 2000 # server.recovery.block
     @longestBlockMs = Math.max @blockMs, longestBlockMs ? MAX_BLOCK_MS
     @prefixes ?= ['']
+    @keepMaxMs ?= MAX_KEEP_MS
     @log ?= console.error
     @handlers = new Map
     @held = new Set # Buffers, each its own element even where bytes are equal
@@ -140,20 +145,20 @@ class Server
     @held.delete message
     @changes.emit 'change'
 
-  # What to do about a message once its handler, if it has one, has run: `{dead}` or `{channel, answer}`. Never rejects.
+  # What to do about a message once its handler, if it has one, has run: `{dead}` or `{to, answer}`. Never rejects.
   answer: (message) ->
-    decision = decide message, {@prefixes, isHandled: (method) => @handlers.has method}
-    {channel, id, method, parameters, expiresAtMs} = decision
+    decision = decide message, {@prefixes, @keepMaxMs, isHandled: (method) => @handlers.has method}
+    {to, id, method, parameters, expiresAtMs} = decision
     return decision unless method
     if expiresAtMs? and await @isOver expiresAtMs # server.expiry.refuses
-      return {channel, answer: encodeError id, new JobError 'expired', 'the job expired before it was started'}
+      return {to, answer: encodeError id, new JobError 'expired', 'the job expired before it was started'}
     @handling += 1
     try
-      {channel, answer: encodeValue id, await @handlers.get(method) parameters} # server.run.handler
+      {to, answer: encodeValue id, await @handlers.get(method) parameters} # server.run.handler
     catch error
       unless error instanceof JobError # which is an answer
-        @log "jobqueue: the handler of '#{method}' failed for job #{id} of #{channel}:", error
-      {channel, answer: encodeError id, error} # server.run.goes-on
+        @log "jobqueue: the handler of '#{method}' failed for job #{id} of #{to.channel}:", error
+      {to, answer: encodeError id, error} # server.run.goes-on
     finally
       @handling -= 1
       @quietSince = performance.now()
@@ -168,12 +173,13 @@ class Server
         pair.lose error
 
   # Does it, as often as it takes until Redis has confirmed the removal (server.publish.again, server.remove.again).
-  finish: (message, {dead, channel, answer}) ->
+  finish: (message, {dead, to, answer}) ->
     loop
       await EventEmitter.once @changes, 'change' until (pair = @pair) and not pair.error
       {redis} = pair.replies
       try
-        dead ?= await publish redis, channel, answer # server.publish.before-remove, server.publish.refused
+        await @keep redis, message, answer, to if to?.keepMs and not dead # server.kept.stores
+        dead ?= await publish redis, to.channel, answer # server.publish.before-remove, server.publish.refused
         if dead
           @log "jobqueue: a message of #{message.length} bytes is dead: #{dead}"
           await redis.lPush "#{@queue}:dead", message # server.dead-list.keeps
@@ -182,6 +188,22 @@ class Server
         return
       catch error
         pair.lose error
+
+  # Stores an answer, where none is stored, before it is published. Redis may be full for a while, or forbid it.
+  keep: (redis, message, answer, to) ->
+    key = resultKey @queue, digestOf message
+    attempt = 0
+    loop
+      try # server.kept.first
+        return await redis.set key, answer, condition: 'NX', expiration: {type: 'PX', value: to.keepMs}
+      catch error
+        throw error unless /^(OOM|NOPERM)/.test error.message
+        to.keepUntil ?= performance.now() + KEEPING_MS
+        if error.message.startsWith('NOPERM') or @stopping or performance.now() > to.keepUntil # server.kept.refused
+          @log "jobqueue: an answer can't be kept: #{reason error}"
+          to.keepMs = 0
+          return
+      await pause backOffMs attempt++
 
 # Resolves to nothing, or to why the job is dead.
 publish = (redis, channel, answer) ->
