@@ -9,12 +9,19 @@ import client_elsewhere
 import client_expiry
 import client_faults
 import client_jobs
+import client_keeps
 import client_results
 import client_settling
 import client_steps
 from base_client import Client
 from expiry_client import ExpiryClient
+from keeping_client import KeepingClient
 from names import named
+
+
+class Base(KeepingClient, ExpiryClient):
+    """A client with every feature."""
+
 
 # Most mutants are made from a client of protocol 1.0; the base has the later features, too.
 MUTANTS = named(
@@ -23,10 +30,11 @@ MUTANTS = named(
     client_expiry,
     client_faults,
     client_jobs,
+    client_keeps,
     client_results,
     client_settling,
     client_steps,
-) | {"base": ExpiryClient}
+) | {"base": Base}
 
 if __name__ == "__main__":
     sys.exit(MUTANTS[sys.argv[1]](os.environ).serve())

@@ -14,6 +14,7 @@ import server_elsewhere
 import server_expiry
 import server_faults
 import server_features
+import server_keeps
 import server_later
 import server_lease
 import server_limits
@@ -21,11 +22,12 @@ import server_results
 import server_runs
 from base_server import Server
 from expiry_server import ExpiryServer
+from keeping_server import KeepingServer
 from names import named
 from takeover_server import TakeoverServer
 
 
-class Base(ExpiryServer, TakeoverServer):
+class Base(KeepingServer, ExpiryServer, TakeoverServer):
     """A server with every feature."""
 
 
@@ -41,6 +43,7 @@ MUTANTS = named(
     server_expiry,
     server_faults,
     server_features,
+    server_keeps,
     server_later,
     server_lease,
     server_limits,

@@ -33,8 +33,9 @@ LATER: dict[str, dict[str, tuple[str, ...]]] = {
         "attempts": ("attempts", "takeover"),
         "takeover": ("attempts", "takeover"),
         "expiry": ("expiry",),
+        "kept": ("kept-results",),
     },
-    "client": {"expiry": ("expiry-client",)},
+    "client": {"expiry": ("expiry-client",), "kept": ("kept-results-client",)},
 }
 BASE = "base"
 HEADER = """\

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 ASK_EVERY_S = 0.05
 NOTED = 8  # words of a command of its own
+KEEP_MS = 600_000
 MOMENT_S = 1.0  # a handler's thread can lag behind the claim that its server has sent already
 
 
@@ -255,6 +256,16 @@ class Peer:
         self._redis.lrem(self._claims, -1, job.message)  # type: ignore[arg-type] # bytes do, too
         return receivers
 
+    def keep(self, job: Job, **outcome: Any) -> None:
+        """Store `result=…` or `error={…}` of a job for a while, without publishing it."""
+        self.keep_message(job, messages.written(id=job.id, **outcome))
+
+    def keep_message(self, job: Job, message: bytes) -> None:
+        """Store any bytes as the result of a job."""
+        key = self._keys.result(job.message)
+        self._note("SET", key, message, "PX", str(KEEP_MS))
+        self._redis.set(key, message, px=KEEP_MS)
+
     def publish(self, channel: str, message: bytes) -> int:
         """Publish any bytes; return the number of subscribers, without the suite's own."""
         self._note("PUBLISH", channel, message)
@@ -268,6 +279,11 @@ class Peer:
             for each in self._observer.messages
         ]
         return self._asked + heard
+
+    def listens(self, channel: str) -> bool:
+        """Whether a client is subscribed to a channel."""
+        [(_, count)] = self._redis.pubsub_numsub(channel)
+        return int(count) > 0
 
     def _note(self, *words: str | bytes) -> None:
         """Note a command of its own; of many messages the first."""
@@ -314,7 +330,13 @@ def require_right(job: Job, result: dict[str, Any]) -> None:
 
 def _about_content(requirement: str) -> bool:
     """Whether a test of it judges by itself what a result says."""
-    own = ("server.run.", "server.result.", "server.attempts.", "server.expiry.")
+    own = (
+        "server.run.",
+        "server.result.",
+        "server.attempts.",
+        "server.expiry.",
+        "server.kept.",
+    )
     family = requirement.startswith(own)
     return family and requirement != "server.run.goes-on"
 

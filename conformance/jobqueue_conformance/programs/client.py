@@ -11,8 +11,9 @@ from typing import Any, Literal
 from jobqueue_conformance.programs.process import Exited, Process, SetupError
 from jobqueue_conformance.proxy.events import STDIN, STDOUT
 from jobqueue_conformance.proxy.proxy import Endpoint, Proxy
-from jobqueue_conformance.proxy.waiting import Notifier
+from jobqueue_conformance.proxy.waiting import Hung, Notifier
 from jobqueue_conformance.spec import data
+from jobqueue_conformance.spec.verdicts import fail
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class ClientProcess(Process):
         self.endpoint = endpoint
         self.lines: list[Outcome] = []
         self._proxy = proxy
+        self.handles: dict[int, str] = {}
         self._submitted = 0
         self._fault: str | None = None
         endpoint.begin()
@@ -59,15 +61,24 @@ class ClientProcess(Process):
         parameters: Any = None,
         timeout_ms: float | None = None,
         expires_in_ms: float | None = None,
+        keep_ms: float | None = None,
+        *,
+        detached: bool = False,
     ) -> int:
-        """Run a job in it, and return the seq that its outcome will have."""
+        """Run a job in it, and return the seq that its outcome will have, and its handle if it is detached."""
+        asked = {"timeout_ms": timeout_ms, "expires_in_ms": expires_in_ms, "keep_ms": keep_ms}
+        options: dict[str, Any] = {name: each for name, each in asked.items() if each is not None}
+        if detached:
+            options["detached"] = True
+        return self._write({"method": method, "parameters": parameters, **options})
+
+    def collect(self, handle: str, timeout_ms: float) -> int:
+        """Have it collect the result of a job, and return the seq that the outcome will have."""
+        return self._write({"collect": handle, "timeout_ms": timeout_ms})
+
+    def _write(self, asked: dict[str, Any]) -> int:
         self._submitted += 1
-        line: dict[str, Any] = {"seq": self._submitted, "method": method, "parameters": parameters}
-        if timeout_ms is not None:
-            line["timeout_ms"] = timeout_ms
-        if expires_in_ms is not None:
-            line["expires_in_ms"] = expires_in_ms
-        written = json.dumps(line)
+        written = json.dumps({"seq": self._submitted, **asked})
         self._proxy.note(self.name, STDIN, written)
         assert self.popen.stdin is not None
         try:
@@ -82,8 +93,10 @@ class ClientProcess(Process):
         """Every outcome of this job until now; more than one is a fault."""
         return [each for each in list(self.lines) if each.seq == seq]
 
-    def outcome(self, seq: int, deadline_s: float | None = None) -> Outcome:
-        """Wait for the outcome of this job."""
+    def outcome(
+        self, seq: int, deadline_s: float | None = None, requirement: str | None = None
+    ) -> Outcome:
+        """Wait for the outcome of this job, without which the requirement is broken."""
 
         def settled() -> Outcome | None:
             found = self.outcomes(seq)
@@ -91,7 +104,23 @@ class ClientProcess(Process):
                 self.check()
             return found[0] if found else None
 
-        return self._notifier.wait(settled, f"the {self.name} to settle job {seq}", deadline_s)
+        try:
+            return self._notifier.wait(settled, f"the {self.name} to settle job {seq}", deadline_s)
+        except Hung as hung:
+            if requirement is None:
+                raise
+            fail(requirement, expected=hung.expected, got=hung.got)
+
+    def handle(self, seq: int) -> str:
+        """Wait for the handle of this job."""
+
+        def given() -> bool:
+            if seq not in self.handles:
+                self.check()
+            return seq in self.handles
+
+        self._notifier.wait(given, f"the {self.name} to give the handle of job {seq}")
+        return self.handles[seq]
 
     def close(self) -> int:
         """End its input, and wait until it has finished and exited."""
@@ -121,7 +150,7 @@ class ClientProcess(Process):
             text = line.decode(errors="backslashreplace").rstrip("\n")
             self._proxy.note(self.name, STDOUT, text)
             try:
-                self.lines.append(_outcome(text))
+                self._take(text)
             except ValueError as error:
                 self._fault = (
                     self._fault or f"the {self.name} wrote a line that is not an outcome: {error}"
@@ -129,14 +158,25 @@ class ClientProcess(Process):
             self._notifier.notify()
         self._notifier.notify()
 
+    def _take(self, text: str) -> None:
+        parsed = _response(text)
+        if "handle" in parsed:
+            self.handles[parsed["seq"]] = parsed["handle"]
+        else:
+            self.lines.append(_outcome(parsed))
 
-def _outcome(line: str) -> Outcome:
+
+def _response(line: str) -> dict[str, Any]:
     try:
-        parsed = json.loads(line)
+        parsed: dict[str, Any] = json.loads(line)
     except ValueError as error:
         raise ValueError(f"{line[:200]!r} is not valid JSON") from error
     for mistake in data.validator("driver-response").iter_errors(parsed):
         raise ValueError(f"{line[:200]}: {mistake.message}")
+    return parsed
+
+
+def _outcome(parsed: dict[str, Any]) -> Outcome:
     if "result" in parsed:
         return Outcome(parsed["seq"], "result", value=parsed["result"])
     if "error" in parsed:

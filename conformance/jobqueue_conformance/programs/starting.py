@@ -27,6 +27,7 @@ class StartServer(Protocol):
         block_ms: int = BLOCK_MS,
         channel_prefix: str = "",
         max_attempts: int = 3,
+        keep_max_ms: int | None = None,
         lease_ms: int | None = None,
         keep_lease: bool = False,
         user: str | None = None,
@@ -45,6 +46,7 @@ class StartServer(Protocol):
             block_ms: T.
             channel_prefix: what channels have to begin with.
             max_attempts: the limit of the feature `attempts`.
+            keep_max_ms: the limit of the feature `kept-results`, or None for the one that it has by itself.
             lease_ms: L and C of the feature `takeover`; three T where None.
             keep_lease: leave a lease that an earlier life of this name had, for which this one then has to wait.
             user: the user that it logs in as.

@@ -154,6 +154,7 @@ def server(
         block_ms: int = BLOCK_MS,
         channel_prefix: str = "",
         max_attempts: int = 3,
+        keep_max_ms: int | None = None,
         lease_ms: int | None = None,
         keep_lease: bool = False,
         user: str | None = None,
@@ -182,6 +183,9 @@ def server(
                 "concurrency": {"JOBQUEUE_CONCURRENCY": str(concurrency)},
                 "channel-prefix": {"JOBQUEUE_CHANNEL_PREFIX": channel_prefix},
                 "attempts": {"JOBQUEUE_MAX_ATTEMPTS": str(max_attempts)},
+                "kept-results": {}
+                if keep_max_ms is None
+                else {"JOBQUEUE_KEEP_MAX_MS": str(keep_max_ms)},
                 "takeover": {
                     "JOBQUEUE_LEASE_MS": str(lease_ms or LEASES * block_ms),
                     "JOBQUEUE_GRACE_MS": str(GRACE_MS),

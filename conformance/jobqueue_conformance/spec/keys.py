@@ -13,6 +13,11 @@ from jobqueue_conformance.spec.verdicts import Unsupported
 PROCESSOR = "conformance-1"
 
 
+def digest(message: bytes) -> str:
+    """What stands for a message in the name of a key."""
+    return hashlib.sha1(message, usedforsecurity=False).hexdigest()
+
+
 @dataclass(frozen=True)
 class Keys:
     """Every name begins with the queue's."""
@@ -42,7 +47,11 @@ class Keys:
 
     def count(self, message: bytes) -> str:
         """Where a server counts how often it started a message that it had found."""
-        return f"{self.queue}:attempts:{hashlib.sha1(message, usedforsecurity=False).hexdigest()}"
+        return f"{self.queue}:attempts:{digest(message)}"
+
+    def result(self, message: bytes) -> str:
+        """Where a server keeps the result of a message."""
+        return f"{self.queue}:result:{digest(message)}"
 
     @property
     def processors(self) -> str:

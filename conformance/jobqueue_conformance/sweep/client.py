@@ -58,6 +58,9 @@ class ClientSweep(Sweep):
         self.peer = peer
         self.notifier = notifier
         self.pushed: list[Job] = []
+        self.keep_ms: int | None = (
+            None  # of the calls that follow; their results are published only once
+        )
         self._start = start
         self._redis = redis
         self._redis_server = redis_server
@@ -88,7 +91,9 @@ class ClientSweep(Sweep):
         mark = self._mark(len(self._calls) + 1)
         if attempt is not None:
             attempt.watch(mark)
-        seq = self.driver.submit("echo", {"mark": mark}, timeout_ms and slowly(timeout_ms))
+        seq = self.driver.submit(
+            "echo", {"mark": mark}, timeout_ms and slowly(timeout_ms), keep_ms=self.keep_ms
+        )
         call = Call(seq, mark, timeout_ms)
         self._calls.append(call)
         return call
@@ -146,14 +151,16 @@ class ClientSweep(Sweep):
         except Hung as hung:
             fail(requirement, expected=expected, got=f"nothing: {hung}")
 
-    def listening(self, channel: str) -> bool:
-        """Whether the client is subscribed."""
-        [(_, count)] = self._redis.pubsub_numsub(channel)
-        return int(count) > 0
-
     def _claim(self) -> None:
         while (job := self.peer.take()) is not None:
             self.pushed.append(job)
+
+    def _answer_kept(self, job: Job) -> None:
+        """Store the result and publish it, whether or not somebody listens."""
+        if job.id not in self._answered:
+            self._answered[job.id] = self.proxy.opened
+            self.peer.keep(job, result=job.parameters)
+            self.peer.publish(job.channel, messages.written(id=job.id, result=job.parameters))
 
     def _answer(self) -> None:
         """Publish where the client is subscribed, and again whenever the client has made a connection since."""
@@ -165,7 +172,9 @@ class ClientSweep(Sweep):
                 map(job.message.__contains__, open_calls)
             ):
                 continue
-            if self.listening(job.channel):
+            if self.keep_ms is not None:
+                self._answer_kept(job)
+            elif self.peer.listens(job.channel):
                 self._answered[job.id] = self.proxy.opened
                 self.peer.publish(job.channel, messages.written(id=job.id, result=job.parameters))
 
@@ -240,6 +249,25 @@ class ClientSweep(Sweep):
             allowed = outcome.kind == "result"
             expected = "its result, for the client was listening again when it was published"
         require(allowed, _settles(call), expected=expected, got=outcome)
+
+    def check_kept(self, attempt: Attempt, call: Call) -> None:
+        """The call has its kept result where Redis has had its job, and may be lost where its push is unanswered."""
+        event = attempt.hold.event
+        unanswered = event is not None and event.carries(self._keys.queue)
+        outcome = self.settled(
+            call, "client.kept.looks" if call.timeout_ms else "client.kept.waits"
+        )
+        if self.pushes(call) and not (unanswered and call.timeout_ms is None):
+            require(
+                outcome.kind == "result", "client.kept.looks", expected="its result", got=outcome
+            )
+        elif call.timeout_ms is None:
+            require(
+                outcome.kind == "result" or outcome.code == "connection-lost",
+                "client.lost.settles",
+                expected="its result, or the error connection-lost",
+                got=outcome,
+            )
 
     def check_goes_on(self) -> None:
         """After a fault, calls have their results again: the second at the latest, once it could be pushed."""

@@ -73,10 +73,10 @@ class ServerSweep(Sweep):
 
     # The jobs.
 
-    def push_while_idle(self, attempt: Attempt) -> Job:
+    def push_while_idle(self, attempt: Attempt, **members: Any) -> Job:
         """Give an idle server a job, which is held at the attempt's boundary."""
         self.process.wait_idle()
-        job = self.peer.job("echo", {"boundary": attempt.number})
+        job = self.peer.job("echo", {"boundary": attempt.number}, **members)
         attempt.watch(job.id)
         self.peer.push_job(job)
         return job
@@ -121,6 +121,11 @@ class ServerSweep(Sweep):
         queue, in_process, _ = self._copies(job)
         return not queue and not in_process and not self.proxy.under_way(job.id)
 
+    def out(self, job: Job) -> bool:
+        """Whether it is answered, or has left the queue and the list."""
+        held = self.held(job)
+        return bool(held.published) or not held.queue + held.in_process
+
     def held(self, job: Job) -> Held:
         """Where the job is at this moment; the lists are read first, so what has left them was answered before."""
         return Held(*self._copies(job), published=len(self.peer.results(job)))
@@ -137,12 +142,14 @@ class ServerSweep(Sweep):
 
     # What has to be true.
 
-    def look_everywhere(self, jobs: Sequence[Job]) -> None:
-        """Start the server and hold every job at every boundary, until all are done."""
+    def look_everywhere(
+        self, jobs: Sequence[Job], check: Callable[[], None] = lambda: None, **settings: Any
+    ) -> None:
+        """Start the server and hold every job at every boundary, where `check` is called, too, until all are done."""
         names = [job.id for job in jobs]
         self.current = attempt = Attempt(self.proxy, "server", 0, deliver=False)
         attempt.watch(*names)
-        self.start()
+        self.start(**settings)
         listed: set[str] = set()
         while True:
             self.peer.wait(
@@ -158,6 +165,7 @@ class ServerSweep(Sweep):
                 held = self.held(job)
                 listed |= {job.id} if held.in_process else set()
                 self._check_place(held, claimed=job.id in listed)
+            check()
             attempt.release()
             attempt = following
 

@@ -1,0 +1,325 @@
+"""Handles: what a client gives its caller for a job that is detached, and what it does with one that it is given."""
+
+import re
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from jobqueue_conformance.peer.calls import guard_ms, run_after_a_loss, slowly
+from jobqueue_conformance.peer.peer import Peer
+from jobqueue_conformance.programs.client import ClientProcess
+from jobqueue_conformance.programs.starting import StartClient
+from jobqueue_conformance.proxy import matches
+from jobqueue_conformance.proxy.events import COMMAND, REPLY, Event
+from jobqueue_conformance.proxy.proxy import Proxy
+from jobqueue_conformance.redis_servers.acl import execute
+from jobqueue_conformance.redis_servers.base import RedisServer
+from jobqueue_conformance.spec import handles
+from jobqueue_conformance.spec.keys import Keys, digest
+from jobqueue_conformance.spec.messages import Job, equal, written
+from jobqueue_conformance.spec.vectors import message, vectors
+from jobqueue_conformance.spec.verdicts import require
+
+HOUR_MS = 3_600_000
+LONG_MS = 60_000  # a timeout that is never how something is settled
+BRIEF_MS = 500
+MOMENT_S = 0.3  # a client that is too early has been so by then
+UUID_4 = r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
+
+
+@pytest.mark.requirement("client.kept.handle", "client.kept.own-channel", "client.kept.member")
+@pytest.mark.dimensions(
+    size="8",
+    occasion=("again", "reconnect"),
+    moment="outstanding",
+    connection=("all", "cut"),
+    caller=("timeout", "no timeout"),
+    repetition="faults",
+)
+def test_a_handle_names_its_job(client: StartClient, peer: Peer, keys: Keys, proxy: Proxy) -> None:
+    """Each of ten detached jobs has a channel of its own and a handle that says where its result is."""
+    driver = client()
+    own: list[str] = []
+    for _ in range(2):
+        _, pushed = run_after_a_loss(driver, peer, proxy.notifier, "plain")
+        timeouts = (None, slowly(LONG_MS))
+        called = [detach(driver, peer, n, timeouts[n % 2]) for n in range(10)]
+        for seq, job in called:
+            require_handle(driver, seq, job)
+            peer.answer(job, result=job.parameters)
+            require_value(driver, seq, job, "client.settle.result")
+        own += [job.channel for _, job in called]
+        require(
+            len({*own, pushed[-1].channel}) == len(own) + 1,
+            "client.kept.own-channel",
+            expected="a channel for each detached job alone",
+            got=own,
+        )
+        proxy.drop("client")
+
+    named = re.compile(re.escape(f"{keys.queue}:results:") + UUID_4, re.IGNORECASE)
+    require(
+        all(map(named.fullmatch, own)),
+        "client.kept.own-channel",
+        expected=f"{keys.queue}:results: and a random UUID",
+        got=own,
+    )
+
+
+@pytest.mark.requirement("client.kept.handle", "client.settle.not-queued")
+@pytest.mark.dimensions(moment="outstanding", connection=("pushes", "held"), answer="error")
+def test_a_handle_follows_the_reply_to_the_push(
+    client: StartClient, peer: Peer, redis_server: RedisServer, keys: Keys, proxy: Proxy
+) -> None:
+    """There is no handle while the push is unanswered, and none where Redis refuses it."""
+    driver = client()
+    run_after_a_loss(driver, peer, proxy.notifier, "before")
+    hold = proxy.hold(matches.reply_naming(keys.queue), "client")
+    seq, job = detach(driver, peer, "held", None)
+    hold.wait("the reply to the push")
+    early = proxy.notifier.happens(lambda: driver.handles.get(seq), MOMENT_S)
+    hold.release()
+
+    require(early is None, "client.kept.handle", expected="no handle yet", got=early)
+    require_handle(driver, seq, job)
+
+    execute(redis_server, "CONFIG", "SET", "maxmemory", "1")
+    refused = driver.submit("echo", "refused", keep_ms=HOUR_MS, detached=True)
+    outcome = driver.outcome(refused)
+    execute(redis_server, "CONFIG", "SET", "maxmemory", "0")
+    require(
+        outcome.code == "not-queued",
+        "client.settle.not-queued",
+        expected="the error not-queued",
+        got=outcome,
+    )
+    require(
+        refused not in driver.handles,
+        "client.kept.handle",
+        expected="no handle of a job that was refused",
+        got=driver.handles.get(refused),
+    )
+
+
+@pytest.mark.requirement("client.kept.looks", "client.kept.waits", "client.kept.own-channel")
+@pytest.mark.dimensions(
+    occasion="reconnect", connection=("all", "refused"), caller=("timeout", "no timeout")
+)
+def test_a_detached_job_survives_a_loss(client: StartClient, peer: Peer, proxy: Proxy) -> None:
+    """Detached jobs have their results after a loss, what was only stored and what is published on their channels."""
+    driver = client()
+    called = [
+        detach(driver, peer, number, (None, slowly(LONG_MS))[number % 2]) for number in range(4)
+    ]
+    for seq, job in called:
+        require_handle(driver, seq, job)
+
+    proxy.refuse("client")
+    proxy.drop("client")
+    for _, job in called[:2]:
+        peer.keep(job, result=job.parameters)
+    proxy.accept_again("client")
+    for seq, job in called[:2]:
+        require_value(driver, seq, job, "client.kept.looks")
+    for seq, job in called[2:]:
+        proxy.notifier.wait(lambda each=job: peer.listens(each.channel), "a subscription")  # type: ignore[misc] # a default's type
+        peer.answer(job, result=job.parameters)
+        require_value(driver, seq, job, "client.kept.waits")
+
+
+@pytest.mark.requirement("client.kept.collects", "client.timeout.settles")
+@pytest.mark.dimensions(
+    size=("8", "65,536 bytes"),
+    occasion="again",
+    moment="outstanding",
+    answer=("error", "another type", "nothing"),
+    caller="timeout",
+    repetition="messages",
+)
+def test_results_are_collected(
+    client: StartClient, peer: Peer, redis: Redis, keys: Keys, proxy: Proxy
+) -> None:
+    """By handles that it never saw, a client collects what is stored and what is published, of many jobs at once."""
+    driver = client()
+    values: list[Any] = [None, "\u2028 ключ", "x" * 900_000, {"é": [0, False]}, *range(8)]
+    stored = [peer.job("echo", value, channel=keys.channel()) for value in values]
+    awaited = [peer.job("echo", number, channel=keys.channel()) for number in range(12)]
+    failing, unknown = (peer.job("echo", name, channel=keys.channel()) for name in ("f", "u"))
+    for job in stored:
+        peer.keep(job, result=job.parameters)
+    peer.keep(failing, error={"code": "shop.closed", "message": "sorry", "data": [1]})
+    odd = [b"", b"no JSON", b'{"id":"another","result":1}', b'{"result":1}']
+    for job, each in zip(awaited, odd, strict=False):
+        peer.keep_message(job, each)
+
+    waits = [(collect(driver, job), job) for job in awaited]
+    finds = [(collect(driver, job), job) for job in (*stored, *stored[:2])]
+    failed = collect(driver, failing)
+    late = driver.collect(handles.written(unknown), BRIEF_MS)
+
+    for seq, job in finds:
+        require_value(driver, seq, job, "client.kept.collects")
+    outcome = driver.outcome(failed, requirement="client.kept.collects")
+    require(
+        (outcome.code, outcome.message, outcome.data) == ("shop.closed", "sorry", [1]),
+        "client.kept.collects",
+        expected="the stored error",
+        got=outcome,
+    )
+    for seq, job in waits:
+        key = keys.result(job.message)
+        proxy.notifier.wait(lambda each=key: looked(proxy, each), "the client to look")  # type: ignore[misc] # a default's type
+        for each in (b"no JSON", written(id="another", result="another's")):
+            peer.publish(job.channel, each)
+        peer.publish(job.channel, written(id=job.id, result=job.parameters))
+        require_value(driver, seq, job, "client.kept.collects")
+    require(
+        driver.outcome(late).kind == "timeout",
+        "client.timeout.settles",
+        expected="a timeout where nothing comes",
+        got=driver.outcome(late),
+    )
+    left = [redis.exists(keys.result(job.message)) for job in stored]
+    require(all(left), "client.kept.collects", expected="all that was stored", got=left)
+
+
+@pytest.mark.requirement("client.kept.collects")
+@pytest.mark.dimensions(
+    occasion=("unconnected", "reconnect"),
+    moment="outstanding",
+    connection=("subscription", "held", "all", "refused", "cut"),
+    caller="timeout",
+    repetition="faults",
+)
+def test_a_collection_survives_losses(
+    client: StartClient, peer: Peer, keys: Keys, proxy: Proxy
+) -> None:
+    """What is stored and published while a client subscribes to collect it is found, at first and after two losses."""
+    driver = client()
+    run_after_a_loss(driver, peer, proxy.notifier, "before")
+    first, second, third = (peer.job("echo", n, channel=keys.channel()) for n in range(3))
+    hold = proxy.hold(
+        lambda each: each.kind == COMMAND and first.channel.encode() in each.arguments
+    )
+    seqs = [collect(driver, first)]
+    hold.wait("the client to subscribe")
+    proxy.notifier.happens(lambda: looked(proxy, keys.result(first.message)), MOMENT_S)
+    peer.keep(first, result=first.parameters)
+    peer.publish(first.channel, written(id=first.id, result=first.parameters))
+    hold.release()
+    require_value(driver, seqs[0], first, "client.kept.collects")
+
+    seqs += [collect(driver, second), collect(driver, third)]
+    for seq, job in zip(seqs[1:], (second, third), strict=True):
+        for each in (second, third) if job is second else (third,):
+            key = keys.result(each.message)
+            proxy.notifier.wait(lambda known=key: looked(proxy, known), "the client to look")  # type: ignore[misc] # a default's type
+        proxy.refuse("client")
+        proxy.drop("client")
+        peer.keep(job, result=job.parameters)
+        proxy.accept_again("client")
+        require_value(driver, seq, job, "client.kept.collects")
+
+
+@pytest.mark.requirement("client.kept.collects", "client.kept.handle")
+@pytest.mark.dimensions(occasion="restart", caller="gone")
+def test_another_process_collects(client: StartClient, peer: Peer, proxy: Proxy) -> None:
+    """By the handles of a client that was killed, another one collects a stored result and a later one."""
+    first = client()
+    called = [detach(first, peer, name, None) for name in ("stored", "published")]
+    given = [first.handle(seq) for seq, _ in called]
+    first.kill()
+    stored, published = (job for _, job in called)
+    peer.keep(stored, result=stored.parameters)
+
+    second = client()
+    seqs = [second.collect(each, slowly(LONG_MS)) for each in given]
+
+    require_value(second, seqs[0], stored, "client.kept.collects")
+    proxy.notifier.wait(lambda: peer.listens(published.channel), "a subscription")
+    peer.publish(published.channel, written(id=published.id, result=published.parameters))
+    require_value(second, seqs[1], published, "client.kept.collects")
+
+
+@pytest.mark.requirement("client.kept.malformed", "client.kept.collects")
+@pytest.mark.dimensions(size="8", occasion="again", answer="another type", settings="names")
+def test_handles_are_read_exactly(
+    client: StartClient, peer: Peer, redis: Redis, keys: Keys, proxy: Proxy
+) -> None:
+    """Every malformed handle of the fixtures is refused without a word to Redis, and every other one collects."""
+    driver = client()
+    run_after_a_loss(driver, peer, proxy.notifier, "before")
+    seen = len(proxy.events)
+    refused = vectors("handles", "malformed")
+    for vector in refused:
+        seq = driver.collect(vector["handle"], guard_ms())
+        outcome = driver.outcome(seq, requirement="client.kept.malformed")
+        require(
+            outcome.code == "invalid-handle",
+            "client.kept.malformed",
+            expected=f"the error invalid-handle for {vector['handle']!r}",
+            got=outcome,
+        )
+    sent = [each for each in proxy.events[seen:] if concerns_results(each)]
+    require(not sent, "client.kept.malformed", expected="nothing sent to Redis", got=sent)
+
+    given = {}
+    for vector in vectors("handles", "handle"):
+        result = written(id=vector["job_id"], result=vector["id"])
+        redis.set(f"{keys.queue}:result:{digest(message(vector))}", result)
+        given[vector["id"]] = driver.collect(vector["handle"], slowly(LONG_MS))
+    for name, seq in given.items():
+        outcome = driver.outcome(seq, requirement="client.kept.collects")
+        require(
+            outcome.value == name,
+            "client.kept.collects",
+            expected=f"the result of the handle {name}",
+            got=outcome,
+        )
+
+
+def detach(
+    driver: ClientProcess, peer: Peer, parameters: object, timeout_ms: int | None
+) -> tuple[int, Job]:
+    """Run a detached job, and claim it."""
+    seq = driver.submit("echo", parameters, timeout_ms, keep_ms=HOUR_MS, detached=True)
+    return seq, peer.claim()
+
+
+def collect(driver: ClientProcess, job: Job) -> int:
+    """Collect the result of a job, by the handle that the suite itself has made."""
+    return driver.collect(handles.written(job), slowly(LONG_MS))
+
+
+def looked(proxy: Proxy, key: str) -> bool:
+    """Whether the client has looked under this key, and was answered."""
+    return any(each.kind == REPLY and key.encode() in each.arguments for each in list(proxy.events))
+
+
+def concerns_results(event: Event) -> bool:
+    """Whether the client subscribes or looks."""
+    name = event.arguments[:1] and event.arguments[0].upper()
+    return event.kind == COMMAND and name not in {b"PING", b"HELLO", b"AUTH", b"SELECT", b"CLIENT"}
+
+
+def require_handle(driver: ClientProcess, seq: int, job: Job) -> None:
+    """The client has given the handle of the job."""
+    given = driver.handle(seq)
+    require(
+        given == handles.written(job),
+        "client.kept.handle",
+        expected=handles.written(job),
+        got=given,
+    )
+
+
+def require_value(driver: ClientProcess, seq: int, job: Job, requirement: str) -> None:
+    """What was called is settled by the value of the job."""
+    outcome = driver.outcome(seq, requirement=requirement)
+    require(
+        outcome.kind == "result" and equal(outcome.value, job.parameters),
+        requirement,
+        expected=f"the value {job.parameters!r:.100}",
+        got=f"{outcome!r:.200}",
+    )
