@@ -2,9 +2,10 @@
 
     make chaos                                    a minute of it, with a seed that is printed
     make chaos SECONDS=300 SEED=7                 five minutes, with the faults of seed 7
+    python -m chaos --fleet 30 --seconds 300      30 servers that live 10 to 30 s, each under a name of its own
     python -m chaos --server coffee --server bash --client python    other programs
 
-Servers run under stable names and are started again when they have ended. A real Redis with `appendfsync always`
+Servers are started again when they have ended, under the same name or a new one. A real Redis with `appendfsync always`
 stands behind a port of its own for each program. The seed decides which fault hits which program and when;
 it can't decide what the programs are doing at that moment. So the same seed repeats the faults, and not always the
 failure.
@@ -29,6 +30,7 @@ from jobqueue_conformance.spec import manifest
 
 from chaos import programs, report, schedule
 from chaos.account import settle
+from chaos.names import FLEET, STORM
 from chaos.storm import CannotStart, Storm
 
 LOGS = Path("build", "chaos")
@@ -50,6 +52,7 @@ def arguments() -> argparse.Namespace:
     say("--seed", type=int, help="decides the faults (default: drawn, and printed)")
     say("--server", **many, help="a manifest's server (default: Python's five shapes); repeatable")
     say("--client", **many, help=f"a manifest's client (default: {both}); repeatable")
+    say("--fleet", type=int, metavar="N", help="N servers with new names, killed again and again")
     say("--fault", action="append", choices=schedule.KINDS, help="only such faults; repeatable")
     say("--redis", default="auto", help="auto, embedded, or the path of a redis-server")
     say("--logs", type=Path, default=LOGS, help=f"where logs are kept (default: {LOGS})")
@@ -62,7 +65,7 @@ def main() -> int:
     options = arguments()
     seed = random.randrange(10**6) if options.seed is None else options.seed  # noqa: S311 - no secret
     try:
-        servers = programs.named(options.server, "server") if options.server else programs.shapes()
+        servers = _servers(options)
         clients = programs.named(options.client or list(programs.CLIENTS), "client")
         binary = (
             choice.program() if options.redis == "auto" else choice.choose(options.redis, "", say)
@@ -73,18 +76,19 @@ def main() -> int:
     logs: Path = options.logs.resolve() / f"seed-{seed}"
     shutil.rmtree(logs, ignore_errors=True)
     logs.mkdir(parents=True)
-    faults = schedule.draw(
-        random.Random(seed),  # noqa: S311 - no secret
-        options.seconds,
-        [each.name for each in servers],
-        [each.name for each in clients],
-        options.fault or schedule.KINDS,
-    )
+    chance = random.Random(seed)  # noqa: S311 - no secret
+    who = [each.name for each in servers]
+    if options.fleet:
+        times, faults = FLEET, schedule.replacements(chance, options.seconds, who)
+    else:
+        kinds = options.fault or schedule.KINDS
+        pushing = [each.name for each in clients]
+        times, faults = STORM, schedule.draw(chance, options.seconds, who, pushing, kinds)
     say(f"seed {seed}: {len(faults)} faults in {options.seconds:g} s, on {binary}")
     say(f"servers: {', '.join(each.name for each in servers)}")
     say(f"clients: {', '.join(each.name for each in clients)}")
     try:
-        with Storm(binary, servers, clients, logs, say) as storm:
+        with Storm(binary, servers, clients, logs, say, times) as storm:
             account = settle(storm.rage(faults, options.seconds))
             injected = dict(storm.injected)
     except CannotStart as error:
@@ -101,10 +105,17 @@ def main() -> int:
     else:
         print(", ".join(f"{count} {kind}" for kind, count in injected.items()))
         print(report.text(account))
+        print(f"{'L + C + 1 s':32}{times.rerun_s:>8.2f} s")
     if not account.good:
         again = shlex.join(["python", "-m", "chaos", *sys.argv[1:], f"--seed={seed}"])
         say(f"to repeat the faults: {again}\nlogs: {logs}")
     return 0 if account.good else 1
+
+
+def _servers(options: argparse.Namespace) -> list[programs.Program]:
+    if options.server:
+        return programs.named(options.server, "server")
+    return programs.fleet(options.fleet) if options.fleet else programs.shapes()
 
 
 def say(line: str) -> None:

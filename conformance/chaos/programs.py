@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import dataclass
+from itertools import cycle, islice
 from pathlib import Path
 
 from jobqueue_conformance.spec import manifest
@@ -18,15 +19,26 @@ class Program:
     name: str
     command: tuple[str, ...]
     folder: Path
+    fresh: bool = False  # whether each life of it has a name of its own
+
+
+FRESH = {"threads-serial", "threads-concurrent", "asyncio-serial"}
 
 
 def shapes() -> list[Program]:
-    """The Python reference's servers, in each of their shapes."""
+    """The Python reference's servers, in each of their shapes, most with a new name in each life."""
+    return [_shape(shape, shape, fresh=shape in FRESH) for shape in server.SHAPES]
+
+
+def fleet(number: int) -> list[Program]:
+    """As many servers, in all shapes, each with a new name in each life."""
+    kinds = islice(cycle(server.SHAPES), number)
+    return [_shape(f"{kind}-of-{at}", kind, fresh=True) for at, kind in enumerate(kinds, 1)]
+
+
+def _shape(name: str, shape: str, *, fresh: bool) -> Program:
     program = Path(server.__file__)
-    return [
-        Program(shape, (sys.executable, program.name, shape), program.parent)
-        for shape in server.SHAPES
-    ]
+    return Program(name, (sys.executable, program.name, shape), program.parent, fresh)
 
 
 def named(manifests: list[str], role: str) -> list[Program]:

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeVar, get_args
 
-Kind = Literal["kill", "term", "freeze", "cut", "cut-one", "refuse", "pause", "restart"]
+from chaos.names import STORM
+
+Kind = Literal["kill", "term", "freeze", "cut", "cut-one", "refuse", "pause", "restart", "outage"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 REDIS = "redis"
 
@@ -21,6 +23,7 @@ WHAT: dict[Kind, str] = {
     "refuse": "connections cut, and new ones of a server or client refused",
     "pause": "CLIENT PAUSE for all clients",
     "restart": "SIGKILL to Redis, which is started again with its append-only file",
+    "outage": "the same, started again when all leases have lapsed",
 }
 OFTEN: dict[Kind, int] = {
     "kill": 5,
@@ -31,6 +34,7 @@ OFTEN: dict[Kind, int] = {
     "refuse": 4,
     "pause": 2,
     "restart": 1,
+    "outage": 1,
 }
 LASTS_S: dict[Kind, tuple[float, float]] = {
     "kill": (0.05, 1.0),
@@ -41,8 +45,10 @@ LASTS_S: dict[Kind, tuple[float, float]] = {
     "refuse": (0.2, 4.0),
     "pause": (0.05, 2.0),
     "restart": (0.05, 2.0),
+    "outage": (1.5 * STORM.lease_s, 2 * STORM.lease_s),
 }
 BETWEEN_S = (0.1, 1.2)
+LIVES_S = (10.0, 30.0)  # of a server in a fleet
 RECOVERS_S = 0.3  # Redis reads its file
 ASK_REDIS = frozenset({"cut", "cut-one", "pause"})
 
@@ -93,6 +99,7 @@ def draw(
         "refuse": [*servers, *clients],
         "pause": [REDIS],
         "restart": [REDIS],
+        "outage": [REDIS],
     }
     lots = [kind for kind in kinds for _ in range(OFTEN[kind])]
     busy_until_s: dict[str, float] = {}
@@ -110,3 +117,15 @@ def draw(
             busy_until_s[fault.target] = at_s + fault.lasts_s + RECOVERS_S
         at_s += chance.uniform(*BETWEEN_S)
     return faults
+
+
+def replacements(chance: Chance, seconds: float, servers: Sequence[str]) -> list[Fault]:
+    """A fleet in which no server lives long: each is killed some time after each of its starts."""
+    faults = []
+    for server in servers:
+        at_s = chance.uniform(*LIVES_S)
+        while at_s < seconds:
+            fault = Fault(at_s, "kill", server, chance.uniform(*LASTS_S["kill"]))
+            faults.append(fault)
+            at_s += fault.lasts_s + chance.uniform(*LIVES_S)
+    return sorted(faults, key=lambda fault: fault.at_s)

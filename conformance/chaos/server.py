@@ -47,6 +47,9 @@ def main(shape: str) -> None:
         "queue": os.environ["JOBQUEUE_QUEUE"],
         "processor": os.environ["JOBQUEUE_PROCESSOR"],
         "block_timeout": int(os.environ["JOBQUEUE_BLOCK_MS"]) / 1000,
+        "takeover": True,
+        "lease_timeout": int(os.environ["JOBQUEUE_LEASE_MS"]) / 1000,
+        "grace_period": int(os.environ["JOBQUEUE_GRACE_MS"]) / 1000,
         **SHAPES[shape],
     }
     if shape.startswith("asyncio"):

@@ -1,4 +1,4 @@
-"""A server in a storm: one name, many lives.
+"""A server in a storm: many lives, under one name or each under its own.
 
 It is started again whenever it has ended, as a process manager would. It hangs when it still runs long after SIGTERM.
 """
@@ -12,23 +12,28 @@ from jobqueue_conformance.programs.process import Process
 from jobqueue_conformance.proxy.waiting import Notifier
 
 from chaos.account import Run
+from chaos.names import STORM, Times
 from chaos.programs import Program
 from chaos.relays import Relay
 
 ENDS_WITHIN_S = 35.0  # server.stop.unreachable says 30
 AGAIN_S = 0.3
-STARTING_S = 5.0
-BLOCK_MS = 1000
 
 
 class Server:
     """One server's lives; times are seconds since the storm began."""
 
     def __init__(
-        self, program: Program, queue: str, relay: Relay, logs: Path, clock: Callable[[], float]
+        self,
+        program: Program,
+        queue: str,
+        relay: Relay,
+        logs: Path,
+        clock: Callable[[], float],
+        times: Times = STORM,
     ) -> None:
         self.name = program.name
-        self.in_process = f"{queue}:in-process:{self.name}"
+        self.lists: list[str] = []  # of all lives, the last one's at the end
         self.relay = relay
         self.lives = 0
         self.troubles: list[str] = []
@@ -36,14 +41,13 @@ class Server:
         self._notifier = Notifier()
         self._clock = clock
         self._program = program
+        self._queue = queue
         self._logs = logs
         self._runs = logs / f"{self.name}.runs"
         self._environment = {
             "REDIS_URL": relay.url,
             "JOBQUEUE_QUEUE": queue,
-            "JOBQUEUE_PROCESSOR": self.name,
-            "JOBQUEUE_IN_PROCESS": self.in_process,
-            "JOBQUEUE_BLOCK_MS": str(BLOCK_MS),
+            **times.environment,
             "CHAOS_RUNS": str(self._runs),
             "PYTHONFAULTHANDLER": "1",
         }
@@ -94,7 +98,7 @@ class Server:
             self._again_at_s = now_s
         if self._again_at_s is None:
             self._again_at_s = now_s + AGAIN_S
-            if now_s - self._started_at_s > STARTING_S:  # at its start it may, without Redis
+            if self.relay.connected.is_set():  # without Redis it may end at its start
                 self.troubles.append(f"at {now_s:.1f} s, by itself, {self._process.explain_exit()}")
         if now_s >= self._again_at_s and not self._staying_down:
             self._start()
@@ -144,14 +148,21 @@ class Server:
 
     def _start(self) -> None:
         self.lives += 1
+        processor = f"{self.name}-{self.lives}" if self._program.fresh else self.name
+        in_process = f"{self._queue}:in-process:{processor}"
+        if in_process not in self.lists:
+            self.lists.append(in_process)
         self._again_at_s = None
-        self._started_at_s = self._clock()
         self.relay.connected.clear()
         self._process = Process(
             self.name,
             self._program.command,
             self._program.folder,
-            self._environment,
+            {
+                **self._environment,
+                "JOBQUEUE_PROCESSOR": processor,
+                "JOBQUEUE_IN_PROCESS": in_process,
+            },
             self._notifier,
             self._logs,
         )

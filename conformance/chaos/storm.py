@@ -12,9 +12,11 @@ from typing import Self
 import redis
 from jobqueue_conformance.proxy.waiting import Hung, Notifier
 
+from chaos import names
 from chaos.account import Evidence, Kill
 from chaos.calling import TIMEOUT_MS, Caller
 from chaos.durable_redis import DurableRedis
+from chaos.names import STORM, Times
 from chaos.programs import Program
 from chaos.relays import Relay, Relays
 from chaos.schedule import Fault
@@ -42,10 +44,12 @@ class Storm:
         clients: Sequence[Program],
         logs: Path,
         say: Callable[[str], None],
+        times: Times = STORM,
     ) -> None:
         self.troubles: list[str] = []
         self.injected: Counter[str] = Counter()
         self._say = say
+        self._times = times
         self._logs = logs
         self._notifier = Notifier()
         self._kills: list[Kill] = []
@@ -63,7 +67,9 @@ class Storm:
             self._servers: dict[str, Server] = {}
             for program in servers:
                 relay = self._relays.make(program.name)
-                self._servers[program.name] = Server(program, QUEUE, relay, logs, self._now_s)
+                self._servers[program.name] = Server(
+                    program, QUEUE, relay, logs, self._now_s, times
+                )
                 self._stack.callback(self._servers[program.name].end)
             self._clients: dict[str, Caller] = {}
             for number, program in enumerate(clients):
@@ -149,7 +155,7 @@ class Storm:
                 self._cut(self._relay(fault), every=fault.kind == "cut")
             case "pause":
                 self._admin.client_pause(round(fault.lasts_s * 1000))
-            case "restart":
+            case "restart" | "outage":
                 self._redis.kill()
                 for relay in self._relays.all:  # whose listeners hide that Redis doesn't listen
                     relay.close("restart")
@@ -204,6 +210,7 @@ class Storm:
             self._notifier.wait(calm, "the calm", CALM_WITHIN_S)
         except Hung as hung:
             self._say(str(hung))  # the rest is reported job by job
+        self._wait_for_names()
         for client in self._clients.values():
             client.close()
         for server in self._servers.values():
@@ -217,9 +224,28 @@ class Storm:
         for server in self._servers.values():
             server.check_last_stop()
 
+    def _wait_for_names(self) -> None:
+        """Wait until no name is registered but those of the living."""
+
+        def forgotten() -> bool:
+            self._look()
+            return not self._names_left()
+
+        # The last server may just have ended; a busy machine gets as long again.
+        within_s = 2 * self._times.forgotten_s
+        if not self._notifier.happens(forgotten, within_s):
+            self.troubles += [
+                f"{key} is still registered {within_s:g} s later, and its server is over"
+                for key in self._names_left()
+            ]
+
+    def _names_left(self) -> list[str]:
+        registered = map(text, self._admin.hkeys(f"{QUEUE}:processors"))
+        return names.left(registered, (each.lists[-1] for each in self._servers.values()))
+
     def _left(self) -> dict[int, str]:
         """Which jobs are on which list."""
-        keys = [QUEUE, *(server.in_process for server in self._servers.values())]
+        keys = [QUEUE, *(key for server in self._servers.values() for key in server.lists)]
         return {number(message): key for key in keys for message in self._admin.lrange(key, 0, -1)}
 
     def _evidence(self) -> Evidence:
@@ -243,6 +269,11 @@ class Storm:
             },
             troubles=[*self.troubles, *(said for each in everybody for said in each.troubles)],
         )
+
+
+def text(key: bytes | str) -> str:
+    """A key, which the client that decodes nothing returns as bytes."""
+    return key if isinstance(key, str) else key.decode()
 
 
 def number(message: bytes | str) -> int:

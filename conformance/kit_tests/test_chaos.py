@@ -10,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from chaos import append_only_file, report, schedule, serving
+from chaos import append_only_file, names, report, schedule, serving
 from chaos.account import Evidence, Kill, Run, settle
 from chaos.calling import outcome
 from chaos.programs import Program
@@ -63,7 +63,7 @@ def test_every_kind_strikes_whom_it_may() -> None:
     assert set(targets) == set(schedule.KINDS)
     assert targets["kill"] == targets["term"] == targets["freeze"] == {"a", "b"}
     assert targets["refuse"] == targets["cut"] == targets["cut-one"] == {"a", "b", "c"}
-    assert targets["pause"] == targets["restart"] == {"redis"}
+    assert targets["pause"] == targets["restart"] == targets["outage"] == {"redis"}
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -76,6 +76,53 @@ def test_faults_of_one_target_do_not_overlap(seed: int) -> None:
             assert free_from_s.get(schedule.REDIS, 0.0) <= fault.at_s
         free_from_s[fault.target] = fault.at_s + fault.lasts_s
         assert free_from_s[fault.target] < 60.0
+
+
+def test_servers_of_a_fleet_are_killed_soon_after_each_start() -> None:
+    """Each life lasts from 10 to 30 s, and each server has one after another until the end."""
+    chance = random.Random(1)  # noqa: S311 - no secret
+    faults = schedule.replacements(chance, 300.0, ["a", "b"])
+
+    assert [fault.at_s for fault in faults] == sorted(fault.at_s for fault in faults)
+    for server in ("a", "b"):
+        mine = [fault for fault in faults if fault.target == server]
+        starts = [0.0, *(fault.at_s + fault.lasts_s for fault in mine)]
+        lives = [fault.at_s - start for fault, start in zip(mine, starts, strict=False)]
+        assert all(10 <= life <= 30 for life in lives)
+        assert starts[-1] > 300 - 31
+
+
+def test_a_name_is_left_if_no_server_that_runs_has_it() -> None:
+    """A name of the living may be registered, or not; any other one is left."""
+    assert names.left(["b", "a", "c"], ["b", "d"]) == ["a", "c"]
+    assert names.left([], ["a"]) == []
+
+
+def test_a_server_may_have_a_new_name_in_each_life(
+    tmp_path: Path, redis_server: RedisServer
+) -> None:
+    """The lists of all its lives are known, and its program is told the name of this life."""
+    text = "import os; print(os.environ['JOBQUEUE_PROCESSOR'], os.environ['JOBQUEUE_IN_PROCESS'])"
+    relays = Relays(redis_server.port)
+    ticks = iter(range(1000))
+    server = serving.Server(
+        Program("new", (sys.executable, "-c", text), tmp_path, fresh=True),
+        "storm",
+        relays.make("new"),
+        tmp_path,
+        lambda: float(next(ticks)),
+    )
+    waiting = threading.Event()
+    while server.lives < 3:
+        server.look()
+        waiting.wait(0.01)
+    while not (tmp_path / "new.stdout").read_text().count("\n") > 1:
+        waiting.wait(0.01)
+    server.end()
+    relays.end()
+
+    assert server.lists == [f"storm:in-process:new-{life}" for life in (1, 2, 3)]
+    assert "new-2 storm:in-process:new-2\n" in (tmp_path / "new.stdout").read_text()
 
 
 def seen(**what: object) -> Evidence:
