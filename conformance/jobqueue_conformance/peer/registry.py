@@ -73,3 +73,19 @@ class Registry:
     def end(self, processor: str) -> None:
         """End the lease of a processor's list, as if its life were over and L had passed."""
         self._redis.delete(self._keys.lease(self._keys.in_process(processor)))
+
+    def lapse(self, key: str) -> bool:
+        """End the lease of a list, and mark it as if that had been long ago; tell whether it is registered."""
+        self._redis.delete(self._keys.lease(key))
+        registered = self.value(key) is not None
+        if registered:
+            ago = self.now_ms() - round(LONG_AGO_S * 1000)
+            self._redis.hset(self._keys.processors, key, str(ago))
+        return registered
+
+    def forget(self, processor: str) -> str:
+        """Leave nothing of a processor: no lease, no entry, no registration; return the list's key."""
+        key = self._keys.in_process(processor)
+        self._redis.delete(self._keys.lease(key), key)
+        self._redis.hdel(self._keys.processors, key)
+        return key
