@@ -119,13 +119,17 @@ def test_what_is_no_password_is_left() -> None:
     assert redaction.redacted(kept, redaction.passwords(["redis://127.0.0.1"])) == kept
 
 
+@pytest.mark.parametrize("fate", ["lost", "held, then passed on"])
 @pytest.mark.parametrize("struck, begin", [(None, 60), (90, 60), (20, 16), (2, 0)])
-def test_a_diagram_shows_its_end_and_where_a_fault_struck(struck: int | None, begin: int) -> None:
-    """The last steps are shown at once, and all since the first that was lost; the rest is folded, not left out."""
-    events = [event(COMMAND, PING, fate="lost" if n == struck else "") for n in range(100)]
+def test_a_diagram_shows_its_end_and_where_a_fault_struck(
+    struck: int | None, begin: int, fate: str
+) -> None:
+    """The last steps are shown at once, and all since the first that was hit; the rest is folded, not left out."""
+    events = [event(COMMAND, PING, fate=fate if n == struck else "") for n in range(100)]
 
     drawn = diagram.drawn(exchange(events, 120), "FIN")
 
     assert len(drawn["earlier"]) == begin
     assert len(drawn["earlier"] + drawn["rows"]) == 100
-    assert [each["fault"] for each in drawn["rows"] if each["fault"]] == ["FIN"] * bool(struck)
+    faults = {n: row["fault"] for n, row in enumerate(drawn["rows"], begin) if row["fault"]}
+    assert faults == ({} if struck is None else {struck: "FIN"})

@@ -15,7 +15,7 @@ def still_running(
     require(
         started.status != 0,
         requirement,
-        expected="a server that goes on, or exits with a status that has it started again",
+        expected="a server that goes on, or exits with a status other than 0",
         got=started.explain_exit(),
     )
     return start()

@@ -19,10 +19,12 @@ BEGIN, END = "(start)", "(end)"
 def drawn(exchange: Mapping[str, Any], fault: str = "") -> dict[str, Any]:
     """The diagram of a failed test; the fault stands where it struck last."""
     rows = [_row(each, exchange["parties"]) for each in exchange["steps"]]
-    struck = [row for row in rows if row["struck"]]
-    if fault and struck:
-        struck[-1]["fault"] = fault
-    first = next((number for number, row in enumerate(rows) if row["struck"]), len(rows))
+    stopped = [number for number, row in enumerate(rows) if row["struck"]]
+    if fault and not stopped:  # what was held has passed after the fault
+        stopped = [number for number, row in enumerate(rows) if row["fate"]]
+    if fault and stopped:
+        rows[stopped[-1]]["fault"] = fault
+    first = stopped[0] if stopped else len(rows)
     begin = max(min(len(rows) - LAST, first - BEFORE), 0)
     return {
         "parties": exchange["parties"],

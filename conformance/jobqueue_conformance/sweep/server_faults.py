@@ -227,7 +227,7 @@ class ServerFaults:
         require(
             process.status != 0,
             "server.connection.survives",
-            expected="a server that goes on, or exits with a status that has it started again",
+            expected="a server that goes on, or exits with a status other than 0",
             got=process.explain_exit(),
         )
         self._sweep.start()

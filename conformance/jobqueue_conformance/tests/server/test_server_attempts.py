@@ -47,7 +47,12 @@ def test_an_entry_is_counted_when_it_starts(
         expected=f"a count that lives for {KEPT_S} s",
         got=lifetime_s,
     )
-    require(at_the_end == [1] * 12, "server.attempts.counts", expected="1 each", got=at_the_end)
+    require(
+        at_the_end == [1] * 12,
+        "server.attempts.counts",
+        expected="a count of 1 for each of the 12 entries that were found",
+        got=at_the_end,
+    )
 
 
 @pytest.mark.requirement("server.attempts.counts")

@@ -177,7 +177,7 @@ def test_a_job_on_a_foreign_channel_is_dead(
     require(
         heard == {job.channel for job in inside},
         "server.channel-prefix.confined",
-        expected="results on the channels that begin with the prefix alone",
+        expected=f"results on {[job.channel for job in inside]} alone, which begin with the prefix",
         got=sorted(heard),
     )
     kept = set(redis.lrange(keys.dead, 0, -1))

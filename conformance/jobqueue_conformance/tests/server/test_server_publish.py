@@ -61,20 +61,20 @@ def test_each_result_goes_to_its_own_jobs_channel(
 @pytest.mark.dimensions(repetition="ids")
 def test_two_clients_may_use_the_same_id(server: StartServer, peer: Peer, keys: Keys) -> None:
     """Jobs of two clients that share an id are two jobs, and each channel gets the result of its own."""
-    channels = [keys.channel(), keys.channel()]
+    clients = ("first", "second")
     server()
 
-    jobs = [peer.push("echo", channel, channel=channel, id="the-same") for channel in channels]
+    jobs = [peer.push("echo", each, channel=keys.channel(), id="the-same") for each in clients]
     for job in jobs:
         peer.result(job, "server.publish.once")
     peer.wait_settled(*jobs)
     peer.messages()  # hears all that has been published
-    got = {job.channel: [each.get("result") for each in peer.received(job)] for job in jobs}
+    got = {job.parameters: [each.get("result") for each in peer.received(job)] for job in jobs}
 
     require(
-        got == {channel: [channel] for channel in channels},
+        got == {each: [each] for each in clients},
         "server.publish.channel",
-        expected="on each channel the value of its own job, once",
+        expected="on each client's channel the value of its own job, once",
         got=got,
     )
 

@@ -57,7 +57,12 @@ def test_as_many_entries_are_adopted_as_hands_are_free(
         got=f"{len(left)} there",
     )
     counts = [redis.get(keys.count(job.message)) for job in jobs]
-    require(counts == [b"1"] * 12, "server.attempts.counts", expected="1 each", got=counts)
+    require(
+        counts == [b"1"] * 12,
+        "server.attempts.counts",
+        expected="a count of 1 for each of the 12 entries that were adopted",
+        got=counts,
+    )
 
 
 @pytest.mark.requirement("server.attempts.counts")
