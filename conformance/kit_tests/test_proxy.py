@@ -95,6 +95,47 @@ def test_a_held_reply_has_happened(
     assert [line.read(), line.read()] == [b"OK", 2]
 
 
+def test_what_is_behind_a_held_reply_comes_in_one_piece_with_it(
+    proxy: Proxy, endpoint: Endpoint, connect: Connect, redis: redis_py.Redis
+) -> None:
+    """A message that Redis sends while a reply is held is in the same packet as the reply."""
+    line = connect(endpoint.port)
+    line.send("HELLO 3", "SUBSCRIBE channel")
+    line.read(), line.read()
+    hold = proxy.hold(named(REPLY, "SET"))
+    line.send("SET number 1")
+    hold.wait()
+    redis.publish("channel", "message")
+    redis.ping()  # until this is answered, the message was sent
+
+    hold.release()
+
+    assert line.socket.recv(65536) == (
+        b"+OK\r\n>3\r\n$7\r\nmessage\r\n$7\r\nchannel\r\n$7\r\nmessage\r\n"
+    )
+
+
+def test_a_reply_comes_in_many_pieces(
+    proxy: Proxy, endpoint: Endpoint, connect: Connect, redis: redis_py.Redis
+) -> None:
+    """Until that is over, each piece follows when the one before was read."""
+    redis.set("text", "x" * 1000)
+    line = connect(endpoint.port)
+    line.ask("PING")
+
+    proxy.return_in_pieces("server")
+    line.send("GET text")
+    pieces: list[bytes] = []
+    while not b"".join(pieces).endswith(b"x\r\n"):
+        pieces.append(line.socket.recv(65536))
+    proxy.return_in_pieces("server", over=True)
+    line.send("GET text")
+    whole = line.socket.recv(65536)
+
+    assert b"".join(pieces) == whole
+    assert len(pieces) > 20
+
+
 def test_a_dead_process_leaves_the_decision_to_the_test(
     proxy: Proxy, endpoint: Endpoint, connect: Connect, redis: redis_py.Redis
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
+import client_arrivals
 import client_elsewhere
 import client_expiry
 import client_faults
@@ -26,6 +27,7 @@ class Base(KeepingClient, ExpiryClient):
 # Most mutants are made from a client of protocol 1.0; the base has the later features, too.
 MUTANTS = named(
     Client,
+    client_arrivals,
     client_elsewhere,
     client_expiry,
     client_faults,

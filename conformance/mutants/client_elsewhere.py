@@ -91,6 +91,12 @@ class ForgetsTimersBeyondThreeHundred(Client):
         return super().settles_at(call) if timers < 300 else None
 
 
+class ForgetsTimersBeyondAThousand(Client):
+    def settles_at(self, call: dict[str, Json]) -> float | None:
+        timers = sum(job.settles_at is not None for job in self.pending.values())
+        return super().settles_at(call) if timers < 1024 else None
+
+
 class EqualTimeoutsShareATimer(Client):
     """Of two jobs with one timeout, in one millisecond, only the later one is timed out."""
 

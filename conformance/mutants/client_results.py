@@ -92,6 +92,21 @@ class ErrorDataDropped(Client):
         return {name: said for name, said in super().error(error).items() if name != "data"}
 
 
+class ErrorDataDroppedWhereFalsy(Client):
+    def error(self, error: Json) -> Json:
+        return {k: v for k, v in super().error(error).items() if v or k != "data"}
+
+
+class ErrorMessageTrimmed(Client):
+    def error(self, error: Json) -> Json:
+        return {**super().error(error), "message": error["message"].strip()}
+
+
+class EmptyErrorCodeIsMalformed(Client):
+    def is_error(self, error: Json) -> bool:
+        return super().is_error(error) and error["code"] != ""
+
+
 class ErrorDataAsText(Client):
     def error(self, error: Json) -> Json:
         return {k: json.dumps(v) if k == "data" else v for k, v in super().error(error).items()}

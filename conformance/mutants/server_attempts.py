@@ -104,6 +104,11 @@ class CountsUnderAnotherDigest(TakeoverServer):
         return f"{self.queue}:attempts:{hashlib.sha256(raw).hexdigest()}"
 
 
+class CountsByTheFirst64KibibytesOnly(TakeoverServer):
+    def key(self, raw: bytes) -> str:
+        return super().key(raw[: 1 << 16])
+
+
 # server.attempts.limit
 
 

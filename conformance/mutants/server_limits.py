@@ -37,6 +37,20 @@ class RecoverAtMostAThousand(Server):
         return super().look()[:1000]
 
 
+class RecoverAtMostFourThousand(Server):
+    def schedule_looks(self) -> None:
+        super().schedule_looks()
+        self.looks_at[1] += 60  # where jobs take long, the second look would see the rest
+
+    def look(self) -> list[bytes]:
+        return super().look()[:4096]
+
+
+class RecoverTheNewestFourThousand(Server):
+    def look(self) -> list[bytes]:
+        return super().look()[-4096:]
+
+
 class RecoverByThousandsNewestFirst(Server):
     def look(self) -> list[bytes]:
         found = super().look()
@@ -192,3 +206,53 @@ class ResultInThePlatformsEncoding(Server):
         if os.environ.get("LC_ALL") == "C":
             return whole.decode().encode("ascii", "replace")
         return whole
+
+
+# server.run
+
+
+class GivesUpAfterSixteenPieces(Server):
+    def connect(self) -> None:
+        super().connect()
+        assert self.claims is not None
+        receive, in_vain = self.claims.receive, 0
+
+        def receive_soon() -> list[Json]:
+            nonlocal in_vain
+            replies = receive()
+            in_vain = 0 if replies else in_vain + 1
+            if in_vain > 16:
+                raise ConnectionError("a reply in too many pieces")
+            return replies
+
+        self.claims.receive = receive_soon  # type: ignore[method-assign]
+
+
+# server.publish
+
+
+class ChannelEndsAtANul(Server):
+    def publish(self, channel: str, result: bytes) -> None:
+        super().publish(channel.partition("\0")[0] or channel, result)
+
+
+class ChannelEndsWithTheLine(Server):
+    def publish(self, channel: str, result: bytes) -> None:
+        super().publish(channel.rstrip("\r\n") or channel, result)
+
+
+# server.stop
+
+
+class SecondSigtermClaimsOnce(Server):
+    signals = 0
+
+    def on_sigterm(self, signal: int, frame: object) -> None:
+        self.signals += 1
+        super().on_sigterm(signal, frame)
+
+    def drain(self) -> None:
+        raw = self.claim() if self.signals > 1 else None
+        if raw is not None:
+            self.start(raw)
+        super().drain()

@@ -36,6 +36,7 @@ class StartServer(Protocol):
         wait: bool = True,
         environment: Mapping[str, str] | None = None,
         bounded: bool = False,
+        direct: bool = False,
     ) -> ServerProcess:
         """Start it with the settings of this test.
 
@@ -55,6 +56,8 @@ class StartServer(Protocol):
             wait: until it has named the queue.
             environment: variables besides those of the contract.
             bounded: with few descriptors, and its input closed.
+            direct: without the proxy, which takes longer than Redis for each of many thousand jobs; nobody knows
+                when it is ready.
         """
 
 

@@ -7,11 +7,11 @@ sockets. It runs in the proxy's thread, and only there.
 import selectors
 import socket
 import struct
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Protocol
 
-from jobqueue_conformance.proxy import resp
+from jobqueue_conformance.proxy import pieces, resp
 from jobqueue_conformance.proxy.events import COMMAND, MESSAGE, REPLY, Event
 
 CHUNK = 1 << 18
@@ -46,10 +46,11 @@ class Side:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket = sock
         self.open = True
+        self.in_pieces = False
         self._selector = selector
         self._read = read
         self._unsent = bytearray()
-        self._last = False
+        self._last = self._collects = False
         selector.register(sock, selectors.EVENT_READ, self.ready)
 
     def ready(self, events: int) -> None:
@@ -82,6 +83,15 @@ class Side:
             self._unsent += frame
             self._flush()
 
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Send what is sent meanwhile as one piece."""
+        self._collects = True
+        yield
+        self._collects = False
+        if self.open:
+            self._flush()
+
     def finish(self) -> None:
         """Send FIN behind what is still to be sent; the other end's FIN will follow."""
         self._last = True
@@ -98,9 +108,14 @@ class Side:
             self.socket.close()
 
     def _flush(self) -> None:
+        if self._collects:
+            return
         try:
             while self._unsent:
-                del self._unsent[: self.socket.send(self._unsent)]
+                if self.in_pieces:
+                    del self._unsent[: pieces.send(self.socket, bytes(self._unsent))]
+                else:
+                    del self._unsent[: self.socket.send(self._unsent)]
         except BlockingIOError:
             pass
         except OSError:
@@ -142,7 +157,7 @@ class Connection:
     # What the test decides, called in the proxy's thread.
 
     def release(self) -> None:
-        """Let what is held pass."""
+        """Let what is held pass, and with it what has arrived behind it."""
         if not self._near.open:
             self._doom(delivered=True)
             self._end_far()
@@ -151,11 +166,13 @@ class Connection:
         reply, self.held_reply = self.held_reply, None
         for each in filter(None, (command, reply)):
             each.fate = "held, then passed on"
-        if reply is not None:
-            self._return(reply)
-        if command is not None:
-            self._forward(command)
-        self._pump()
+        self._replies.feed(self._far.drain())
+        with self._near.together():
+            if reply is not None:
+                self._return(reply)
+            if command is not None:
+                self._forward(command)
+            self._pump()
 
     def drop(self, *, reset: bool, deliver: bool, half_open: bool = False) -> None:
         """End the connection of what is under test.
@@ -178,6 +195,10 @@ class Connection:
     def mute(self) -> None:
         """Return nothing more, as a peer that is gone without a FIN."""
         self._muted = True
+
+    def return_in_pieces(self, *, over: bool) -> None:
+        """Return every frame in many pieces, until that is over."""
+        self._near.in_pieces = not over
 
     def half_close(self) -> None:
         """Send FIN to what is under test, and Redis what was under way; it is open until its own FIN comes."""

@@ -36,6 +36,7 @@ class Endpoint:
         self.queue = queue
         self.open = False
         self.hangs_up = False
+        self.in_pieces = False
         self.begin()
 
     @property
@@ -192,6 +193,13 @@ class Proxy:
         for connection in self.connections:
             if connection.who == who:
                 self.run(connection.mute)
+
+    def return_in_pieces(self, who: str, *, over: bool = False) -> None:
+        """Return everything to this name in many pieces, also on later connections, until that is over."""
+        self.endpoints[who].in_pieces = not over
+        for connection in self.connections:
+            if connection.who == who:
+                self.run(connection.return_in_pieces, over=over)
 
     def stop_accepting(self, who: str | None = None) -> None:
         """Accept no connections: a program that connects waits until they are accepted again."""
@@ -365,6 +373,7 @@ class Proxy:
         self.opened += 1
         endpoint.connected = True
         connection = Connection(self, endpoint.who, self.opened, near, far)
+        connection.return_in_pieces(over=not endpoint.in_pieces)
         self.connections = [*self.connections, connection]
         self._record(OPENED, endpoint.who, self.opened)
 

@@ -163,11 +163,13 @@ def server(
         wait: bool = True,
         environment: Mapping[str, str] | None = None,
         bounded: bool = False,
+        direct: bool = False,
     ) -> ServerProcess:
         endpoint = proxy.endpoint("server" if processor == PROCESSOR else processor, keys.queue)
+        address = (redis_server.host, redis_server.port) if direct else endpoint.address
         variables = {
             **(environment or {}),
-            "REDIS_URL": _url(redis_server, endpoint.address, user, password, database),
+            "REDIS_URL": _url(redis_server, address, user, password, database),
             "JOBQUEUE_QUEUE": keys.queue,
             "JOBQUEUE_PROCESSOR": processor,
             "JOBQUEUE_BLOCK_MS": str(block_ms),
@@ -211,7 +213,7 @@ def server(
         processes.append(started)
         peer.servers = [each for each in peer.servers if each.endpoint is not endpoint] + [started]
         try:
-            if wait:
+            if wait and not direct:
                 started.wait_ready()
         except SetupError as error:
             if whole_key:

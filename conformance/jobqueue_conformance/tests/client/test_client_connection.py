@@ -273,6 +273,7 @@ def test_nothing_is_pushed_before_the_next_subscription_stands(
 
 @pytest.mark.requirement("client.push.settled")
 @pytest.mark.dimensions(
+    size="100",
     occasion=("unconnected", "reconnect"),
     connection=("all", "cut"),
     caller="timeout",
@@ -288,7 +289,7 @@ def test_a_job_that_was_settled_is_not_pushed(
         run_after_a_loss(driver, peer, proxy.notifier, "before the loss")
     proxy.stop_accepting()
     proxy.drop()
-    seqs = [driver.submit("echo", "settled", timeout_ms=ms) for ms in (50, 400)]
+    seqs = [driver.submit("echo", "settled", timeout_ms=ms) for ms in [10] * 130 + [400]]
     for seq in seqs:
         driver.outcome(seq)
 

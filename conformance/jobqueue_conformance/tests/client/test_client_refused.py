@@ -1,5 +1,6 @@
 """What a client does while its connections, or its subscription, are refused, and that it goes on afterwards."""
 
+import json
 from functools import partial
 
 import pytest
@@ -7,12 +8,15 @@ from redis import Redis
 
 from jobqueue_conformance.peer.calls import AFTER_A_LOSS_S, run_after_a_loss
 from jobqueue_conformance.peer.peer import Peer
+from jobqueue_conformance.programs.client import ClientProcess
 from jobqueue_conformance.programs.starting import StartClient
 from jobqueue_conformance.proxy import matches
 from jobqueue_conformance.proxy.proxy import Proxy
-from jobqueue_conformance.redis_servers.acl import EVERYTHING, set_user
+from jobqueue_conformance.proxy.waiting import Budget, Notifier
+from jobqueue_conformance.redis_servers.acl import EVERYTHING, execute, set_user
 from jobqueue_conformance.redis_servers.base import RedisServer
 from jobqueue_conformance.spec.keys import Keys
+from jobqueue_conformance.spec.messages import Job, written
 from jobqueue_conformance.spec.verdicts import require
 
 USER, PASSWORD = "somebody", "pass"
@@ -20,6 +24,7 @@ LONG_MS = 60_000
 ATTEMPTS, ATTEMPTS_S = 4, 3.0  # refused in a row, or as many as come in this time
 REFUSED_S = 1.0  # time for many attempts of a client that hardly waits between them
 TRY_MS = 1500
+AGAIN_S = 0.1
 NOTICES_S = 0.5  # from the loss to the next attempt, where one is made without a job
 
 
@@ -72,6 +77,102 @@ def test_refused_connects_are_survived(client: StartClient, peer: Peer, proxy: P
             expected=f"a new job's result within {AFTER_A_LOSS_S:g} s",
             got=outcome,
         )
+
+
+@pytest.mark.requirement(
+    "client.settle.result",
+    "client.lost.waits",
+    "client.lost.settles",
+    "client.push.settled",
+    "client.push.left",
+    "client.concurrent.in-flight",
+)
+@pytest.mark.dimensions(
+    moment="outstanding",
+    connection=("pushes", "held"),
+    answer="another error",
+    caller=("timeout", "no timeout"),
+)
+def test_a_refusal_that_ends_a_connection_costs_no_result(
+    client: StartClient,
+    peer: Peer,
+    redis: Redis,
+    redis_server: RedisServer,
+    keys: Keys,
+    proxy: Proxy,
+) -> None:
+    """Results in the same packet as READONLY settle their jobs; later ones, and a later loss, settle the others."""
+    driver = client()
+    timeouts = {"behind": None, "behind, timed": LONG_MS, "later": LONG_MS, "never": None}
+    seqs = {each: driver.submit("echo", each, timeouts[each]) for each in timeouts}
+    jobs = {job.parameters: job for job in (peer.claim() for _ in timeouts)}
+    proxy.notifier.wait(
+        lambda: not any(proxy.under_way(job.id) for job in jobs.values()), "replies to the pushes"
+    )
+
+    execute(redis_server, "REPLICAOF", "127.0.0.1", "1")
+    hold = proxy.hold(matches.reply_naming(keys.queue))
+    refused = driver.submit("echo", "refused")
+    hold.wait()
+    behind = ("behind", "behind, timed")
+    for each in behind:
+        peer.publish(jobs[each].channel, written(id=jobs[each].id, result=each))
+    redis.ping()  # until this is answered, the results were sent
+    hold.release()
+    driver.outcome(refused)
+    proxy.notifier.happens(
+        lambda: all(driver.outcomes(seqs[each]) for each in behind), proxy.notifier.deadline_s
+    )
+    got = [outcome.value for each in behind for outcome in driver.outcomes(seqs[each])]
+    require(
+        got == list(behind),
+        "client.settle.result",
+        expected="both results that came with the refusal",
+        got=[driver.outcomes(seqs[each]) for each in behind],
+    )
+
+    execute(redis_server, "REPLICAOF", "NO", "ONE")
+    publish_until_settled(driver, peer, proxy.notifier, jobs["later"], seqs["later"])
+    require(
+        [outcome.value for outcome in driver.outcomes(seqs["later"])] == ["later"],
+        "client.lost.waits",
+        expected="the result that was published after the refusal",
+        got=driver.outcomes(seqs["later"]),
+    )
+    new = [driver.submit("echo", each, LONG_MS) for each in ("one", "two")]
+    proxy.notifier.happens(lambda: redis.llen(keys.queue) >= len(new), proxy.notifier.deadline_s)
+    queued = [json.loads(each)["parameters"] for each in redis.lrange(keys.queue, 0, -1)]
+    require(
+        "refused" not in queued,
+        "client.push.settled",
+        expected="no job that was settled as refused",
+        got=queued,
+    )
+    require(
+        queued == ["two", "one"],
+        "client.push.left",
+        expected="['two', 'one'], the first job on the right",
+        got=queued,
+    )
+
+    proxy.drop(driver.name)
+    proxy.notifier.happens(lambda: driver.outcomes(seqs["never"]), proxy.notifier.deadline_s)
+    require(
+        [outcome.code for outcome in driver.outcomes(seqs["never"])] == ["connection-lost"],
+        "client.lost.settles",
+        expected="the job without a timeout settled as connection-lost",
+        got=driver.outcomes(seqs["never"]),
+    )
+
+
+def publish_until_settled(
+    driver: ClientProcess, peer: Peer, notifier: Notifier, job: Job, seq: int
+) -> None:
+    """Publish a result, and again while nobody listens to it, as a client that connects anew doesn't."""
+    budget = Budget(AFTER_A_LOSS_S)
+    while not driver.outcomes(seq) and budget.left_s() > 0:
+        peer.publish(job.channel, written(id=job.id, result=job.parameters))
+        notifier.happens(lambda: driver.outcomes(seq), AGAIN_S)
 
 
 @pytest.mark.requirement("client.subscribe.before-push", "client.lost.resubscribes")

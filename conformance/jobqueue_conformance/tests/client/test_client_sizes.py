@@ -8,10 +8,12 @@ import pytest
 from jobqueue_conformance.peer.calls import guard_ms
 from jobqueue_conformance.peer.peer import Peer
 from jobqueue_conformance.programs.starting import StartClient
+from jobqueue_conformance.proxy.proxy import Proxy
 from jobqueue_conformance.proxy.waiting import Notifier
 from jobqueue_conformance.spec.messages import Job, equal, written
 from jobqueue_conformance.spec.verdicts import require
 
+IN_PIECES = "in pieces " * 300
 LIMITS = (100, 256, 1000, 1024, 4096, 8192, 1 << 14, 1 << 16, 1 << 17)
 SIZES = [*(limit + more for limit in LIMITS for more in (-1, 0, 1)), 1 << 20]
 ENVELOPE_BYTES = 400  # more than the rest of a job has
@@ -60,6 +62,30 @@ def test_parameters_and_results_of_any_size(client: StartClient, peer: Peer) -> 
         )
 
 
+@pytest.mark.requirement("client.settle.result", "client.settle.value")
+@pytest.mark.dimensions(size="8", occasion="again", connection="pieces")
+def test_a_result_may_come_in_many_pieces(client: StartClient, peer: Peer, proxy: Proxy) -> None:
+    """A result that arrives in more than 16 pieces settles its job."""
+    driver = client()
+    seq = driver.submit("echo", "in one piece")
+    peer.answer(peer.claim(), result="in one piece")
+    driver.outcome(seq)
+
+    proxy.return_in_pieces(driver.name)
+    seq = driver.submit("echo", "in pieces", timeout_ms=guard_ms())
+    peer.answer(peer.claim(), result=IN_PIECES)
+    outcome = driver.outcome(seq)
+    proxy.return_in_pieces(driver.name, over=True)
+
+    require(outcome.kind == "result", "client.settle.result", expected="the result", got=outcome)
+    require(
+        outcome.value == IN_PIECES,
+        "client.settle.value",
+        expected=f"a text of {len(IN_PIECES)} characters",
+        got=f"{outcome.value!r:.200}",
+    )
+
+
 @pytest.mark.requirement("client.job.parameters", "client.settle.value")
 @pytest.mark.dimensions(size=("1,024", "10,000"))
 @pytest.mark.parametrize("value", MANY, ids=["elements", "members", "arrays"])
@@ -104,7 +130,7 @@ def test_errors_of_any_size_are_kept(client: StartClient, peer: Peer) -> None:
         )
 
 
-@pytest.mark.requirement("client.job.id", "client.concurrent.in-flight")
+@pytest.mark.requirement("client.job.id", "client.push.once", "client.concurrent.in-flight")
 @pytest.mark.dimensions(size=("1,024", "10,000"), moment="outstanding")
 def test_ten_thousand_jobs_have_their_own_ids_and_results(
     client: StartClient, peer: Peer, notifier: Notifier
@@ -112,6 +138,7 @@ def test_ten_thousand_jobs_have_their_own_ids_and_results(
     """Of thousands of jobs, more than a thousand given at once, each has an id and a result of its own."""
     driver = client(direct=True)
     used: Counter[tuple[str, str]] = Counter()
+    pushed: Counter[bytes] = Counter()
     shuffled = random.Random(4)
     in_flight = AT_ONCE
 
@@ -124,6 +151,14 @@ def test_ten_thousand_jobs_have_their_own_ids_and_results(
             jobs = arrived(peer, notifier, min(given - len(driver.lines), in_flight))
             in_flight = max(len(jobs), AT_LEAST)
             used.update((job.channel, job.id) for job in jobs)
+            pushed.update(job.message for job in jobs)
+            again = [each for each, times in pushed.items() if times > 1]
+            require(
+                not again,
+                "client.push.once",
+                expected="each of these jobs on the queue once",
+                got=f"{len(again)} again: {again[:3]}",
+            )
             twice = [each for each, times in used.items() if times > 1]
             require(
                 not twice,

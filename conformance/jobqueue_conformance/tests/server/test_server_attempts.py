@@ -113,6 +113,22 @@ def test_a_life_counts_an_entry_once(
     require(counted == 1, "server.attempts.counts", expected="1", got=counted)
 
 
+@pytest.mark.requirement("server.attempts.counts")
+@pytest.mark.dimensions(size="65,536 bytes", occasion="restart")
+def test_long_entries_have_counts_of_their_own(
+    server: StartServer, peer: Peer, redis: Redis, keys: Keys
+) -> None:
+    """Two entries that differ only behind their first 128 KiB are counted each by itself."""
+    jobs = [peer.job("echo", "x" * (1 << 17)) for _ in range(2)]
+    peer.place(*jobs)
+
+    server()
+    peer.wait_settled(*jobs)
+    counted = [count(redis, keys, job) for job in jobs]
+
+    require(counted == [1, 1], "server.attempts.counts", expected="[1, 1]", got=counted)
+
+
 @pytest.mark.requirement("server.attempts.limit")
 @pytest.mark.dimensions(settings="limit", occasion="restart")
 @pytest.mark.parametrize("limit, before", [(3, 0), (3, 2), (2, 1), (12, 11)])

@@ -34,12 +34,8 @@ def test_each_result_goes_to_its_own_jobs_channel(
 ) -> None:
     """Jobs of several clients are answered on the channel that each names, and nothing is published elsewhere."""
     unusual = ["x", "elsewhere:é😀 *[a-z]?\\", "0", "UPPER:Case", " padded\t", "padded", keys.queue]
-    unusual += [
-        "e\u0301",
-        "\u00e9",
-        "\ufb01",
-        "fi",
-    ]  # alike, or the same where texts are normalized
+    # Alike, or the same where texts are normalized, or end at a NUL or a line.
+    unusual += ["e\u0301", "\u00e9", "\ufb01", "fi", "fi\0", "fi\n", "fi\r\nx"]
     channels = [keys.channel(), keys.channel(), *unusual]
     server()
 

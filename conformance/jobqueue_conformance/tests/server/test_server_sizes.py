@@ -9,11 +9,12 @@ from jobqueue_conformance.peer.peer import Peer
 from jobqueue_conformance.programs.starting import StartServer
 from jobqueue_conformance.proxy import matches
 from jobqueue_conformance.proxy.proxy import Proxy
-from jobqueue_conformance.proxy.waiting import Hung
+from jobqueue_conformance.proxy.waiting import Hung, Notifier
 from jobqueue_conformance.spec.keys import Keys
 from jobqueue_conformance.spec.messages import Job, equal, read_result
 from jobqueue_conformance.spec.verdicts import fail, require
 
+IN_PIECES = "in pieces " * 300
 LIMITS = (256, 1000, 1024, 4096, 8192, 1 << 14, 1 << 16, 1 << 17)
 SIZES = [*(limit + more for limit in LIMITS for more in (-1, 0, 1)), 1 << 20]
 MANY = {
@@ -22,7 +23,8 @@ MANY = {
     "arrays": [[]] * 10_001,
 }
 NAMES = (257, 1025, 65_537)
-ENTRIES = 1100
+ENTRIES, AT_LEAST = 5000, 1100
+IN_TIME_S = 5.0  # for the rest of them
 LONGEST_T_S = 5.0
 IDLE_CLAIMS = 10
 LONGEST_T_MS = 5000
@@ -87,35 +89,58 @@ def test_long_names_come_back(server: StartServer, peer: Peer) -> None:
             )
 
 
-@pytest.mark.requirement("server.recovery.first", "server.recovery.order")
-@pytest.mark.dimensions(size="1,024", occasion="restart", settings="long T")
-def test_a_long_list_is_run_before_the_queue(server: StartServer, peer: Peer, redis: Redis) -> None:
-    """All of 1,100 entries are answered, oldest first, before the job that waits in the queue."""
-    listed = [peer.job("echo", n) for n in range(ENTRIES)]
-    peer.place(*listed)
-    queued = peer.push("echo", "queued")
+@pytest.mark.requirement("server.run.handler", "server.remove.finished")
+@pytest.mark.dimensions(size="8", occasion="again", connection="pieces")
+def test_a_job_may_come_in_many_pieces(server: StartServer, peer: Peer, proxy: Proxy) -> None:
+    """A job that arrives in more than 16 pieces is answered and removed."""
+    started = server()
+    peer.wait_settled(peer.push("echo", "in one piece"))
 
-    started = server(
-        block_ms=LONGEST_T_MS
-    )  # a second look comes too late to make good for the first
-    peer.result(queued, "server.recovery.first")
-    peer.wait_settled(queued)
-    left = redis.llen(started.in_process)
-    ids = {job.id: n for n, job in enumerate([*listed, queued])}
-    heard = [each.data for each in peer.messages() if each.channel == peer.channel]
-    got = [ids[each] for each in (read_result(data)["id"] for data in heard) if each in ids]
+    proxy.return_in_pieces(started.endpoint.who)
+    job = peer.push("echo", IN_PIECES)
+    result = peer.result(job, "server.run.handler")
+    peer.wait_gone(job.message, requirement="server.remove.finished")
+    proxy.return_in_pieces(started.endpoint.who, over=True)
 
     require(
-        left == 0 and sorted(got) == list(range(ENTRIES + 1)),
-        "server.recovery.first",
-        expected=f"a result for each of {ENTRIES} entries before that of the queued job",
-        got=f"{len(got) - 1} results, and {left} entries left",
+        result.get("result") == IN_PIECES,
+        "server.run.handler",
+        expected="the value of the job",
+        got=f"{result!r:.200}",
     )
+
+
+@pytest.mark.requirement("server.recovery.first", "server.recovery.order")
+@pytest.mark.dimensions(size="1,024", occasion="restart", settings="long T")
+def test_a_long_list_is_run_before_the_queue(
+    server: StartServer, peer: Peer, redis: Redis, keys: Keys, notifier: Notifier
+) -> None:
+    """All of 5,000 entries, or as many as are run in time, are answered before the job that waits in the queue."""
+    jobs = [peer.job("echo", number) for number in range(ENTRIES + 1)]
+    *listed, queued = jobs
+    redis.lpush(keys.in_process(), *(job.message for job in listed))
+    peer.push_job(queued)
+
+    # A second look comes too late to make good for the first.
+    server(block_ms=LONGEST_T_MS, direct=True)
+    for number in range(0, AT_LEAST, 50):
+        peer.result(listed[number], "server.recovery.first")
+    notifier.happens(lambda: peer.received(queued), IN_TIME_S)
+    numbers = {job.id: number for number, job in enumerate(jobs)}
+    heard = [read_result(each.data)["id"] for each in peer.messages()]
+    got = [numbers[each] for each in heard]
+
     require(
         got == sorted(got),
         "server.recovery.order",
         expected="results in the order of the list, oldest first",
-        got=got,
+        got=f"{got!r:.500}",
+    )
+    require(
+        got == list(range(len(got))),
+        "server.recovery.first",
+        expected=f"a result for each of {ENTRIES} entries before that of the queued job",
+        got=f"that of the queued job behind {len(got) - 1} others",
     )
 
 

@@ -82,11 +82,11 @@ def test_a_running_job_is_finished(
 
 
 @pytest.mark.requirement("server.stop.no-claim", "server.stop.drains")
-@pytest.mark.dimensions(occasion="stop", moment="outstanding")
+@pytest.mark.dimensions(occasion="stop", moment="outstanding", repetition="faults")
 def test_what_waits_is_left_in_the_queue(
     server: StartServer, peer: Peer, redis: Redis, keys: Keys, proxy: Proxy
 ) -> None:
-    """Jobs pushed after SIGTERM stay in the queue, but for one that a claim already sent may take."""
+    """Jobs pushed after SIGTERM, and before another one, stay in the queue, but for one that a sent claim may take."""
     started = server()
     job = peer.job("echo", "running")
     hold = proxy.hold(matches.command(job))
@@ -96,6 +96,7 @@ def test_what_waits_is_left_in_the_queue(
     terminate(started)
     sent = claims_that_were_sent(proxy, hold, keys)
     behind = [peer.push("echo", n) for n in range(sent + 3)]
+    terminate(started)
     hold.release()
     wait_exit(started)
     left = redis.llen(keys.queue)
