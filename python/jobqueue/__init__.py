@@ -5,6 +5,7 @@
 
 from jobqueue.errors import (
     ConnectionLost,
+    InvalidHandle,
     InvalidMessage,
     JobError,
     JobQueueError,
@@ -20,6 +21,7 @@ from jobqueue.threads.server import Server
 __all__ = [
     "Client",
     "ConnectionLost",
+    "InvalidHandle",
     "InvalidMessage",
     "Job",
     "JobError",

@@ -7,6 +7,7 @@
     ├── NotQueued        the job was not pushed, so it never runs
     ├── ProcessorInUse   another server on this host uses the in-process list
     ├── ProcessorLost    another server has taken over the in-process list
+    ├── InvalidHandle    a text that is not a handle (also a ValueError)
     └── InvalidMessage   bytes that are not a valid job or result (also a ValueError)
 
 Invalid arguments raise TypeError or ValueError, as everywhere in Python. `python/README.md` says in
@@ -105,6 +106,18 @@ class NotQueued(JobQueueError):  # noqa: N818 - the name that the protocol gives
     """
 
     code: ClassVar = "not-queued"
+
+
+class InvalidHandle(JobQueueError, ValueError):  # noqa: N818 - names the state, as its siblings do
+    """A text is not the handle of a job (client.kept.malformed).
+
+    Nothing was sent to Redis.
+    """
+
+    code: ClassVar = "invalid-handle"
+
+    def __init__(self) -> None:
+        super().__init__("the text is not a handle of a job: it must be exactly as it was given")
 
 
 class ProcessorInUse(JobQueueError):  # noqa: N818 - names the state, as its siblings do

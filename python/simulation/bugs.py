@@ -113,14 +113,14 @@ BUGS = (
         "jobqueue.core.calls",
         (
             (
-                "while self._state is State.OPEN and self._waiting",
-                "while self._state in {State.OPEN, State.SUBSCRIBING} and self._waiting",
+                "while self._state is State.OPEN and self._jobs.waits",
+                "while self._state in {State.OPEN, State.SUBSCRIBING} and self._jobs.waits",
             ),
         ),
     ),
     Bug(
         "a lost connection settles jobs that have a timeout",
-        "jobqueue.core.calls",
+        "jobqueue.core.unsettled",
         (("if call.message is None and call.deadline is None:", "if call.message is None:"),),
     ),
 )

@@ -8,7 +8,9 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, Any
 
-from jobqueue.core.calls import ATTEMPT_SECONDS, Calls, State, Submission, deadline_of
+from jobqueue.core.calls import ATTEMPT_SECONDS, Calls, State
+from jobqueue.core.times import deadline_of
+from jobqueue.core.unsettled import Submission
 from jobqueue.errors import ConnectionLost, JobError
 from jobqueue.protocol import keys, messages
 
@@ -195,7 +197,7 @@ class Client:
         self._turn()
 
     def _write(self, now: float) -> None:
-        for link, command in self._calls.take_controls():
+        for link, command in self._calls.take_controls(now):
             if not self.world.strike(self, self.links[link]):
                 return
             self.links[link].write([command])

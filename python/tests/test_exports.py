@@ -11,6 +11,7 @@ from jobqueue import aio
 NAMES = [
     "Client",
     "ConnectionLost",
+    "InvalidHandle",
     "InvalidMessage",
     "Job",
     "JobError",

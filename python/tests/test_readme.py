@@ -81,10 +81,25 @@ def test_the_event_loop_does_both(
     redis_url: str, redis: Redis, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The example for asyncio is a program of its own."""
-    run(BLOCKS[2], redis_url)
+    example = block("from jobqueue.aio import Client, Server")
 
-    assert capsys.readouterr().out == promised(BLOCKS[2]) != ""
+    run(example, redis_url)
+
+    assert capsys.readouterr().out == promised(example) != ""
     assert redis.dbsize() == 0
+
+
+@pytest.mark.usefixtures("redis")
+def test_a_job_outlives_its_caller(redis_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The example of a handle collects the result by another client."""
+    server = Server(redis_url, processor="readme", block_timeout=0.2)
+    server.on("report", lambda parameters: f"{parameters['year'] - 1660} days")
+    running = Running(server)
+
+    run(block("detached=True"), redis_url, Client=jobqueue.Client)
+    running.stop()
+
+    assert capsys.readouterr().out == promised(block("detached=True")) != ""
 
 
 def test_a_ready_made_client_is_taken(redis_url: str) -> None:

@@ -8,6 +8,7 @@ from jobqueue.aio.job import Job
 from jobqueue.aio.server import Server
 from jobqueue.errors import (
     ConnectionLost,
+    InvalidHandle,
     InvalidMessage,
     JobError,
     JobQueueError,
@@ -20,6 +21,7 @@ from jobqueue.errors import (
 __all__ = [
     "Client",
     "ConnectionLost",
+    "InvalidHandle",
     "InvalidMessage",
     "Job",
     "JobError",

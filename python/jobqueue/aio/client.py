@@ -10,15 +10,20 @@ import asyncio
 import itertools
 import os
 import time
+import uuid
 import warnings
 import weakref
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from jobqueue.aio.job import Job
 from jobqueue.aio.session import Session
-from jobqueue.core.calls import CLOSE_SECONDS, Submission, deadline_of, expiry_of
+from jobqueue.core.calls import CLOSE_SECONDS
+from jobqueue.core.kept import Keep
+from jobqueue.core.times import deadline_of, expiry_of, keep_ms_of
+from jobqueue.core.unsettled import Submission
 from jobqueue.errors import JobTimeout
 from jobqueue.protocol import keys, messages
+from jobqueue.protocol.handles import Handle
 from jobqueue.wire import pools
 
 if TYPE_CHECKING:
@@ -28,7 +33,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis, RedisCluster
 
     from jobqueue.aio.session import Sessions
-    from jobqueue.core.calls import Expires
+    from jobqueue.core.times import Expires
 
 
 class Client:
@@ -50,11 +55,14 @@ class Client:
         expires: When jobs expire that don't say it: seconds after the call, or "timeout" for the
             time of their own timeout, so that nobody works where nobody waits. Their servers need
             the feature `expiry`. None: never.
+        keep: For how many seconds the results of jobs are kept that don't say it, so that a result
+            that arrives while the client reconnects is found later. Their servers need the feature
+            `kept-results`, and limit it, to an hour unless they are configured. None or 0: not at all.
 
     Raises:
         TypeError: The source is neither a URL nor a client.
-        ValueError: The queue is empty, `expires` is negative or another word, or the URL or the
-            client can't be used.
+        ValueError: The queue is empty, `expires` or `keep` is negative or another word, or the URL
+            or the client can't be used.
     """
 
     def __init__(
@@ -63,12 +71,15 @@ class Client:
         *,
         queue: str = keys.QUEUE,
         expires: Expires = None,
+        keep: float | None = None,
     ) -> None:
         if not queue:
             raise ValueError("queue must be a non-empty string")
         expiry_of(expires, None, None, 0.0)  # raises here
+        keep_ms_of(keep)  # the same
         self._queue = queue
         self._expires = expires
+        self._keep = keep
         self._source = source
         pools.aio_client_pools(source, queue)  # raises here; each session makes its own
         self._closed = False
@@ -83,6 +94,8 @@ class Client:
         *,
         timeout: float | None = None,  # noqa: ASYNC109 - the job's, beyond this call
         expires: Expires = None,
+        keep: float | None = None,
+        detached: bool = False,
     ) -> Job:
         """Submit one job and return its future at once.
 
@@ -100,15 +113,41 @@ class Client:
             expires: Seconds from now until a server doesn't start the job any more, by Redis's clock,
                 but answers it by the JobError `expired` (client.expiry.clock); "timeout" is as
                 long as the timeout. None: what the client says.
+            keep: Seconds for which the result is kept (client.kept.looks). A job without a timeout
+                then waits so long after a lost connection. None: what the client says; 0: not kept.
+            detached: Whether the job gets a `handle`, by which `collect` finds its result while it is
+                kept, in any process. It has a channel of its own, and this call waits until Redis
+                has the job, or raises what settled it.
 
         Raises:
             TypeError: The method is not a string, or the parameters have no JSON.
             ValueError: The method is empty, the parameters are not portable JSON, the job is larger
-                than 1 MiB (client.job.size), a time is negative, or the client is closed.
+                than 1 MiB (client.job.size), a time is negative, a detached job isn't kept, or the
+                client is closed.
 
         After an exception, CancelledError included, no job was submitted.
         """
-        return (await self.run_many([(method, parameters)], timeout=timeout, expires=expires))[0]
+        if not detached:
+            jobs = await self.run_many(
+                [(method, parameters)], timeout=timeout, expires=expires, keep=keep
+            )
+            return jobs[0]
+        now = time.monotonic()
+        expires_at = expiry_of(expires, self._expires, timeout, now)
+        keep_ms = keep_ms_of(keep, self._keep)
+        if not keep_ms:
+            raise ValueError("the result of a detached job has to be kept: give it a keep")
+        session = self._open_session()
+        # client.kept.own-channel
+        channel = keys.results(self._queue, str(uuid.uuid4()))
+        submission = self._submission(session, (method, parameters), expires_at, keep_ms, channel)
+        await self._submit(session, [submission], deadline_of(timeout, now))
+        try:
+            await submission.job.wait_for_handle()
+        except BaseException:
+            submission.job.cancel()  # nobody gets it
+            raise
+        return submission.job
 
     async def run_many(
         self,
@@ -116,6 +155,7 @@ class Client:
         *,
         timeout: float | None = None,  # noqa: ASYNC109 - the jobs', beyond this call
         expires: Expires = None,
+        keep: float | None = None,
     ) -> list[Job]:
         """Submit one job for each pair of method and parameters; one command pushes all of them.
 
@@ -128,29 +168,40 @@ class Client:
         now = time.monotonic()
         deadline = deadline_of(timeout, now)
         expires_at = expiry_of(expires, self._expires, timeout, now)
-        if self._closed:
-            raise ValueError("the client is closed")
-        session = self._session()
-        batch = [
-            Submission(
-                job_id := str(next(self._ids)),
-                Job(job_id, method, session),
-                messages.encode_job(
-                    method, parameters, session.channel, job_id, expires=expires_at is not None
-                ),
-                expires_at,
-            )
-            for method, parameters in calls
-        ]
-        jobs = [submission.job for submission in batch]
-        if not batch:
-            return jobs
-        if await session.wait_for_room(deadline):
-            session.submit(batch, deadline)
-        else:
-            for job in jobs:
-                job.settle(None, JobTimeout("too much waits to be pushed"))
-        return jobs
+        keep_ms = keep_ms_of(keep, self._keep)
+        session = self._open_session()
+        batch = [self._submission(session, call, expires_at, keep_ms) for call in calls]
+        return await self._submit(session, batch, deadline)
+
+    async def collect(
+        self,
+        handle: str,
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109 - the future's, beyond this call
+        delete: bool = False,
+    ) -> Job:
+        """Wait for the result of a job that has this handle, and return the future at once.
+
+        Whoever has the handle may do so, as often as they like, while the result is kept. A result
+        that isn't there yet is awaited; one that was kept no longer, was deleted or never existed
+        looks the same (client.kept.collects).
+
+        Args:
+            handle: What the job's `handle` was, on the same queue of the same Redis.
+            timeout: Seconds from now until the future is settled by JobTimeout. None: no timeout.
+            delete: Whether the result is deleted from Redis when it was collected, if Redis allows it.
+
+        Raises:
+            InvalidHandle: The text is not a handle.
+            ValueError: The timeout is negative, or the client is closed.
+        """
+        read = Handle.read(handle)
+        deadline = deadline_of(timeout, time.monotonic())
+        session = self._open_session()
+        job_id = str(next(self._ids))
+        job = Job(job_id, "collect", session, read.channel)
+        submission = Submission(job_id, job, None, None, Keep.collected(read, delete=delete))
+        return (await self._submit(session, [submission], deadline))[0]
 
     async def close(self) -> None:
         """Push what was submitted, settle unfinished jobs by ConnectionLost, and disconnect.
@@ -182,6 +233,46 @@ class Client:
         traceback: TracebackType | None,
     ) -> None:
         await self.close()
+
+    def _submission(
+        self,
+        session: Session,
+        call: tuple[str, Any],
+        expires_at: float | None,
+        keep_ms: int,
+        channel: str | None = None,
+    ) -> Submission[Job]:
+        method, parameters = call
+        job_id = str(next(self._ids))
+        job = Job(job_id, method, session, channel)
+        message = messages.encode_job(
+            method,
+            parameters,
+            job.channel,
+            job_id,
+            expires=expires_at is not None,
+            keep_ms=keep_ms,
+        )
+        keep = Keep(job_id, keep_ms / 1_000, channel=channel) if keep_ms else None
+        return Submission(job_id, job, message, expires_at, keep)
+
+    async def _submit(
+        self, session: Session, batch: list[Submission[Job]], deadline: float | None
+    ) -> list[Job]:
+        jobs = [submission.job for submission in batch]
+        if not batch:
+            return jobs
+        if await session.wait_for_room(deadline):
+            session.submit(batch, deadline)
+        else:
+            for job in jobs:
+                job.settle(None, JobTimeout("too much waits to be pushed"))
+        return jobs
+
+    def _open_session(self) -> Session:
+        if self._closed:
+            raise ValueError("the client is closed")
+        return self._session()
 
     def _session(self) -> Session:
         place = (os.getpid(), asyncio.get_running_loop())

@@ -21,12 +21,17 @@ class Job(asyncio.Future[Any]):
     It belongs to its event loop; awaited in another one it raises RuntimeError.
     """
 
-    def __init__(self, job_id: str, method: str, session: Session) -> None:
+    handle: str | None = None  # of a detached job that Redis has
+
+    def __init__(
+        self, job_id: str, method: str, session: Session, channel: str | None = None
+    ) -> None:
         super().__init__(loop=session.loop)
         self._session = session
         self.id = job_id
         self.method = method
-        self.channel = session.channel
+        self.channel = channel or session.channel
+        self._accepting: asyncio.Future[None] | None = None
 
     def __repr__(self) -> str:
         state = "cancelled" if self.cancelled() else "finished" if self.done() else "pending"
@@ -51,3 +56,17 @@ class Job(asyncio.Future[Any]):
         else:
             self.set_exception(error)
             self.exception()  # marks it as retrieved: asyncio logs nothing for a job that isn't awaited
+
+    def accept(self, handle: str) -> None:
+        """Note that Redis has the job; who waits for the handle is woken."""
+        self.handle = handle
+        if self._accepting is not None and not self._accepting.done():
+            self._accepting.set_result(None)
+
+    async def wait_for_handle(self) -> None:
+        """Wait for the handle, or raise what `await` raises, if the job is settled without it."""
+        if self.handle is None and not self.done():
+            self._accepting = self.get_loop().create_future()
+            await asyncio.wait([self, self._accepting], return_when=asyncio.FIRST_COMPLETED)
+        if self.handle is None:
+            self.result()

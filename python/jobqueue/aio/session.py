@@ -24,7 +24,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from jobqueue.aio.stream import Stream, open_streams
-from jobqueue.core.calls import CLOSE_SECONDS, Calls, State, Submission
+from jobqueue.core.calls import CLOSE_SECONDS, Calls, State
 from jobqueue.core.log import Log
 from jobqueue.errors import ConnectionLost, JobError
 from jobqueue.protocol import keys
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from redis.asyncio import ConnectionPool
 
     from jobqueue.aio.job import Job
+    from jobqueue.core.unsettled import Submission
 
     Sessions = dict[tuple[int, asyncio.AbstractEventLoop], "Session"]
     Work = Callable[[], Coroutine[Any, Any, None]]
@@ -86,14 +87,14 @@ class Session:
     def submit(self, batch: list[Submission[Job]], deadline: float | None) -> None:
         """Push jobs in one command, in one write with other submissions of this loop iteration."""
         self._calls.submit(batch, deadline)
-        if not self._turn_scheduled:
-            self._turn_scheduled = True
-            self.loop.call_soon(self._turn)
+        self._schedule_turn()
 
     def cancel(self, *jobs: Job) -> None:
-        """Remove jobs."""
+        """Remove jobs, and with them the subscriptions to channels of their own."""
         for job in jobs:
             self._calls.cancel(job.id)
+        if self._calls.has_controls:
+            self._schedule_turn()
 
     def close(self) -> None:
         """Push what was submitted and then end. This doesn't wait."""
@@ -135,6 +136,11 @@ class Session:
                 return False
             await asyncio.sleep(ROOM_SECONDS)
         return True
+
+    def _schedule_turn(self) -> None:
+        if not self._turn_scheduled:
+            self._turn_scheduled = True
+            self.loop.call_soon(self._turn)
 
     def _turn(self, event: Callable[[float], Any] | None = None) -> None:
         """Report an event to the core, and do what it asks for."""
@@ -243,7 +249,7 @@ class Session:
             self._calls.connected(len(outcome), now)
 
     def _write(self, now: float) -> None:
-        for link, command in self._calls.take_controls():
+        for link, command in self._calls.take_controls(now):
             self._streams[link].write(command)
         for number, stream in enumerate(self._streams):
             if number == 0:
@@ -321,6 +327,8 @@ class Session:
             self._end(f"a task of the client failed: {error!r}")
 
     def _settle(self) -> None:
+        for job, handle in self._calls.take_handles():
+            job.accept(handle)
         for job, value, error in self._calls.take_settled():
             if error is not None and not isinstance(error, JobError):
                 log.info(

@@ -99,6 +99,7 @@ def _jobqueue(
 
       jobqueue serve app:server                  serve jobs until SIGTERM or Ctrl-C
       jobqueue run echo '{"request": "hello"}'   run one job and print its result
+      jobqueue result HANDLE                     print the result of a job that was detached
       jobqueue status                            count the messages on each list
       jobqueue dead list                         show the messages that can't be answered
       jobqueue doctor                            check Redis, and say what to change
@@ -112,6 +113,7 @@ def _jobqueue(
         3    the job's timeout passed: the job may have run, or may run later
         4    Redis can't be reached or refuses: no job was queued
         5    the connection was lost: the job may have run, or may run later
+        6    the text is not the handle of a job
         130  Ctrl-C
     """
 
@@ -144,6 +146,7 @@ _add(
     {
         "serve": serve.serve,
         "run": run.run,
+        "result": run.result,
         "status": lists.status,
         "requeue": lists.requeue,
         "unregister": lists.unregister,

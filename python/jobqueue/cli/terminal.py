@@ -41,6 +41,7 @@ class Status(IntEnum):
     TIMEOUT = 3  # no result in time; the job may have run, or may run later
     NO_REDIS = 4  # Redis can't be reached or refuses; no job was queued
     LOST = 5  # the connection was lost; the job may have run, or may run later
+    NO_HANDLE = 6  # the text is not the handle of a job
     INTERRUPTED = 130
 
 

@@ -116,7 +116,8 @@ def finish_now(
     keys: Keys, outcome: Answer | Dead, keeping: Keeping, *, transactions: bool
 ) -> Steps[None]:
     """Finish an outcome at once, without storing its result if Redis has no memory for it."""
-    for keep_ms in (keeping.milliseconds(outcome), 0):
-        finish = commands.finish(keys, outcome, transactions=transactions, keep_ms=keep_ms)
-        if not isinstance((yield from exchange(finish)), Unstored):
-            return
+    keep_ms = keeping.milliseconds(outcome)
+    finish = commands.finish(keys, outcome, transactions=transactions, keep_ms=keep_ms)
+    if isinstance((yield from exchange(finish)), Unstored):
+        # server.kept.refused
+        yield from exchange(commands.finish(keys, outcome, transactions=transactions))

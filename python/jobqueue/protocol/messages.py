@@ -226,9 +226,15 @@ def name_of(thing: object, interrupts: Interrupts) -> str:
 
 
 def encode_job(
-    method: str, parameters: object, channel: str, job_id: str, *, expires: bool = False
+    method: str,
+    parameters: object,
+    channel: str,
+    job_id: str,
+    *,
+    expires: bool = False,
+    keep_ms: int = 0,
 ) -> bytes:
-    """Encode a job; one that expires leaves room for `with_expiry`.
+    """Encode a job; one that expires leaves room for `with_expiry`, one of 0 ms isn't kept.
 
     Raises:
         TypeError: The method is not a string, or the parameters have no JSON.
@@ -241,9 +247,9 @@ def encode_job(
         raise ValueError("method must be a non-empty string")
     try:
         # client.job.form, client.job.parameters
-        message = _encode(
-            {"method": method, "parameters": parameters, "channel": channel, "id": job_id}
-        )
+        job = {"method": method, "parameters": parameters, "channel": channel, "id": job_id}
+        # client.kept.member
+        message = _encode(job | {"keep_ms": keep_ms} if keep_ms else job)
     except RecursionError:
         raise ValueError(f"the parameters are nested deeper than {DEPTH_LIMIT}") from None
     size = len(message) + (EXPIRY_BYTES if expires else 0)

@@ -45,14 +45,18 @@ class Job(Future[Any]):
     _gates: Gates
     _done_callbacks: list[Callback]
 
-    def __init__(self, job_id: str, method: str, session: Session) -> None:
+    handle: str | None = None  # of a detached job that Redis has
+
+    def __init__(
+        self, job_id: str, method: str, session: Session, channel: str | None = None
+    ) -> None:
         # Not Future's: it makes eight objects of a condition and two lists, which the garbage
         # collector visits while the job is under way: half the time of a large `run_many`. What is
         # needed of them is made when it is.
         self._session = session
         self.id = job_id
         self.method = method
-        self.channel = session.channel
+        self.channel = channel or session.channel
 
     def __repr__(self) -> str:
         return f"<Job {self.method!r} channel={self.channel} id={self.id} {self._now().lower()}>"
@@ -120,6 +124,22 @@ class Job(Future[Any]):
                 return
             self._result = self._exception = None
         self._wake()
+
+    def accept(self, handle: str) -> None:
+        """Note that Redis has the job; who waits for the handle is woken."""
+        self.handle = handle
+        if "_gates" in vars(self):
+            self._gates.open()
+
+    def wait_for_handle(self) -> None:
+        """Wait for the handle, or raise what `result` raises, if the job is settled without it."""
+        # Nobody else has the job yet, so nobody else waits at its gates.
+        self._own("_gates", Gates).wait(self._is_accepted, None)
+        if self.handle is None:
+            self.result()
+
+    def _is_accepted(self) -> bool:
+        return self.handle is not None or self.done()
 
     def _wake(self) -> None:
         own = vars(self)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from redis import ConnectionPool
 
-    from jobqueue.core.calls import Submission
+    from jobqueue.core.unsettled import Submission
     from jobqueue.threads.inbox import Item
     from jobqueue.threads.job import Job
 
@@ -221,7 +221,7 @@ class Session:
             self._calls.connected(len(outcome), now)
 
     def _write(self, now: float) -> None:
-        for link, command in self._calls.take_controls():
+        for link, command in self._calls.take_controls(now):
             self._streams[link].write(command)
         for number, stream in enumerate(self._streams):
             if number == 0:
@@ -272,6 +272,8 @@ class Session:
         self._put(Connected(attempt, outcome))
 
     def _settle(self) -> None:
+        for job, handle in self._calls.take_handles():
+            job.accept(handle)
         for job, value, error in self._calls.take_settled():
             if error is not None and not isinstance(error, JobError):
                 log.info(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.cli.conftest import assert_one_sentence, start
+from tests.conftest import until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,6 +67,39 @@ class TestRun:
             "",
             "jobqueue: method-not-found: no handler is registered for method 'ecko'\n",
         )
+
+
+@pytest.mark.usefixtures("server")
+class TestResult:
+    def test_prints_the_result_of_a_detached_job(self, jobqueue: Command, redis: Redis) -> None:
+        """client.kept.handle, client.kept.collects: a handle is one line, and so is its result."""
+        detached = jobqueue("run echo 7 --detach")
+        assert (detached.status, detached.stderr) == (0, "")
+        handle = detached.stdout.removesuffix("\n")
+        assert "\n" not in handle
+
+        assert jobqueue(f"result {handle}") == (0, "7\n", "")
+        assert jobqueue(f"result {handle} --delete --timeout 60") == (0, "7\n", "")
+        until(lambda: not redis.keys("job-queue:result:*"), "the result to be deleted")
+        late = jobqueue(f"result {handle} --timeout 0.05")
+        assert (late.status, late.stdout) == (3, "")
+        assert "no result within 0.05 s" in late.stderr
+
+    def test_tells_the_error_of_a_detached_job(self, jobqueue: Command) -> None:
+        """An error is collected like a value."""
+        handle = jobqueue("run fail --detach --keep 60").stdout.strip()
+
+        ended = jobqueue(f"result {handle} --timeout 60")
+
+        assert (ended.status, ended.stdout) == (1, "")
+        assert ended.stderr.startswith("jobqueue: billing.declined: ")
+
+    def test_tells_what_is_no_handle(self, jobqueue: Command) -> None:
+        """client.kept.malformed: a status of its own."""
+        ended = jobqueue("result 4a0fa57e")
+
+        assert (ended.status, ended.stdout) == (6, "")
+        assert_one_sentence(ended.stderr)
 
 
 def test_run_ends_at_its_timeout(jobqueue: Command, redis: Redis) -> None:

@@ -10,7 +10,7 @@ import pytest
 import uvloop
 from jobqueue import aio
 from jobqueue.aio import ConnectionLost, JobError, JobTimeout, NotQueued
-from jobqueue.core import calls
+from jobqueue.core import links
 from jobqueue.wire import pools
 from redis import Redis
 
@@ -182,7 +182,7 @@ def test_a_dead_peer_is_noticed(
     play: Play, claim: Claim, redis_process: RedisProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """client.lost.settles: where Redis doesn't even answer PING, a job isn't waited for any more."""
-    monkeypatch.setattr(calls, "REPLY_TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr(links, "REPLY_TIMEOUT_SECONDS", 0.1)
 
     async def scenario(client: aio.Client) -> None:
         job = await client.run("echo")
@@ -197,7 +197,7 @@ def test_a_push_that_isnt_answered_is_lost(
     play: Play, claim: Claim, redis_process: RedisProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """client.lost.settles: the connection of a push that Redis doesn't answer is given up."""
-    monkeypatch.setattr(calls, "REPLY_TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr(links, "REPLY_TIMEOUT_SECONDS", 0.1)
 
     async def scenario(client: aio.Client) -> None:
         idle = await client.run("echo")

@@ -36,7 +36,7 @@ def push_and_forget(client: Client, redis: Redis) -> None:
     claim(redis)
     job.cancel()
     (session,) = client._sessions.values()
-    until(lambda: not any(session._calls._outstanding), "the reply to the push to be read")
+    until(lambda: not any(session._calls._links._outstanding), "the reply to the push to be read")
 
 
 def lose_subscription(redis: Redis) -> None:

@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 from jobqueue.core import calls
-from jobqueue.core.calls import Calls, Settled, State, Submission, deadline_of
+from jobqueue.core.calls import Calls, State
+from jobqueue.core.links import REPLY_TIMEOUT_SECONDS
+from jobqueue.core.times import deadline_of
+from jobqueue.core.unsettled import Settled, Submission, Unsettled
 from jobqueue.errors import ConnectionLost, JobTimeout, NotQueued
 from jobqueue.protocol.commands import ErrorReply
 
@@ -23,7 +26,7 @@ def core(*jobs: str, deadline: float | None = None, links: int = 1) -> Calls[str
     session: Calls[str] = Calls(b"queue", b"channel")
     session.attempt(0)
     session.connected(links, 0)
-    assert session.take_controls() == [(links - 1, (b"SUBSCRIBE", b"channel"))]
+    assert session.take_controls(0) == [(links - 1, (b"SUBSCRIBE", b"channel"))]
     session.received(links - 1, [SUBSCRIBED], 0)
     submit(session, *jobs, deadline=deadline)
     if jobs:
@@ -61,7 +64,7 @@ def test_whatever_happens_the_invariants_hold() -> None:
 
 def test_a_world_that_is_wrong_names_its_seed(monkeypatch: pytest.MonkeyPatch) -> None:
     """A core that pushes what is settled is noticed, and the message says how to see it again."""
-    monkeypatch.setattr(calls.Calls, "_take", lambda session, job_id: session._calls.get(job_id))
+    monkeypatch.setattr(Unsettled, "remove", Unsettled.get)
 
     with pytest.raises(AssertionError, match=r"seed \d+ at"):
         all(map(virtual.run, range(SEEDS)))
@@ -196,13 +199,13 @@ def test_a_silent_redis_is_noticed(links: int) -> None:
     """client.connection.silent: a PING on each link, and then the connection is lost."""
     session = core("1", links=links)
     session.received(0, [1], 1)
-    silence = calls.REPLY_TIMEOUT_SECONDS
+    silence = REPLY_TIMEOUT_SECONDS
     session.tick(1 + silence)
-    assert session.take_controls() == [(link, (b"PING",)) for link in range(links)]
+    assert session.take_controls(0) == [(link, (b"PING",)) for link in range(links)]
     for link in range(links):
         session.received(link, [[b"pong", b""] if link else b"PONG"], 2 + silence)
     session.tick(2 + 2 * silence)
-    assert session.take_controls()
+    assert session.take_controls(0)
     assert session.next_tick() == 2 + 3 * silence
 
     with pytest.raises(ConnectionLost, match="no reply"):
@@ -213,7 +216,7 @@ def test_an_idle_client_asks_nothing() -> None:
     """A connection without jobs isn't pinged."""
     session = core()
     session.tick(1_000)
-    assert session.take_controls() == []
+    assert session.take_controls(0) == []
     assert session.next_tick() is None
 
 
@@ -291,7 +294,7 @@ def test_settled_jobs_leave_no_deadlines_behind() -> None:
         submit(session, str(number), deadline=1e6)
         session.take_push(0)
         session.received(0, [result(str(number)), 1], 0)
-    assert len(session._deadlines) < 110
+    assert len(session._jobs._deadlines._heap) < 110
     assert session.next_tick() is None
 
 

@@ -11,7 +11,7 @@ import pytest
 from jobqueue import aio
 from jobqueue.core import clock
 from jobqueue.core.answers import Answers
-from jobqueue.core.calls import Calls, State, Submission, expiry_of
+from jobqueue.core.calls import Calls, State
 from jobqueue.core.keeping import Keeping
 from jobqueue.core.parallel import Parallel
 from jobqueue.core.reconnect import Backoff
@@ -30,6 +30,8 @@ from jobqueue.core.steps import (
     Pause,
     Send,
 )
+from jobqueue.core.times import expiry_of
+from jobqueue.core.unsettled import Submission
 from jobqueue.errors import ConnectionLost, NotQueued
 from jobqueue.protocol import messages
 from jobqueue.protocol.commands import ErrorReply
@@ -270,7 +272,7 @@ def opened(session: Calls[str], now: float, links: int = 2) -> None:
     """Connect and subscribe."""
     session.attempt(now)
     session.connected(links, now)
-    session.take_controls()
+    session.take_controls(now)
     session.received(links - 1, [SUBSCRIBED], now)
 
 

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 from jobqueue.core.calls import (
     ATTEMPT_SECONDS,
     CLOSE_SECONDS,
-    REPLY_TIMEOUT_SECONDS,
     Calls,
     State,
-    Submission,
 )
+from jobqueue.core.links import REPLY_TIMEOUT_SECONDS
+from jobqueue.core.unsettled import Submission
 from jobqueue.errors import ConnectionLost, JobTimeout
 from jobqueue.protocol.commands import ErrorReply
 
@@ -129,7 +129,7 @@ class World:
 
     def write(self) -> None:
         """Send what the core wants to be sent."""
-        for link, command in self.core.take_controls():
+        for link, command in self.core.take_controls(self.now):
             self.send(link, command)
         while self.random.random() < 0.9 and (push := self.core.take_push(self.now)):
             assert self.confirmed, "a push before the subscription of its connection is confirmed"

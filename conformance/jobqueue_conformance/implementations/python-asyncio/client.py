@@ -6,33 +6,65 @@ import os
 import sys
 from typing import Any
 
-from jobqueue.aio import Client, ConnectionLost, Job, JobError, JobTimeout, NotQueued
+from jobqueue.aio import (
+    Client,
+    ConnectionLost,
+    InvalidHandle,
+    Job,
+    JobError,
+    JobTimeout,
+    NotQueued,
+)
 
 
-def answer(seq: int, job: Job) -> None:
-    """Write the line that says how the job was settled."""
-    error = job.exception()
-    line: dict[str, Any] = {"seq": seq}
+def write(seq: int, **members: Any) -> None:
+    """Write a line about this job."""
+    print(json.dumps({"seq": seq, **members}), flush=True)
+
+
+def settle(seq: int, error: BaseException) -> None:
+    """Write the line of a job that was settled by an error."""
     match error:
-        case None:
-            line["result"] = job.result()
         case JobTimeout():
-            line["timeout"] = True
+            write(seq, timeout=True)
         case JobError(code=code, message=message, data=data):
-            line["error"] = {"code": code, "message": message}
-            if data is not None:
-                line["error"]["data"] = data
-        case ConnectionLost(code=code) | NotQueued(code=code):
-            line["error"] = {"code": code, "message": str(error)}
+            described = {"code": code, "message": message}
+            write(seq, error=described if data is None else described | {"data": data})
+        case ConnectionLost(code=code) | NotQueued(code=code) | InvalidHandle(code=code):
+            write(seq, error={"code": code, "message": str(error)})
         case _:
             raise error
-    print(json.dumps(line), flush=True)
+
+
+async def begin(client: Client, request: dict[str, Any]) -> Job:
+    """Run a job, or collect the result of another one; write its handle if that is wanted."""
+    timeout, expires, keep = (
+        None if request.get(name) is None else request[name] / 1000
+        for name in ("timeout_ms", "expires_in_ms", "keep_ms")
+    )
+    if "collect" in request:
+        return await client.collect(request["collect"], timeout=timeout)
+    job = await client.run(
+        request["method"],
+        request["parameters"],
+        timeout=timeout,
+        expires=expires,
+        keep=keep,
+        detached=request.get("detached", False),
+    )
+    if job.handle is not None:
+        write(request["seq"], handle=job.handle)
+    return job
 
 
 async def settled(seq: int, job: Job) -> None:
     """Write the job's line as soon as there is one."""
     await asyncio.wait([job])
-    answer(seq, job)
+    error = job.exception()
+    if error is None:
+        write(seq, result=job.result())
+    else:
+        settle(seq, error)
 
 
 async def main() -> None:
@@ -41,14 +73,12 @@ async def main() -> None:
     async with Client(os.environ["REDIS_URL"], queue=queue) as client, asyncio.TaskGroup() as group:
         while line := await asyncio.to_thread(sys.stdin.readline):
             request = json.loads(line)
-            timeout_ms, expires_in_ms = request.get("timeout_ms"), request.get("expires_in_ms")
-            job = await client.run(
-                request["method"],
-                request["parameters"],
-                timeout=None if timeout_ms is None else timeout_ms / 1000,
-                expires=None if expires_in_ms is None else expires_in_ms / 1000,
-            )
-            group.create_task(settled(request["seq"], job))
+            try:
+                job = await begin(client, request)
+            except (InvalidHandle, ConnectionLost, NotQueued, JobTimeout) as error:
+                settle(request["seq"], error)
+            else:
+                group.create_task(settled(request["seq"], job))
 
 
 if __name__ == "__main__":

@@ -8,32 +8,61 @@ import threading
 from concurrent.futures import Future
 from typing import Any
 
-from jobqueue import Client, ConnectionLost, JobError, JobTimeout, NotQueued
+from jobqueue import Client, ConnectionLost, InvalidHandle, JobError, JobTimeout, NotQueued
 
 writing = threading.Lock()
 written = threading.Semaphore(0)
 
 
+def write(seq: int, **members: Any) -> None:
+    """Write a line about this job."""
+    with writing:
+        print(json.dumps({"seq": seq, **members}), flush=True)
+
+
+def settle(seq: int, error: BaseException) -> None:
+    """Write the line of a job that was settled by an error."""
+    match error:
+        case JobTimeout():
+            write(seq, timeout=True)
+        case JobError(code=code, message=message, data=data):
+            described = {"code": code, "message": message}
+            write(seq, error=described if data is None else described | {"data": data})
+        case ConnectionLost(code=code) | NotQueued(code=code) | InvalidHandle(code=code):
+            write(seq, error={"code": code, "message": str(error)})
+        case _:
+            raise error
+
+
 def answer(seq: int, job: Future[Any]) -> None:
     """Write the line that says how the job was settled."""
     error = job.exception()
-    line: dict[str, Any] = {"seq": seq}
-    match error:
-        case None:
-            line["result"] = job.result()
-        case JobTimeout():
-            line["timeout"] = True
-        case JobError(code=code, message=message, data=data):
-            line["error"] = {"code": code, "message": message}
-            if data is not None:
-                line["error"]["data"] = data
-        case ConnectionLost(code=code) | NotQueued(code=code):
-            line["error"] = {"code": code, "message": str(error)}
-        case _:
-            raise error
-    with writing:
-        print(json.dumps(line), flush=True)
+    if error is None:
+        write(seq, result=job.result())
+    else:
+        settle(seq, error)
     written.release()
+
+
+def begin(client: Client, request: dict[str, Any]) -> Future[Any]:
+    """Run a job, or collect the result of another one; write its handle if that is wanted."""
+    timeout, expires, keep = (
+        None if request.get(name) is None else request[name] / 1000
+        for name in ("timeout_ms", "expires_in_ms", "keep_ms")
+    )
+    if "collect" in request:
+        return client.collect(request["collect"], timeout=timeout)
+    job = client.run(
+        request["method"],
+        request["parameters"],
+        timeout=timeout,
+        expires=expires,
+        keep=keep,
+        detached=request.get("detached", False),
+    )
+    if job.handle is not None:
+        write(request["seq"], handle=job.handle)
+    return job
 
 
 def main() -> None:
@@ -42,17 +71,14 @@ def main() -> None:
     with Client(os.environ["REDIS_URL"], queue=queue) as client:
         requests = 0
         for line in sys.stdin:
-            requests += 1
             request = json.loads(line)
-            seq, timeout_ms = request["seq"], request.get("timeout_ms")
-            expires_in_ms = request.get("expires_in_ms")
-            job = client.run(
-                request["method"],
-                request["parameters"],
-                timeout=None if timeout_ms is None else timeout_ms / 1000,
-                expires=None if expires_in_ms is None else expires_in_ms / 1000,
-            )
-            job.add_done_callback(functools.partial(answer, seq))
+            try:
+                job = begin(client, request)
+            except (InvalidHandle, ConnectionLost, NotQueued, JobTimeout) as error:
+                settle(request["seq"], error)
+                continue
+            requests += 1
+            job.add_done_callback(functools.partial(answer, request["seq"]))
         for _ in range(requests):
             written.acquire()
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from jobqueue import Client, JobQueueError, aio
-from jobqueue.core import calls
+from jobqueue.core import links
 from redis import Redis
 
 from tests.conftest import until
@@ -56,7 +56,7 @@ def test_cancelling_one_call_disturbs_no_bystander(
 ) -> None:
     """A `run_many` whose bytes wait for the network is cancelled; the others get their results."""
     # A busy machine takes its time for so many bytes.
-    monkeypatch.setattr(calls, "REPLY_TIMEOUT_SECONDS", DEADLINE_S)
+    monkeypatch.setattr(links, "REPLY_TIMEOUT_SECONDS", DEADLINE_S)
 
     async def scenario() -> None:
         async with aio.Client(relay.url) as client:

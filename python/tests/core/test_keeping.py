@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from tests.conftest import Running
 
-VECTORS = json.loads((Path(__file__).parents[2] / "fixtures/keeps.json").read_text("utf-8"))
+VECTORS = json.loads((Path(__file__).parents[3] / "fixtures/keeps.json").read_text("utf-8"))
 HOUR_MS = 3_600_000
 FIRST_WAIT: Any = pytest.approx(0.05)
 KEYS = Keys.of("q", "p")
