@@ -9,6 +9,7 @@ from jobqueue_conformance.redis_servers.local import LocalRedis
 from experiments.redis_costs import Costs
 
 MEASURED_S = 24.0  # three times L
+APART_S = 0.05  # so that each connects in time, in one process
 SETTLES_S = 8.0  # until each has scanned at its start
 
 
@@ -26,7 +27,10 @@ async def run(binary: str, number: int) -> list[str]:
                 )
                 for each in range(number)
             ]
-            running = [asyncio.create_task(each.run(handle_signals=False)) for each in fleet]
+            running = []
+            for each in fleet:
+                running.append(asyncio.create_task(each.run(handle_signals=False)))
+                await asyncio.sleep(APART_S)
             await asyncio.sleep(SETTLES_S)
             costs = Costs(admin)
             await asyncio.sleep(MEASURED_S)
