@@ -245,7 +245,7 @@ class KeepsNegativeTimes(KeepingServer):
         return isinstance(asked, int | float) and not isinstance(asked, bool)
 
 
-class OddTimesAreInvalid(KeepingServer):
+class OddTimesToKeepAreInvalid(KeepingServer):
     def outcome(self, raw: bytes, job: Job) -> dict[str, Json]:
         asked = job.get("keep_ms")
         if asked is not None and not self.is_time(asked):
