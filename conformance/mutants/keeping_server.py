@@ -34,9 +34,9 @@ class KeepingServer(Server):
     def keep_ms(self, job: Job) -> int:
         """For how long the result of a job is stored; 0 where it isn't."""
         asked: Json = job.get("keep_ms")
-        return self.rounded(asked) if self.is_time(asked) else 0
+        return self.rounded(asked) if self.is_duration(asked) else 0
 
-    def is_time(self, asked: Json) -> bool:
+    def is_duration(self, asked: Json) -> bool:
         return isinstance(asked, int | float) and not isinstance(asked, bool) and asked >= 1
 
     def rounded(self, asked: float) -> int:

@@ -248,7 +248,7 @@ class KeepsNegativeTimes(KeepingServer):
 class OddTimesToKeepAreInvalid(KeepingServer):
     def outcome(self, raw: bytes, job: Job) -> dict[str, Json]:
         asked = job.get("keep_ms")
-        if asked is not None and not self.is_time(asked):
+        if asked is not None and not self.is_duration(asked):
             return self.error("invalid-job", "keep_ms must be a number of at least 1")
         return super().outcome(raw, job)
 
@@ -264,8 +264,8 @@ class KeepsWithoutBeingAsked(KeepingServer):
 
 
 class KeepsIntegersOnly(KeepingServer):
-    def is_time(self, asked: Json) -> bool:
-        return isinstance(asked, int) and super().is_time(asked)
+    def is_duration(self, asked: Json) -> bool:
+        return isinstance(asked, int) and super().is_duration(asked)
 
 
 class KeepsBeyondTheLimit(KeepingServer):
@@ -279,8 +279,8 @@ class KeepsWithinALimitOfItsOwn(KeepingServer):
 
 
 class KeepsNothingBeyondTheLimit(KeepingServer):
-    def is_time(self, asked: Json) -> bool:
-        return super().is_time(asked) and asked <= self.keep_max_ms
+    def is_duration(self, asked: Json) -> bool:
+        return super().is_duration(asked) and asked <= self.keep_max_ms
 
 
 class NoLimitIsNone(KeepingServer):
