@@ -9,6 +9,7 @@ LOAD   ?= 8
 BENCH  ?=
 SECONDS ?= 60
 SEED   ?=
+KEEP   ?=
 ONLY   ?=
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -22,7 +23,7 @@ OWN_FOLDER := temporary=$$(mktemp -d); trap "rm -rf $$temporary" EXIT; set -x; P
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 	@echo
-	@echo 'Variables: IMPL=$(IMPL) (a name or a path), REDIS=$(REDIS) (auto, container, embedded, a path, redis://…), PYTHON=$(PYTHON), N=$(N), LOAD=$(LOAD), SECONDS=$(SECONDS), SEED (of make chaos, make mutate and make simulate), BENCH (its options)'
+	@echo 'Variables: IMPL=$(IMPL) (a name or a path), REDIS=$(REDIS) (auto, container, embedded, a path, redis://…), PYTHON=$(PYTHON), N=$(N), LOAD=$(LOAD), SECONDS=$(SECONDS), SEED (of make chaos, make mutate and make simulate), KEEP (of make chaos, in seconds), BENCH (its options)'
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "JobQueue needs Python 3.11 or newer; name one by PYTHON=…")'
@@ -93,7 +94,7 @@ soak: $(READY) ## the suite against IMPL N times in random order with LOAD busy 
 	$(BIN)/python conformance/soak.py --runs $(N) --load $(LOAD) --impl $(IMPL)
 
 chaos: $(READY) ## servers and clients under kills, cuts, refusals and restarts for SECONDS: is a job lost?
-	$(BIN)/python -m chaos --seconds=$(SECONDS) $(if $(SEED),--seed=$(SEED))
+	$(BIN)/python -m chaos --seconds=$(SECONDS) $(if $(SEED),--seed=$(SEED)) $(if $(KEEP),--keep=$(KEEP))
 
 nightly: ## what takes longer than a change may wait; ONLY=words of a step's name; results in .ci/README.md
 	.ci/run nightly --only '$(ONLY)'

@@ -53,6 +53,7 @@ def arguments() -> argparse.Namespace:
     say("--server", **many, help="a manifest's server (default: Python's five shapes); repeatable")
     say("--client", **many, help=f"a manifest's client (default: {both}); repeatable")
     say("--fleet", type=int, metavar="N", help="N servers with new names, killed again and again")
+    say("--keep", type=float, metavar="S", help="keep results for S seconds, and kill clients, too")
     say("--fault", action="append", choices=schedule.KINDS, help="only such faults; repeatable")
     say("--redis", default="auto", help="auto, embedded, or the path of a redis-server")
     say("--logs", type=Path, default=LOGS, help=f"where logs are kept (default: {LOGS})")
@@ -81,14 +82,16 @@ def main() -> int:
     if options.fleet:
         times, faults = FLEET, schedule.replacements(chance, options.seconds, who)
     else:
-        kinds = options.fault or schedule.KINDS
+        kinds = options.fault or [
+            each for each in schedule.KINDS if options.keep or each != "kill-client"
+        ]
         pushing = [each.name for each in clients]
         times, faults = STORM, schedule.draw(chance, options.seconds, who, pushing, kinds)
     say(f"seed {seed}: {len(faults)} faults in {options.seconds:g} s, on {binary}")
     say(f"servers: {', '.join(each.name for each in servers)}")
     say(f"clients: {', '.join(each.name for each in clients)}")
     try:
-        with Storm(binary, servers, clients, logs, say, times) as storm:
+        with Storm(binary, servers, clients, logs, say, times, options.keep) as storm:
             account = settle(storm.rage(faults, options.seconds))
             injected = dict(storm.injected)
     except CannotStart as error:

@@ -9,6 +9,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+# "gone": its caller was killed, and had no handle; "unanswered": no caller waits where its push may be lost.
+OUTCOMES = frozenset({"result", "timeout", "lost", "not-queued", "gone", "unanswered"})
+
 
 @dataclass(frozen=True)
 class Run:
@@ -37,6 +40,23 @@ class Rerun:
     at_s: float
 
 
+@dataclass(frozen=True)
+class Return:
+    """Redis answered again, with these results stored."""
+
+    at_s: float
+    stored: frozenset[int]
+
+
+@dataclass(frozen=True)
+class Disturbance:
+    """A fault that a client felt."""
+
+    client: str
+    from_s: float
+    to_s: float
+
+
 @dataclass
 class Evidence:
     """What was seen. Jobs go by their numbers; what isn't in `settled` has no outcome."""
@@ -50,6 +70,11 @@ class Evidence:
     runs: Iterable[Run] = ()
     kills: Iterable[Kill] = ()
     connects: Mapping[str, Sequence[float]] = field(default_factory=dict)  # when which server did
+    kept: bool = False  # results were
+    collecting: frozenset[int] = frozenset()  # their callers were killed, and had given handles
+    settled_at: Mapping[int, float] = field(default_factory=dict)
+    returns: Iterable[Return] = ()
+    disturbances: Sequence[Disturbance] = ()
     troubles: Iterable[str] = ()  # hangs, and what else went wrong
 
 
@@ -65,6 +90,10 @@ class Account:
     results_lost: int
     kill_to_rerun_s: float | None
     connect_to_rerun_s: float | None
+    kept: bool
+    collected: tuple[int, int]  # of how many
+    unanswered: int
+    return_to_settled_s: float | None
     faults: list[str]
 
     @property
@@ -110,7 +139,16 @@ def settle(seen: Evidence) -> Account:
             ),
             default=None,
         ),
+        kept=seen.kept,
+        collected=(len(seen.collecting & set(answered)), len(seen.collecting)),
+        unanswered=sum(seen.settled.get(job) == "unanswered" for job in accepted),
+        return_to_settled_s=max(_settled_after_returns(seen), default=None),
         faults=[
+            *(
+                f"the result of job {job} is lost to {seen.pushed[job]}, though it is kept"
+                for job in unheard
+                if seen.kept
+            ),
             *(f"job {job} is lost: {_story(job, seen, runs)}" for job in lost),
             *_strange(seen),
             *seen.troubles,
@@ -135,6 +173,20 @@ def _reruns(runs: list[Run], kills: list[Kill]) -> Iterable[Rerun]:
         last[run.job] = run
 
 
+def _settled_after_returns(seen: Evidence) -> Iterable[float]:
+    """How long after a return of Redis, undisturbed, jobs were settled whose results were stored."""
+    for each in seen.returns:
+        for job in each.stored:
+            at_s = seen.settled_at.get(job, 0.0)
+            if at_s > each.at_s and not any(
+                fault.client == seen.pushed[job]
+                and fault.from_s <= at_s
+                and fault.to_s >= each.at_s
+                for fault in seen.disturbances
+            ):
+                yield at_s - each.at_s
+
+
 def _strange(seen: Evidence) -> Iterable[str]:
     """What no job may be, though it isn't lost."""
     for job, client in seen.pushed.items():
@@ -147,7 +199,7 @@ def _strange(seen: Evidence) -> Iterable[str]:
             yield f"job {job} is not-queued, says {client}, but Redis has it (client.settle.not-queued)"
         elif how == "result" and not seen.accepted[job]:
             yield f"job {job} has a result, says {client}, but never reached Redis"
-        elif how not in {"result", "timeout", "lost", "not-queued"}:
+        elif how not in OUTCOMES:
             yield f"job {job} was settled by {client} as {how}"
     for job, key in seen.left.items():
         yield f"job {job} is on {key} although every server is running and idle (a hang)"

@@ -23,6 +23,12 @@ def text(account: Account) -> str:
         ("longest from kill to re-run", _seconds(account.kill_to_rerun_s)),
         ("longest from connect to re-run", _seconds(account.connect_to_rerun_s)),
     ]
+    if account.kept:
+        rows += [
+            ("collected after a kill", "{:,} of {:,}".format(*account.collected)),
+            ("accepted, their push unanswered", f"{account.unanswered:,}"),
+            ("longest from return to settled", _seconds(account.return_to_settled_s)),
+        ]
     lines = [f"{name:32}{value:>10}" for name, value in rows]
     lines += [f"FAULT {each}" for each in account.faults[:SHOWN]]
     if len(account.faults) > SHOWN:
@@ -46,6 +52,9 @@ def data(account: Account) -> dict[str, Any]:
         "results_lost": account.results_lost,
         "kill_to_rerun_s": account.kill_to_rerun_s,
         "connect_to_rerun_s": account.connect_to_rerun_s,
+        "collected": account.collected,
+        "unanswered": account.unanswered,
+        "return_to_settled_s": account.return_to_settled_s,
         "faults": account.faults,
         "good": account.good,
     }

@@ -10,7 +10,18 @@ from typing import Literal, Protocol, TypeVar, get_args
 
 from chaos.names import STORM
 
-Kind = Literal["kill", "term", "freeze", "cut", "cut-one", "refuse", "pause", "restart", "outage"]
+Kind = Literal[
+    "kill",
+    "term",
+    "freeze",
+    "cut",
+    "cut-one",
+    "refuse",
+    "pause",
+    "restart",
+    "outage",
+    "kill-client",
+]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 REDIS = "redis"
 
@@ -24,6 +35,7 @@ WHAT: dict[Kind, str] = {
     "pause": "CLIENT PAUSE for all clients",
     "restart": "SIGKILL to Redis, which is started again with its append-only file",
     "outage": "the same, started again when all leases have lapsed",
+    "kill-client": "SIGKILL to a client, in whose place another one collects by its handles",
 }
 OFTEN: dict[Kind, int] = {
     "kill": 5,
@@ -35,6 +47,7 @@ OFTEN: dict[Kind, int] = {
     "pause": 2,
     "restart": 1,
     "outage": 1,
+    "kill-client": 2,
 }
 LASTS_S: dict[Kind, tuple[float, float]] = {
     "kill": (0.05, 1.0),
@@ -46,6 +59,7 @@ LASTS_S: dict[Kind, tuple[float, float]] = {
     "pause": (0.05, 2.0),
     "restart": (0.05, 2.0),
     "outage": (1.5 * STORM.lease_s, 2 * STORM.lease_s),
+    "kill-client": (0.0, 0.0),
 }
 BETWEEN_S = (0.1, 1.2)
 LIVES_S = (10.0, 30.0)  # of a server in a fleet
@@ -100,6 +114,7 @@ def draw(
         "pause": [REDIS],
         "restart": [REDIS],
         "outage": [REDIS],
+        "kill-client": clients,
     }
     lots = [kind for kind in kinds for _ in range(OFTEN[kind])]
     busy_until_s: dict[str, float] = {}

@@ -13,13 +13,13 @@ import redis
 from jobqueue_conformance.proxy.waiting import Hung, Notifier
 
 from chaos import names
-from chaos.account import Evidence, Kill
+from chaos.account import Disturbance, Evidence, Kill, Return
 from chaos.calling import TIMEOUT_MS, Caller
 from chaos.durable_redis import DurableRedis
 from chaos.names import STORM, Times
 from chaos.programs import Program
 from chaos.relays import Relay, Relays
-from chaos.schedule import Fault
+from chaos.schedule import REDIS, Fault
 from chaos.serving import ENDS_WITHIN_S, Server
 
 QUEUE = "storm"
@@ -45,6 +45,7 @@ class Storm:
         logs: Path,
         say: Callable[[str], None],
         times: Times = STORM,
+        keep_s: float | None = None,
     ) -> None:
         self.troubles: list[str] = []
         self.injected: Counter[str] = Counter()
@@ -53,6 +54,10 @@ class Storm:
         self._logs = logs
         self._notifier = Notifier()
         self._kills: list[Kill] = []
+        self._heirs = {program.name: clients[number - 1] for number, program in enumerate(clients)}
+        self._keep_s = keep_s
+        self._returns: list[Return] = []
+        self._felt: list[Disturbance] = []
         self._began_s = time.monotonic()
         self._ends: list[tuple[float, int, Callable[[], None]]] = []
         self._last_said_s = 0.0
@@ -75,7 +80,7 @@ class Storm:
             for number, program in enumerate(clients):
                 relay = self._relays.make(program.name)
                 self._clients[program.name] = Caller(
-                    program, QUEUE, relay, logs, number, len(clients)
+                    program, QUEUE, relay, logs, number, len(clients), keep_s
                 )
                 self._stack.callback(self._clients[program.name].end)
             for relay in self._relays.all:
@@ -136,6 +141,11 @@ class Storm:
         self.injected[fault.kind] += 1
         self._last_fault = f"{fault.kind} {fault.target}"
         server = self._servers.get(fault.target)
+        self._felt += [
+            Disturbance(name, self._now_s(), self._now_s() + fault.lasts_s)
+            for name in self._clients
+            if fault.target in {name, REDIS}
+        ]
         match fault.kind:
             case "kill":
                 assert server is not None
@@ -155,6 +165,8 @@ class Storm:
                 self._cut(self._relay(fault), every=fault.kind == "cut")
             case "pause":
                 self._admin.client_pause(round(fault.lasts_s * 1000))
+            case "kill-client":
+                self._clients[fault.target].kill(self._heirs[fault.target])
             case "restart" | "outage":
                 self._redis.kill()
                 for relay in self._relays.all:  # whose listeners hide that Redis doesn't listen
@@ -174,10 +186,18 @@ class Storm:
 
     def _start_redis(self) -> None:
         self._redis.start()
+        at_s = self._now_s()
         for relay in self._relays.all:
             relay.open("restart")
         for server in self._servers.values():
             server.forgive()
+        self._returns.append(Return(at_s, self._stored()))
+
+    def _stored(self) -> frozenset[int]:
+        """The jobs whose results are stored."""
+        keys = list(self._admin.scan_iter(f"{QUEUE}:result:*", count=1000))
+        values = self._admin.mget(keys) if keys else []
+        return frozenset(json.loads(value)["result"]["storm"] for value in values if value)
 
     def _cut(self, relay: Relay, *, every: bool) -> None:
         ports = sorted(relay.upstream)
@@ -193,6 +213,7 @@ class Storm:
             client.stop_pushing()
 
         waiting, since_s = -1, 0.0
+        within_s = SETTLED_WITHIN_S if self._keep_s is None else self._keep_s + 2
 
         def calm() -> bool:
             nonlocal waiting, since_s
@@ -202,12 +223,12 @@ class Storm:
                 since_s = self._now_s()
             return (
                 all(server.serving for server in self._servers.values())
-                and (not waiting or self._now_s() - since_s > SETTLED_WITHIN_S)
+                and (not waiting or self._now_s() - since_s > within_s)
                 and not self._left()
             )
 
         try:
-            self._notifier.wait(calm, "the calm", CALM_WITHIN_S)
+            self._notifier.wait(calm, "the calm", CALM_WITHIN_S + (self._keep_s or 0))
         except Hung as hung:
             self._say(str(hung))  # the rest is reported job by job
         self._wait_for_names()
@@ -251,6 +272,9 @@ class Storm:
     def _evidence(self) -> Evidence:
         pushed = {job: each.name for each in self._clients.values() for job in list(each.pushed)}
         settled = {job: how for each in self._clients.values() for job, how in each.settled.items()}
+        settled_at = {
+            job: at_s for each in self._clients.values() for job, at_s in each.settled_at.items()
+        }
         everybody: list[Server | Caller] = [*self._servers.values(), *self._clients.values()]
         return Evidence(
             pushed=pushed,
@@ -267,6 +291,11 @@ class Storm:
                 name: [at_s - self._began_s for at_s in each.relay.connects]
                 for name, each in self._servers.items()
             },
+            kept=self._keep_s is not None,
+            collecting=frozenset().union(*(each.collecting for each in self._clients.values())),
+            settled_at={job: at_s - self._began_s for job, at_s in settled_at.items()},
+            returns=self._returns,
+            disturbances=self._felt,
             troubles=[*self.troubles, *(said for each in everybody for said in each.troubles)],
         )
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 from chaos import append_only_file, names, report, schedule, serving
-from chaos.account import Evidence, Kill, Run, settle
-from chaos.calling import outcome
+from chaos.account import Disturbance, Evidence, Kill, Return, Run, settle
+from chaos.calling import Caller, outcome
 from chaos.programs import Program
 from chaos.relays import Relays
 from jobqueue_conformance.proxy import resp
@@ -197,6 +197,84 @@ def test_a_result_that_its_caller_did_not_get_is_counted() -> None:
 
     assert (account.results_lost, account.answered, account.never_arrived) == (2, 1, 2)
     assert account.good
+
+
+GIVES_HANDLES = """
+import json, sys
+for line in sys.stdin:
+    if "detached" in line:
+        print(json.dumps({"seq": json.loads(line)["seq"], "handle": "h"}), flush=True)
+"""
+COLLECTS = """
+import json, sys
+for line in sys.stdin:
+    if "collect" in line:
+        seq = json.loads(line)["seq"]
+        print(json.dumps({"seq": seq, "result": {"storm": seq}}), flush=True)
+"""
+
+
+def test_a_kept_result_that_is_lost_is_told() -> None:
+    """Where results are kept, a caller that didn't get one makes the account bad, unless it can't know of its push."""
+    heard = {1: "result", 2: "timeout", 3: "lost", 4: "unanswered", 5: "gone"}
+    account = settle(
+        Evidence(
+            pushed=dict.fromkeys(heard, "c"),
+            settled=heard,
+            accepted=Counter(heard.keys()),
+            sent=frozenset(heard),
+            kept=True,
+            collecting=frozenset({1, 2}),
+        )
+    )
+
+    assert [fault.split(" is lost")[0] for fault in account.faults] == [
+        "the result of job 2",
+        "the result of job 3",
+    ]
+    assert (account.collected, account.unanswered) == ((1, 2), 1)
+    assert "collected after a kill              1 of 2" in report.text(account)
+
+
+def test_what_was_stored_is_timed_from_the_return_of_redis() -> None:
+    """The time counts for what was stored and unsettled then, and not where another fault hit the client."""
+    account = settle(
+        Evidence(
+            pushed={1: "c", 2: "c", 3: "c", 4: "d"},
+            settled_at={1: 4.0, 2: 6.5, 3: 7.0, 4: 9.0},
+            returns=[Return(5.0, frozenset({1, 2, 4}))],
+            disturbances=[Disturbance("d", 5.5, 8.0), Disturbance("c", 1.0, 4.5)],
+        )
+    )
+
+    assert account.return_to_settled_s == 1.5
+
+
+def test_what_a_killed_client_waited_for_is_collected(
+    tmp_path: Path, redis_server: RedisServer
+) -> None:
+    """Its heir collects by the handles that it gave; what had none is gone with it."""
+    relays = Relays(redis_server.port)
+    programs = [
+        Program("c", (sys.executable, "-c", text), tmp_path) for text in (GIVES_HANDLES, COLLECTS)
+    ]
+    caller = Caller(programs[0], "storm", relays.make("c"), tmp_path, 0, 1, keep_s=60.0)
+    waiting = threading.Event()
+    while len(caller.pushed) < 6 or len(caller.handles) < 3:
+        waiting.wait(0.01)
+
+    caller.kill(programs[1])
+    pushed, given = list(caller.pushed), dict(caller.handles)
+    while not caller.collecting <= caller.settled.keys():
+        waiting.wait(0.01)
+    caller.stop_pushing()
+    caller.close()
+    caller.end()
+    relays.end()
+
+    assert caller.collecting == given.keys()
+    assert {caller.settled[job] for job in given} == {"result"}
+    assert all(caller.settled.get(job) in {"gone", None} for job in pushed if job not in given)
 
 
 def test_second_runs_are_counted_and_timed_from_the_kill() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from jobqueue_conformance.peer.calls import guard_ms
+from jobqueue_conformance.peer.calls import guard_ms, slowly
 from jobqueue_conformance.peer.peer import Peer
 from jobqueue_conformance.programs.starting import StartClient, StartServer
 from jobqueue_conformance.proxy.events import COMMAND
@@ -12,6 +12,7 @@ from jobqueue_conformance.spec.vectors import vectors
 from jobqueue_conformance.spec.verdicts import require
 
 IN_FLIGHT = 200
+HOUR_MS, LONG_MS = 3_600_000, 60_000
 VALUES = {vector["id"]: vector["value"] for vector in vectors("values")}
 
 
@@ -125,3 +126,30 @@ def test_two_servers_share_a_clients_load(
         got=f"{len(wrong)} others: {wrong!r:.300}",
     )
     peer.wait(lambda: not peer.waiting(), "server.remove.finished", "empty lists")
+
+
+@pytest.mark.requirement("client.kept.collects", "server.kept.stores")
+@pytest.mark.dimensions(occasion="restart", moment="outstanding", caller="gone")
+def test_results_outlive_a_killed_client(
+    server: StartServer, client: StartClient, proxy: Proxy
+) -> None:
+    """By the handles of a client that was killed, another one collects what is kept, and what is answered later."""
+    server()
+    first = client()
+    hold = proxy.hold(lambda event: event.kind == COMMAND and event.carries("late"), "server")
+    seqs = [first.submit("echo", each, keep_ms=HOUR_MS, detached=True) for each in ("kept", "late")]
+    given = [first.handle(seq) for seq in seqs]
+    hold.wait()
+    first.kill()
+
+    second = client()
+    kept, late = (second.collect(handle, slowly(LONG_MS)) for handle in given)
+    outcome = second.outcome(kept, requirement="client.kept.collects")
+    require(
+        outcome.value == "kept", "client.kept.collects", expected="the kept result", got=outcome
+    )
+    hold.release()
+    outcome = second.outcome(late, requirement="client.kept.collects")
+    require(
+        outcome.value == "late", "client.kept.collects", expected="the late result", got=outcome
+    )
