@@ -7,25 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import inspect
 import random
-from collections import Counter
-from collections.abc import Awaitable
-from types import GeneratorType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from jobqueue.aio.link import Link
+from jobqueue.aio.workers import Runner, Workers
 from jobqueue.core import steps
-from jobqueue.core.handlers import failed, succeeded
 from jobqueue.errors import ConnectionLost
 from jobqueue.host.clock import now
-from jobqueue.host.forks import ParentOnly
-from jobqueue.host.signals import interrupts
-from jobqueue.protocol.messages import Answer, Dead, Run, Timed, message_of
 from jobqueue.wire.pools import REPLY_SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
     from types import TracebackType
 
     from redis.asyncio import ConnectionPool
@@ -33,7 +25,6 @@ if TYPE_CHECKING:
     from jobqueue.core.handlers import Handlers
     from jobqueue.core.lease import Lease
     from jobqueue.core.steps import Step, Steps
-    from jobqueue.protocol.messages import Work
 
 
 class Driver:
@@ -74,7 +65,7 @@ class Driver:
                 try:
                     value, resume = await self._take(step), session.send
                 except ConnectionLost as error:
-                    if isinstance(step, steps.Room):
+                    if isinstance(step, steps.Room | steps.Turn):
                         raise  # the error that has ended another session
                     await self._abort()
                     value, resume = error, session.throw
@@ -113,6 +104,12 @@ class Driver:
                 return self._workers.admit(step.jobs)
             case steps.Room():
                 return await self._workers.room(step.limit)
+            case steps.Turn():
+                return await self._workers.turn(step)
+            case steps.Take():
+                return self._workers.take()
+            case steps.Rest():
+                return self._workers.rest()
             case steps.Confirmed():
                 return self._workers.confirmed(step.messages)
             case steps.Running():
@@ -162,168 +159,6 @@ class Renewing:
         await self._driver.run(self._lease.renewing())
 
 
-class Workers:
-    """The tasks that run handlers, and the messages that were started and aren't confirmed.
-
-    Leaving the `async with` block ends the tasks.
-    """
-
-    def __init__(self, handlers: Handlers, concurrency: int, lease: Lease | None = None) -> None:
-        self._handlers = handlers
-        self._concurrency = concurrency
-        self._lease = lease
-        self._waiting: asyncio.Queue[tuple[Work, int]] = asyncio.Queue()
-        self._finished: asyncio.Queue[Answer | Dead | Run] = asyncio.Queue()
-        self._timed: asyncio.Queue[Timed] = asyncio.Queue()
-        self._running: Counter[bytes] = Counter()
-        self._total = 0
-        self._failure: BaseException | None = None
-        self._changed = asyncio.Event()
-        self._tasks: list[asyncio.Task[None]] = []
-
-    async def __aenter__(self) -> Self:
-        # server.concurrency.limit, server.concurrency.parallel
-        for _ in range(self._concurrency):
-            self.drive(self._work)
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if exc_type is GeneratorExit:
-            return  # discarded with the loop, which is closed, as are the tasks
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    def drive(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Do this in a task of its own; `room` raises what it raises."""
-        task = asyncio.create_task(self._guard(work), name="jobqueue server")
-        self._tasks.append(task)
-
-    def start(self, work: Sequence[Work]) -> None:
-        """Start the handlers of the messages, in this order."""
-        self._running.update(map(message_of, work))
-        self._total += len(work)
-        generation = 0 if self._lease is None else self._lease.generation
-        for each in work:
-            self._waiting.put_nowait((each, generation))
-
-    def withdraw(self) -> None:
-        """Take back what waits for a handler."""
-        with contextlib.suppress(asyncio.QueueEmpty):
-            while True:
-                self.confirmed([message_of(self._waiting.get_nowait()[0])])
-
-    async def outcomes(self, limit: int, seconds: float | None) -> list[Answer | Dead | Run] | None:
-        """Wait for an outcome, and return all that are ready, up to a limit.
-
-        Returns:
-            None if there is none within the seconds.
-        """
-        try:
-            outcomes = [await asyncio.wait_for(self._finished.get(), seconds)]
-        except TimeoutError:
-            return None
-        while len(outcomes) < limit and not self._finished.empty():
-            outcomes.append(self._finished.get_nowait())
-        return outcomes
-
-    def admit(self, jobs: list[Timed]) -> None:
-        """Let workers go on that wait for the time."""
-        for job in jobs:
-            self._timed.put_nowait(job)
-
-    def running(self) -> list[bytes]:
-        """Return the messages that were started and aren't confirmed."""
-        return list(self._running.elements())
-
-    async def room(self, limit: int) -> int:
-        """Wait until fewer messages than the limit are running, and return the difference."""
-        while self._total >= limit and self._failure is None:
-            self._changed.clear()
-            await self._changed.wait()
-        if self._failure is not None:
-            raise self._failure
-        return limit - self._total
-
-    def confirmed(self, messages: list[bytes]) -> None:
-        """Remove messages whose removal Redis has confirmed."""
-        for message in messages:
-            self._running[message] -= 1
-            if not self._running[message]:
-                del self._running[message]
-        self._total -= len(messages)
-        self._changed.set()
-
-    async def _guard(self, work: Callable[[], Awaitable[None]]) -> None:
-        try:
-            await work()
-        except Exception as error:  # otherwise the task that serves would wait forever
-            self._failure = error
-            self._changed.set()
-
-    async def _work(self) -> None:
-        runner = Runner(self._handlers)
-        while True:
-            work, generation = await self._waiting.get()
-            if self._lease is not None and not self._lease.holds(generation, now()):
-                # It may have been taken over; if it is on the list still, the next look finds it.
-                self.confirmed([message_of(work)])
-                continue
-            outcome = await runner.run(work)
-            if isinstance(outcome, Run):
-                # server.expiry.refuses: while it waits for the time, it takes no other job.
-                self._finished.put_nowait(outcome)
-                outcome = await runner.run(await self._timed.get())
-            self._finished.put_nowait(outcome)
-
-
-class Runner:
-    """Runs handlers in the event loop in which it was created.
-
-    A coroutine function is awaited. A plain function is called, and blocks the event loop.
-    """
-
-    def __init__(self, handlers: Handlers) -> None:
-        self._handlers = handlers
-        self._interrupts = interrupts()
-        self._parent_only = ParentOnly()
-
-    async def run(self, work: Work | Timed) -> Answer | Dead | Run:
-        """Run the handler of a message, if it has one, and return the outcome.
-
-        The job itself is returned if it can expire and the time isn't known.
-        """
-        job = self._handlers.decide(work)
-        if not isinstance(job, Run):
-            return job
-        if job.expires_at_ms is not None and not isinstance(work, Timed):
-            return job
-        try:
-            with self._parent_only:
-                # server.run.handler
-                value = self._handlers[job.method](job.parameters)
-                if _awaitable(value):
-                    steps: Any = _steps_of(value)
-                    try:
-                        step = next(steps)
-                    except StopIteration as end:  # it never waits, and costs no more than a call
-                        value = end.value
-                    else:
-                        value = await self._parent_only.awaiting(steps, step)
-        except self._interrupts:
-            raise
-        except BaseException as error:
-            if self._parent_only.discarded or _cancelled(error):
-                raise
-            return failed(job, error, self._interrupts)
-        return succeeded(job, value, self._interrupts)
-
-
 class Stop:
     """A request to stop, made by a signal handler or by any thread. It can't be withdrawn."""
 
@@ -348,20 +183,3 @@ class Stop:
         if not self.requested:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wakes.wait(), seconds)
-
-
-def _awaitable(value: object) -> bool:
-    """Decide by the type alone: the attributes of a value are the application's, and may raise."""
-    old_style = type(value) is GeneratorType and inspect.isawaitable(value)
-    return issubclass(type(value), Awaitable) or old_style
-
-
-def _steps_of(value: Any) -> Any:
-    return value if type(value) is GeneratorType else type(value).__await__(value)
-
-
-def _cancelled(error: BaseException) -> bool:
-    """Tell whether the server is being cancelled, rather than something that the handler awaits."""
-    task = asyncio.current_task()
-    cancelled = issubclass(type(error), asyncio.CancelledError)
-    return cancelled and task is not None and task.cancelling() > 0

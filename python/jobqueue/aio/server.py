@@ -5,16 +5,20 @@ Like `jobqueue.threads.server`, with the same names in the same order.
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+import asyncio
+from contextlib import AsyncExitStack, ExitStack, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
-from jobqueue.aio.driver import Driver, Renewing, Stop, Workers
+from jobqueue.aio.driver import Driver, Renewing, Stop
+from jobqueue.aio.workers import Hands, Workers
 from jobqueue.core.keeping import LIMIT_SECONDS as KEEP_SECONDS
 from jobqueue.core.log import Log
 from jobqueue.core.parallel import Parallel
 from jobqueue.core.reconnect import run_with_reconnect
 from jobqueue.core.serial import Serial
 from jobqueue.core.settings import GRACE_SECONDS, LEASE_SECONDS, Settings
+from jobqueue.core.sharing import Sharing, Turns
 from jobqueue.core.steps import Unreachable
 from jobqueue.errors import ProcessorInUse
 from jobqueue.host.lock import ProcessorLock, processor_name
@@ -23,26 +27,30 @@ from jobqueue.protocol import keys
 from jobqueue.wire import pools
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
     from redis.asyncio import Redis, RedisCluster
+
+    from jobqueue.core.sharing import Order
+    from jobqueue.core.takeover import Takeover
 
 log = Log("jobqueue.server")
 
 
 class Server(Settings):
-    """Serves one queue under one processor name, in an event loop.
+    """Serves a queue, or several, under one processor name, in an event loop.
 
     Like `jobqueue.Server`, with the same arguments and errors, except that `source` may be a client
     of `redis.asyncio`, that handlers may be coroutine functions, and that with a concurrency above
-    1 they run in tasks. A plain function is called in the event loop and blocks it.
+    1, or several queues, they run in tasks. A plain function is called in the event loop and blocks it.
     """
 
     def __init__(
         self,
         source: str | Redis | RedisCluster = pools.DEFAULT_URL,
         *,
-        queue: str = keys.QUEUE,
+        queue: str | Sequence[str] = keys.QUEUE,
+        order: Order = "fair",
         processor: str | None = None,
         in_process: str | None = None,
         concurrency: int = 1,
@@ -57,6 +65,7 @@ class Server(Settings):
     ) -> None:
         super().__init__(
             queue=queue,
+            order=order,
             processor=processor,
             in_process=in_process,
             concurrency=concurrency,
@@ -78,7 +87,8 @@ class Server(Settings):
         self,
         *,
         source: str | Redis | RedisCluster | None = None,
-        queue: str | None = None,
+        queue: str | Sequence[str] | None = None,
+        order: Order | None = None,
         processor: str | None = None,
         in_process: str | None = None,
         concurrency: int | None = None,
@@ -98,6 +108,7 @@ class Server(Settings):
         """
         server = self._with(
             queue=queue,
+            order=order,
             processor=processor,
             in_process=in_process,
             concurrency=concurrency,
@@ -125,7 +136,8 @@ class Server(Settings):
             ProcessorInUse: Another server on this host uses the in-process list. Nothing was
                 claimed, and `run` may be called again.
             ConnectionLost: Redis can't be reached, or refuses the connection, at the first attempt:
-                nothing was claimed, and `run` may be called again. Or Redis was away or refused to
+                nothing was claimed, and `run` may be called again, unless it serves several queues.
+                Or Redis was away or refused to
                 serve for 4 seconds after a stop was requested (server.stop.unreachable): claimed
                 jobs stay on the in-process list, and run when a server of the same name starts.
                 Otherwise a server reconnects forever.
@@ -135,15 +147,24 @@ class Server(Settings):
                 "a server runs once: create another one, for example with with_settings()"
             )
         self._used = True
-        queue, in_process = keys.text(self._keys.queue), keys.text(self._keys.in_process)
-        redis = pools.identity(self._pool)
         signals = stopped_by_signals(self.stop) if handle_signals else nullcontext()
+        places = [
+            (keys.text(each.queue), keys.text(each.in_process), pools.identity(pool))
+            for each, pool in zip(self._lists, self._pools, strict=True)
+        ]
         self._stop.bind_to_loop()
         try:
-            with ProcessorLock(redis, self.in_process) as lock, signals:
-                log.info("serving queue=%s in_process=%s redis=%s", queue, in_process, redis)
-                await self._serve(lock)
-                log.info("stopped queue=%s in_process=%s redis=%s", queue, in_process, redis)
+            with ExitStack() as stack:
+                locks = [
+                    stack.enter_context(ProcessorLock(place[-1], keys.name(each.in_process)))
+                    for each, place in zip(self._lists, places, strict=True)
+                ]
+                stack.enter_context(signals)
+                for place in places:
+                    log.info("serving queue=%s in_process=%s redis=%s", *place)
+                await self._serve(locks)
+                for place in places:
+                    log.info("stopped queue=%s in_process=%s redis=%s", *place)
         except (ProcessorInUse, Unreachable):
             self._used = self._stop.requested
             raise
@@ -157,36 +178,68 @@ class Server(Settings):
 
     def _open(self, source: str | Redis | RedisCluster) -> None:
         self._source = source
-        self._pool = pools.aio_pool_of(source, self._keys, self._block_seconds, self._connections)
+        self._pools = [
+            pools.aio_pool_of(source, each, self._block_seconds, self._connections)
+            for each in self._lists
+        ]
         self._stop = Stop()
         self._used = False
 
-    async def _serve(self, lock: ProcessorLock) -> None:
-        self._begin_life(*lock.exchange_token())
-        lease = self._takeover.lease
-        if lease is None:
-            await self._serve_jobs()
-            return
-        async with Renewing(self._pool, lease):
-            await self._serve_jobs()
+    async def _serve(self, locks: list[ProcessorLock]) -> None:
+        lives = [
+            self._begin_life(each, *lock.exchange_token())
+            for each, lock in zip(self._lists, locks, strict=True)
+        ]
+        async with AsyncExitStack() as stack:
+            for pool, life in zip(self._pools, lives, strict=True):
+                if life.lease is not None:
+                    await stack.enter_async_context(Renewing(pool, life.lease))
+            if len(lives) == 1:
+                await self._serve_one(lives[0])
+            else:
+                await self._serve_several(lives)
 
-    async def _serve_jobs(self) -> None:
-        limits: dict[str, Any] = {
+    def _limits(self, life: Takeover) -> dict[str, Any]:
+        return {
             "prefetch": self._prefetch,
             "block_seconds": self._block_seconds,
             "attempts": self._attempts,
             "keep_ms": round(self._keep_seconds * 1_000),
-            "takeover": self._takeover,
+            "takeover": life,
         }
+
+    async def _serve_one(self, life: Takeover) -> None:
+        (lists,), (pool,), limits = self._lists, self._pools, self._limits(life)
         reply_seconds = self._block_seconds + pools.REPLY_SECONDS
         if self._concurrency == 1:
-            serial = Serial(self._keys, **limits)
-            driver = Driver(self._pool, self._stop, reply_seconds, handlers=self._handlers)
-            await driver.run(run_with_reconnect(serial.session, self._takeover.lease))
+            serial = Serial(lists, **limits)
+            driver = Driver(pool, self._stop, reply_seconds, handlers=self._handlers)
+            await driver.run(run_with_reconnect(serial.session, life.lease))
             return
-        parallel = Parallel(self._keys, concurrency=self._concurrency, **limits)
-        async with Workers(self._handlers, self._concurrency, self._takeover.lease) as workers:
-            confirming = Driver(self._pool, self._stop, pools.REPLY_SECONDS, workers=workers)
+        parallel = Parallel(lists, concurrency=self._concurrency, **limits)
+        async with Hands(self._handlers, self._concurrency) as hands:
+            workers = Workers(hands, life.lease)
+            confirming = Driver(pool, self._stop, pools.REPLY_SECONDS, workers=workers)
             workers.drive(lambda: confirming.run(parallel.confirming()))
-            claiming = Driver(self._pool, self._stop, reply_seconds, workers=workers)
+            claiming = Driver(pool, self._stop, reply_seconds, workers=workers)
             await claiming.run(parallel.claiming())
+
+    async def _serve_several(self, lives: list[Takeover]) -> None:
+        seats = Turns(len(lives), self._concurrency, self._order).seats
+        ends: asyncio.Queue[BaseException | None] = asyncio.Queue()
+        reply_seconds = self._block_seconds + pools.REPLY_SECONDS
+        async with Hands(self._handlers, self._concurrency) as hands:
+            for lists, pool, life, seat in zip(self._lists, self._pools, lives, seats, strict=True):
+                workers = Workers(hands, life.lease, seat)
+                sharing = Sharing(lists, concurrency=self._concurrency, **self._limits(life))
+                confirming = Driver(pool, self._stop, pools.REPLY_SECONDS, workers=workers)
+                workers.drive(partial(confirming.run, sharing.confirming()))
+                claiming = Driver(pool, self._stop, reply_seconds, workers=workers)
+                hands.drive(partial(claiming.run, sharing.claiming()), ends.put_nowait)
+            errors = []
+            for _ in lives:
+                if (error := await ends.get()) is not None:
+                    errors.append(error)
+                    self._stop.request()  # the other queues end as at a stop
+            if errors:
+                raise errors[0]

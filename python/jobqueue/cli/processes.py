@@ -37,7 +37,7 @@ class Processes:
 
     Args:
         command: The command line that starts a server.
-        environments: The whole environment of each server, by the key of its in-process list.
+        environments: The whole environment of each server, by its name in the log.
     """
 
     def __init__(

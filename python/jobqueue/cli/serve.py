@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -114,7 +114,20 @@ def serve(
         ),
     ] = None,
     queue: Annotated[
-        str | None, typer.Option(metavar="KEY", envvar="JOBQUEUE_QUEUE", help="The queue's key.")
+        list[str] | None,
+        typer.Option(
+            metavar="KEY",
+            help="The queue's key; several flags for several queues. The variable JOBQUEUE_QUEUE has "
+            "one key.",
+        ),
+    ] = None,
+    order: Annotated[
+        Literal["fair", "priority"] | None,
+        typer.Option(
+            envvar="JOBQUEUE_ORDER",
+            help="Which of several queues is served next: the one that was served least, or the "
+            "first one that has a job.",
+        ),
     ] = None,
     log_level: Annotated[
         LogLevel | None,
@@ -141,10 +154,13 @@ def serve(
 
     The log goes to stderr, unless MODULE configures logging itself.
     """
+    if not queue and (name := os.environ.get("JOBQUEUE_QUEUE")):
+        queue = [name]  # Typer would split it at white space
     server = override(
         _loaded(target, log_level),
         redis=redis,
         queue=queue,
+        order=order,
         processor=processor,
         in_process=in_process,
         concurrency=concurrency,
@@ -155,15 +171,15 @@ def serve(
     if processes is not None:
         settings = {
             "REDIS_URL": redis,
-            "JOBQUEUE_QUEUE": queue,
+            "JOBQUEUE_ORDER": order,
             "JOBQUEUE_CONCURRENCY": concurrency,
             "JOBQUEUE_MAX_ATTEMPTS": attempts,
             "JOBQUEUE_KEEP_MAX_MS": keep_max_ms,
             "JOBQUEUE_TAKEOVER": takeover,
             "JOBQUEUE_LOG_LEVEL": log_level,
         }
-        lists = [f"{server.in_process}-{number}" for number in range(1, processes + 1)]
-        raise typer.Exit(_serve_in_processes(target, lists, settings))
+        flags = [part for key in queue or () for part in ("--queue", key)]
+        raise typer.Exit(_serve_in_processes([target, *flags], server, processes, settings))
     if child:
         stop_with_parent()
     if hangup_ends():
@@ -218,12 +234,22 @@ def _configure_logging(level: LogLevel | None) -> None:
         ours[0].setLevel(level.upper())
 
 
-def _serve_in_processes(target: str, lists: list[str], settings: Mapping[str, object]) -> int:
+def _serve_in_processes(
+    arguments: list[str],
+    server: Server | aio.Server,
+    processes: int,
+    settings: Mapping[str, object],
+) -> int:
     # In variables: every user of the machine can read flags.
     variables = os.environ | {name: str(of) for name, of in settings.items() if of is not None}
     variables.pop("JOBQUEUE_PROCESSES", None)
+    # Several queues have no list in common, but their processor.
+    of_several = len(server.queues) > 1
+    name = server.processor if of_several else server.in_process
+    variable = "JOBQUEUE_PROCESSOR" if of_several else "JOBQUEUE_IN_PROCESS"
+    names = [f"{name}-{number}" for number in range(1, processes + 1)]
     servers = Processes(
-        [sys.executable, "-m", "jobqueue", "serve", target, "--child"],
-        {key: variables | {"JOBQUEUE_IN_PROCESS": key} for key in lists},
+        [sys.executable, "-m", "jobqueue", "serve", *arguments, "--child"],
+        {each: variables | {variable: each} for each in names},
     )
     return asyncio.run(servers.run())

@@ -11,10 +11,16 @@ import operator
 import sys
 import traceback
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jobqueue import aio
 from jobqueue.cli.terminal import Fault, Status, connect
 from jobqueue.threads.server import Server
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jobqueue.core.sharing import Order
 
 
 def load(target: str) -> Server | aio.Server:
@@ -49,7 +55,8 @@ def override(
     server: Server | aio.Server,
     *,
     redis: str | None,
-    queue: str | None,
+    queue: Sequence[str] | None,
+    order: Order | None,
     processor: str | None,
     in_process: str | None,
     concurrency: int | None,
@@ -67,7 +74,8 @@ def override(
     try:
         return server.with_settings(
             source=redis,
-            queue=queue,
+            queue=queue or None,
+            order=order,
             processor=processor,
             in_process=in_process,
             concurrency=concurrency,

@@ -168,23 +168,28 @@ class Parallel:
         return 0
 
     def _look(self, moment: Moment, generation: int) -> Steps[None]:
-        yield from self._takeover.check(generation)
         self._held = None
+        # server.recovery.first: each waits for a handler that is free, the last one too.
+        found = yield from self._found(moment, generation)
+        for entry in found:
+            yield Room(self._concurrency)
+            while beside := (yield from self._start(entry, generation)):
+                yield Room(beside)
+        if found:
+            yield Room(self._concurrency)
+
+    def _found(self, moment: Moment, generation: int) -> Steps[list[Entry]]:
+        """Return what is on the list and isn't running."""
+        yield from self._takeover.check(generation)
         # server.recovery.quiet: the running jobs are read first, and no claim is outstanding.
         running = yield Running()
         adopted = self._looks.looked(moment.seconds)
         entries = yield from exchange(commands.look(self._keys))
         strays = recovery.strays(entries, running)
         found = self._attempts.found(strays, adopted=adopted)
-        if not found:
-            return
-        log.info("recovering %d messages from %s", len(found), keys.text(self._keys.in_process))
-        # server.recovery.first: each waits for a handler that is free, the last one too.
-        for entry in found:
-            yield Room(self._concurrency)
-            while beside := (yield from self._start(entry, generation)):
-                yield Room(beside)
-        yield Room(self._concurrency)
+        if found:
+            log.info("recovering %d messages from %s", len(found), keys.text(self._keys.in_process))
+        return found
 
     def _confirm(self, backoff: Backoff) -> Steps[None]:
         transactions = yield from exchange(commands.may_transact())

@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING
 
 from jobqueue.core.backoff import delay_seconds
 from jobqueue.core.log import Log
-from jobqueue.core.steps import Connect, Jitter, Now, Pause, Refused, Sleep, Unreachable
+from jobqueue.core.steps import (
+    Connect,
+    Jitter,
+    Now,
+    Pause,
+    Refused,
+    Rest,
+    Sleep,
+    Unreachable,
+)
 from jobqueue.errors import ConnectionLost
 
 if TYPE_CHECKING:
@@ -54,7 +63,11 @@ class Backoff:
 
 
 def run_with_reconnect(
-    session: Callable[[Backoff], Steps[None]], lease: Lease | None = None, *, persist: bool = False
+    session: Callable[[Backoff], Steps[None]],
+    lease: Lease | None = None,
+    *,
+    persist: bool = False,
+    resting: bool = False,
 ) -> Steps[None]:
     """Connect and start the session, again each time that its connection is lost.
 
@@ -63,6 +76,7 @@ def run_with_reconnect(
             is kept outside of the generator.
         lease: Which ends with the connection, for all sessions that share it.
         persist: Whether to try again even if the first attempt fails.
+        resting: Whether to give back the hands of a server of several queues meanwhile.
 
     Raises:
         Unreachable: The first attempt found no Redis, or was refused; or a permission is missing.
@@ -86,6 +100,8 @@ def run_with_reconnect(
             lost = error
         else:
             return
+        if resting:
+            yield Rest()
         moment: Moment = yield Now()
         backoff.failed(moment)
         if backoff.gives_up(moment):

@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Protocol, Self, overload
 from jobqueue.core.handlers import Handlers
 from jobqueue.core.lease import Lease
 from jobqueue.core.recovery import LOOK_SECONDS
+from jobqueue.core.sharing import ORDERS
 from jobqueue.core.takeover import Takeover
 from jobqueue.protocol import keys
 from jobqueue.protocol.keys import Keys
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Sequence
 
     from jobqueue.core.handlers import Handler, HandlerT
+    from jobqueue.core.sharing import Order
 
 
 LEASE_SECONDS = 8.0  # L: Redis may be away for 5 s, and a process be stopped for 3 s
@@ -41,7 +43,8 @@ class Settings:
     def __init__(
         self,
         *,
-        queue: str,
+        queue: str | Sequence[str],
+        order: Order,
         processor: str | None,
         in_process: str | None,
         concurrency: int,
@@ -71,6 +74,7 @@ class Settings:
         self._grace_seconds = float(grace_period)
         self._set(
             queue=queue,
+            order=order,
             processor=processor,
             in_process=in_process,
             concurrency=concurrency,
@@ -80,9 +84,19 @@ class Settings:
         )
 
     @property
+    def queues(self) -> tuple[str, ...]:
+        """The keys of the queues, in the order of their priority."""
+        return self._queues
+
+    @property
+    def processor(self) -> str:
+        """The name of the server."""
+        return self._name
+
+    @property
     def in_process(self) -> str:
-        """The key of the in-process list."""
-        return keys.name(self._keys.in_process)
+        """The key of the in-process list; of the first queue's, if there are several."""
+        return keys.name(self._lists[0].in_process)
 
     @overload
     def on(self, method: str) -> Callable[[HandlerT], HandlerT]: ...
@@ -114,7 +128,8 @@ class Settings:
     def _with(
         self,
         *,
-        queue: str | None,
+        queue: str | Sequence[str] | None,
+        order: Order | None,
         processor: str | None,
         in_process: str | None,
         concurrency: int | None,
@@ -127,7 +142,8 @@ class Settings:
             in_process = self._in_process
         server = copy.copy(self)
         server._set(  # noqa: SLF001 - of this class
-            queue=self._queue if queue is None else queue,
+            queue=self._queues if queue is None else queue,
+            order=self._order if order is None else order,
             processor=self._processor if processor is None else processor,
             in_process=in_process,
             concurrency=self._concurrency if concurrency is None else concurrency,
@@ -140,7 +156,8 @@ class Settings:
     def _set(
         self,
         *,
-        queue: str,
+        queue: str | Sequence[str],
+        order: Order,
         processor: str | None,
         in_process: str | None,
         concurrency: int,
@@ -148,8 +165,13 @@ class Settings:
         keep_limit: float,
         takeover: bool,
     ) -> None:
-        if not queue or processor == "" or in_process == "":
+        queues = (queue,) if isinstance(queue, str) else tuple(queue)
+        if not queues or not all(queues) or processor == "" or in_process == "":
             raise ValueError("queue, processor and in_process must be non-empty strings")
+        if len(queues) > 1:
+            self._require_several(queues, in_process)
+        if order not in ORDERS:
+            raise ValueError(f"order must be one of {', '.join(ORDERS)}")
         if concurrency < 1:
             raise ValueError("concurrency must be at least 1")
         if attempts < 0 or attempts == 1:
@@ -164,7 +186,8 @@ class Settings:
             raise ValueError("lease_timeout must be at least three times block_timeout")
         if takeover and self._grace_seconds < self._lease_seconds:
             raise ValueError("grace_period must be at least lease_timeout")
-        self._queue = queue
+        self._queues = queues
+        self._order = order
         self._processor = processor
         self._in_process = in_process
         self._concurrency = concurrency
@@ -172,27 +195,39 @@ class Settings:
         self._keep_seconds = float(keep_limit)
         self._takeover_on = takeover
         # server.list.name, server.list.stable
-        self._keys = Keys.of(queue, processor or self._make_name(fresh=takeover), in_process)
-        self._takeover = Takeover(self._keys)
+        self._name = processor or self._make_name(fresh=takeover)
+        self._lists = tuple(Keys.of(each, self._name, in_process) for each in queues)
+
+    def _require_several(self, queues: tuple[str, ...], in_process: str | None) -> None:
+        """Check what is only possible for one queue."""
+        if len(set(queues)) < len(queues):
+            raise ValueError("a queue must be given once")
+        if in_process is not None:
+            raise ValueError("in_process is the list of one queue: give several queues a processor")
+        if self._prefetch > 1:
+            raise ValueError("prefetch must be 1 for several queues")
 
     @property
     def _connections(self) -> int:
-        """The number of connections of a server: one claims, one may confirm, one may renew."""
-        return 1 + (self._concurrency > 1) + self._takeover_on
+        """The number of connections of a server: for each queue one claims, one may confirm or renew."""
+        confirms = self._concurrency > 1 or len(self._lists) > 1
+        return (1 + confirms + self._takeover_on) * len(self._lists)
 
-    def _begin_life(self, token: bytes, former: bytes | None) -> None:
-        """Make the lease of a life of the server, if takeover is on.
+    def _begin_life(self, keys: Keys, token: bytes, former: bytes | None) -> Takeover:
+        """Begin a life of the server of one queue, with a lease if takeover is on.
 
         Args:
+            keys: The lists.
             token: What no other life has.
             former: The token of an earlier life that is known to be over.
         """
-        if self._takeover_on:
-            lease = Lease(
-                self._keys,
-                token,
-                seconds=self._lease_seconds,
-                block_seconds=self._block_seconds,
-                former=former,
-            )
-            self._takeover = Takeover(self._keys, lease, self._grace_seconds)
+        if not self._takeover_on:
+            return Takeover(keys)
+        lease = Lease(
+            keys,
+            token,
+            seconds=self._lease_seconds,
+            block_seconds=self._block_seconds,
+            former=former,
+        )
+        return Takeover(keys, lease, self._grace_seconds)

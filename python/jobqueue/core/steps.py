@@ -108,6 +108,26 @@ class Room(NamedTuple):
     limit: int
 
 
+class Turn(NamedTuple):
+    """Wait until this queue may claim so many jobs, and send back how many: a hand is kept for each.
+
+    The hands are kept until the next `Turn`, `Room` or `Rest`; `Start` uses them. Only for a server of
+    several queues, like the next two.
+    """
+
+    wants: int
+    suspect: bool  # whether the hand is for an entry that may have ended a server
+    alone: bool  # whether that was counted before
+
+
+class Take(NamedTuple):
+    """Keep a hand for a job that has arrived without a turn, and send back whether one was free."""
+
+
+class Rest(NamedTuple):
+    """Give back the hands that are kept, and let other queues go first."""
+
+
 class Confirmed(NamedTuple):
     """Note that Redis has confirmed the removal of the messages: they no longer count as running."""
 
@@ -154,6 +174,9 @@ Step: TypeAlias = (
     | Admit
     | Running
     | Room
+    | Turn
+    | Take
+    | Rest
     | Confirmed
     | Sleep
     | Pause

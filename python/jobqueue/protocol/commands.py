@@ -87,14 +87,27 @@ def clock() -> Commands[float]:
     return seconds * 1_000 + microseconds / 1_000
 
 
-def claim(keys: Keys, limit: int, block: float) -> Commands[list[bytes]]:
-    """Claim the oldest jobs, at most `limit`; wait up to `block` seconds for the first."""
+def claim(keys: Keys, limit: int, block: float | None = None) -> Commands[list[bytes]]:
+    """Claim the oldest jobs, at most `limit`; wait for the first up to `block` seconds, if given."""
     # server.claim.atomic, server.claim.order
     move = (keys.queue, keys.in_process, b"RIGHT", b"LEFT")
-    # server.recovery.block: for Redis, 0 means forever.
-    first: Command = (b"BLMOVE", *move, b"%.3f" % max(block, 0.001))
+    first: Command = (b"LMOVE", *move)
+    if block is not None:
+        # server.recovery.block: for Redis, 0 means forever.
+        first = (b"BLMOVE", *move, b"%.3f" % max(block, 0.001))
     replies = yield [first, *[(b"LMOVE", *move)] * (limit - 1)]
     return [message for message in map(checked, replies) if message is not None]
+
+
+def give_back(keys: Keys) -> Commands[None]:
+    """Return the newest entry of the in-process list to where it was claimed, unstarted.
+
+    The last claim put it there. An entry that a late claim has put before it isn't running either; the
+    next look finds the one that stays.
+    """
+    # server.remove.only
+    (returned,) = yield [(b"LMOVE", keys.in_process, keys.queue, b"LEFT", b"RIGHT")]
+    checked(returned)
 
 
 def attempts(keys: Keys, message: bytes) -> Commands[int]:

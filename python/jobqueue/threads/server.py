@@ -6,7 +6,9 @@ This file has its settings, its lock and its signals.
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
+from functools import partial
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Self
 
 from jobqueue.core.keeping import LIMIT_SECONDS as KEEP_SECONDS
@@ -15,32 +17,41 @@ from jobqueue.core.parallel import Parallel
 from jobqueue.core.reconnect import run_with_reconnect
 from jobqueue.core.serial import Serial
 from jobqueue.core.settings import GRACE_SECONDS, LEASE_SECONDS, Settings
+from jobqueue.core.sharing import Sharing, Turns
 from jobqueue.core.steps import Unreachable
 from jobqueue.errors import ProcessorInUse
 from jobqueue.host.lock import ProcessorLock, processor_name
 from jobqueue.host.signals import stopped_by_signals
 from jobqueue.protocol import keys
-from jobqueue.threads.driver import Driver, Renewing, Stop, Workers
+from jobqueue.threads.driver import Driver, Renewing, Stop
 from jobqueue.threads.spin import Spin
+from jobqueue.threads.workers import Hands, Workers
 from jobqueue.wire import pools
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
     from redis import Redis, RedisCluster
+
+    from jobqueue.core.sharing import Order
+    from jobqueue.core.takeover import Takeover
 
 log = Log("jobqueue.server")
 
 
 class Server(Settings):
-    """Serves one queue under one processor name. It runs once; `with_settings` makes another one.
+    """Serves a queue, or several, under one processor name. It runs once; `with_settings` makes another one.
 
     Whatever a handler raises, its job is answered and the server goes on (server.run.goes-on).
 
     Args:
         source: A Redis URL, or a client of redis-py with `retry=None`, a `socket_timeout` above
             `block_timeout` and without `decode_responses`.
-        queue: The key of the queue.
+        queue: The key of the queue, or those of several queues, which share the handlers: each has a
+            list, a lease, and connections of its own. Several are served in threads, at any
+            concurrency; a job that is claimed while no handler is free is returned at once.
+        order: Which of several queues is next: `fair`, the one that has been served least, or
+            `priority`, the first one that has a job.
         processor: A name that is unique among running servers and the same after a restart
             (server.list.own, server.list.stable). Default with `takeover`: a new name for each
             server; without it, the host name, so that several servers on one host, and containers
@@ -77,7 +88,8 @@ class Server(Settings):
         self,
         source: str | Redis | RedisCluster = pools.DEFAULT_URL,
         *,
-        queue: str = keys.QUEUE,
+        queue: str | Sequence[str] = keys.QUEUE,
+        order: Order = "fair",
         processor: str | None = None,
         in_process: str | None = None,
         concurrency: int = 1,
@@ -92,6 +104,7 @@ class Server(Settings):
     ) -> None:
         super().__init__(
             queue=queue,
+            order=order,
             processor=processor,
             in_process=in_process,
             concurrency=concurrency,
@@ -113,7 +126,8 @@ class Server(Settings):
         self,
         *,
         source: str | Redis | RedisCluster | None = None,
-        queue: str | None = None,
+        queue: str | Sequence[str] | None = None,
+        order: Order | None = None,
         processor: str | None = None,
         in_process: str | None = None,
         concurrency: int | None = None,
@@ -133,6 +147,7 @@ class Server(Settings):
         """
         server = self._with(
             queue=queue,
+            order=order,
             processor=processor,
             in_process=in_process,
             concurrency=concurrency,
@@ -163,7 +178,8 @@ class Server(Settings):
             ProcessorInUse: Another server on this host uses the in-process list. Nothing was
                 claimed, and `run` may be called again.
             ConnectionLost: Redis can't be reached, or refuses the connection, at the first attempt:
-                nothing was claimed, and `run` may be called again. Or Redis was away or refused to
+                nothing was claimed, and `run` may be called again, unless it serves several queues.
+                Or Redis was away or refused to
                 serve for 4 seconds after a stop was requested (server.stop.unreachable): claimed
                 jobs stay on the in-process list, and run when a server of the same name starts.
                 Otherwise a server reconnects forever.
@@ -173,14 +189,23 @@ class Server(Settings):
                 "a server runs once: create another one, for example with with_settings()"
             )
         self._used = True
-        queue, in_process = keys.text(self._keys.queue), keys.text(self._keys.in_process)
-        redis = pools.identity(self._pool)
         signals = stopped_by_signals(self.stop) if handle_signals else nullcontext()
+        places = [
+            (keys.text(each.queue), keys.text(each.in_process), pools.identity(pool))
+            for each, pool in zip(self._lists, self._pools, strict=True)
+        ]
         try:
-            with ProcessorLock(redis, self.in_process) as lock, signals:
-                log.info("serving queue=%s in_process=%s redis=%s", queue, in_process, redis)
-                self._serve(lock)
-                log.info("stopped queue=%s in_process=%s redis=%s", queue, in_process, redis)
+            with ExitStack() as stack:
+                locks = [
+                    stack.enter_context(ProcessorLock(place[-1], keys.name(each.in_process)))
+                    for each, place in zip(self._lists, places, strict=True)
+                ]
+                stack.enter_context(signals)
+                for place in places:
+                    log.info("serving queue=%s in_process=%s redis=%s", *place)
+                self._serve(locks)
+                for place in places:
+                    log.info("stopped queue=%s in_process=%s redis=%s", *place)
         except (ProcessorInUse, Unreachable):
             self._used = self._stop.requested
             raise
@@ -194,34 +219,65 @@ class Server(Settings):
 
     def _open(self, source: str | Redis | RedisCluster) -> None:
         self._source = source
-        self._pool = pools.pool_of(source, self._keys, self._block_seconds, self._connections)
+        self._pools = [
+            pools.pool_of(source, each, self._block_seconds, self._connections)
+            for each in self._lists
+        ]
         self._stop = Stop()
         self._used = False
 
-    def _serve(self, lock: ProcessorLock) -> None:
-        self._begin_life(*lock.exchange_token())
-        lease = self._takeover.lease
-        if lease is None:
-            self._serve_jobs()
-            return
-        with Renewing(self._pool, lease):
-            self._serve_jobs()
+    def _serve(self, locks: list[ProcessorLock]) -> None:
+        lives = [
+            self._begin_life(each, *lock.exchange_token())
+            for each, lock in zip(self._lists, locks, strict=True)
+        ]
+        with ExitStack() as stack:
+            for pool, life in zip(self._pools, lives, strict=True):
+                if life.lease is not None:
+                    stack.enter_context(Renewing(pool, life.lease))
+            if len(lives) == 1:
+                self._serve_one(lives[0])
+            else:
+                self._serve_several(lives)
 
-    def _serve_jobs(self) -> None:
-        limits: dict[str, Any] = {
+    def _limits(self, life: Takeover) -> dict[str, Any]:
+        return {
             "prefetch": self._prefetch,
             "block_seconds": self._block_seconds,
             "attempts": self._attempts,
             "keep_ms": round(self._keep_seconds * 1_000),
-            "takeover": self._takeover,
+            "takeover": life,
         }
+
+    def _serve_one(self, life: Takeover) -> None:
+        (lists,), (pool,), limits = self._lists, self._pools, self._limits(life)
         if self._concurrency == 1:
-            serial = Serial(self._keys, **limits)
-            driver = Driver(self._pool, self._stop, handlers=self._handlers, spin=Spin())
-            driver.run(run_with_reconnect(serial.session, self._takeover.lease))
+            serial = Serial(lists, **limits)
+            driver = Driver(pool, self._stop, handlers=self._handlers, spin=Spin())
+            driver.run(run_with_reconnect(serial.session, life.lease))
             return
-        parallel = Parallel(self._keys, concurrency=self._concurrency, **limits)
-        with Workers(self._handlers, self._concurrency, self._takeover.lease) as workers:
-            confirming = Driver(self._pool, self._stop, workers=workers)
+        parallel = Parallel(lists, concurrency=self._concurrency, **limits)
+        hands = Hands(self._handlers, self._concurrency)
+        with hands, Workers(hands, life.lease) as workers:
+            confirming = Driver(pool, self._stop, workers=workers)
             workers.drive(lambda: confirming.run(parallel.confirming()))
-            Driver(self._pool, self._stop, workers=workers).run(parallel.claiming())
+            Driver(pool, self._stop, workers=workers).run(parallel.claiming())
+
+    def _serve_several(self, lives: list[Takeover]) -> None:
+        seats = Turns(len(lives), self._concurrency, self._order).seats
+        ends: SimpleQueue[BaseException | None] = SimpleQueue()
+        with Hands(self._handlers, self._concurrency) as hands, ExitStack() as stack:
+            for lists, pool, life, seat in zip(self._lists, self._pools, lives, seats, strict=True):
+                workers = stack.enter_context(Workers(hands, life.lease, seat))
+                sharing = Sharing(lists, concurrency=self._concurrency, **self._limits(life))
+                confirming = Driver(pool, self._stop, workers=workers)
+                workers.drive(partial(confirming.run, sharing.confirming()))
+                claiming = Driver(pool, self._stop, workers=workers)
+                hands.drive(partial(claiming.run, sharing.claiming()), ends.put)
+            errors = []
+            for _ in lives:
+                if (error := ends.get()) is not None:
+                    errors.append(error)
+                    self._stop.request()  # the other queues end as at a stop
+            if errors:
+                raise errors[0]

@@ -19,6 +19,7 @@ import pytest
 from jobqueue.cli.processes import Processes
 from jobqueue.cli.target import load
 from jobqueue.cli.terminal import Fault, Status
+from jobqueue.protocol.keys import text
 
 from tests.cli.conftest import PACKAGES
 from tests.conftest import until
@@ -87,10 +88,10 @@ def serve(redis_url: str, tmp_path: Path) -> Iterator[Start]:
         process.communicate(timeout=PATIENCE_S)
 
 
-def push(redis: Redis, method: str, job_id: str = "1") -> None:
+def push(redis: Redis, method: str, job_id: str = "1", queue: str = "job-queue") -> None:
     """Push a job as a client does."""
     job = {"method": method, "parameters": [job_id], "channel": "results", "id": job_id}
-    redis.lpush("job-queue", json.dumps(job))
+    redis.lpush(queue, json.dumps(job))
 
 
 def held(redis: Redis) -> int:
@@ -124,6 +125,47 @@ def test_serves_until_a_signal(
     status, stderr = ended(process)
     assert json.loads(answer["data"]) == {"id": "1", "result": ["1"]}
     assert (status, "Traceback" in stderr) == (0, False)
+
+
+SEVERAL = ["app:server", "--queue", "one two", "--queue", "three"]
+
+
+def test_several_queues_are_recovered_after_a_crash(serve: Start, redis: Redis) -> None:
+    """server.recovery.first: each from its own list, by the next server of the same name."""
+    for queue in ("one two", "three"):
+        push(redis, "hold", queue=queue)
+    killed = serve(*SEVERAL, "--concurrency", "2", "--order", "priority")
+    assert [held(redis), held(redis)] == [killed.pid] * 2
+
+    killed.kill()
+    killed.wait(PATIENCE_S)
+    lists = ["one two:in-process:app", "three:in-process:app"]
+    assert [redis.llen(key) for key in lists] == [1, 1]
+    again = serve(*SEVERAL, "--concurrency", "2", "--order", "priority")
+
+    assert [held(redis), held(redis)] == [again.pid] * 2
+    redis.rpush("release", "1", "2")
+    until(lambda: not redis.exists(*lists), "empty lists")
+    again.terminate()
+    assert ended(again)[0] == 0
+
+
+def test_child_processes_serve_several_queues(serve: Start, redis: Redis) -> None:
+    """Each has its own name, and so a list of each queue."""
+    for queue in ("one two", "three"):
+        push(redis, "hold", queue=queue)
+    parent = serve(*SEVERAL, "--processes", "2")
+
+    pids = {held(redis), held(redis)}
+
+    assert len(pids - {parent.pid}) == 2
+    names = {text(key) for key in redis.keys("*:in-process:*")}
+    assert {name.rpartition(":")[2] for name in names} == {"app-1", "app-2"}
+    assert {name.partition(":")[0] for name in names} == {"one two", "three"}
+    redis.rpush("release", "1", "2")
+    until(lambda: not redis.keys("*:in-process:*"), "empty lists")
+    parent.terminate()
+    assert ended(parent)[0] == 0
 
 
 @pytest.mark.parametrize("attribute", ["server", "asynchronous"])
