@@ -123,4 +123,76 @@ BUGS = (
         "jobqueue.core.unsettled",
         (("if call.message is None and call.deadline is None:", "if call.message is None:"),),
     ),
+    Bug(
+        "a server never registers its list",
+        "jobqueue.protocol.leases",
+        (
+            (
+                '        (b"HSET", keys.processors, keys.in_process, b"0"),\n    ]\n    refusals',
+                '        (b"EXISTS", keys.processors),\n    ]\n    refusals',
+            ),
+        ),
+    ),
+    Bug(
+        "a lease is renewed only by its end",
+        "jobqueue.core.lease",
+        (("RENEWALS = 4", "RENEWALS = 1"),),
+    ),
+    Bug(
+        "a server that was paused starts what it had claimed",
+        "jobqueue.core.lease",
+        (("        if not self.holds(generation, moment.seconds, reserve):", "        if False:"),),
+    ),
+    Bug(
+        "a claim may last longer than the lease",
+        "jobqueue.core.lease",
+        (
+            ("reserve=self._block_seconds)", "reserve=0.0)"),
+            ("self.holds(generation, now, self._block_seconds)", "self.holds(generation, now)"),
+        ),
+    ),
+    Bug(
+        "a lapsed list is adopted from at first sight",
+        "jobqueue.protocol.leases",
+        (
+            (
+                "if v == 0 or math.abs(v) > now then",
+                "if v == 0 then\n  v = now - tonumber(ARGV[2])\nend\nif math.abs(v) > now then",
+            ),
+        ),
+    ),
+    Bug(
+        "a list is adopted from, whether or not it has a lease",
+        "jobqueue.protocol.leases",
+        (
+            (" or redis.call('EXISTS', KEYS[3]) == 1 then", " then"),
+            (
+                "    if answer != -2:\n        return max(int(answer), 0) + 1 if answer >= 0 else None\n",
+                "",
+            ),
+        ),
+    ),
+    Bug(
+        "an adopter copies, and doesn't move",
+        "jobqueue.protocol.leases",
+        (
+            (
+                "redis.call('LMOVE', KEYS[5], KEYS[4], 'RIGHT', 'LEFT')",
+                (
+                    "redis.call('LRANGE', KEYS[5], '-1', '-1')[1] or false\n"
+                    "if message then\n  redis.call('LPUSH', KEYS[4], message)\nend"
+                ),
+            ),
+        ),
+    ),
+    Bug(
+        "what is adopted goes back to the queue",
+        "jobqueue.protocol.leases",
+        (("keys.lease_of(key), keys.in_process, key]", "keys.lease_of(key), keys.queue, key]"),),
+    ),
+    Bug(
+        "a list is never forgotten",
+        "jobqueue.protocol.leases",
+        (("elseif not message and now + v >= tonumber(ARGV[3]) then", "elseif false then"),),
+    ),
 )

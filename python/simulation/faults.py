@@ -89,6 +89,10 @@ class Faults:
             life.pause(fault.values[0])
         elif fault.kind == "stop":
             self._world.stop(life)
+        elif fault.kind == "stop for good":
+            if self._can_do_without(life):
+                self._world.gone.add(life.name)
+            self._world.stop(life)
 
     def _can_do_without(self, life: Life) -> bool:
         """Whether a server never has to come back: another one adopts what it leaves."""
@@ -110,7 +114,7 @@ class Faults:
                 connection.cut_next_write(fraction, seconds)
             case "die":
                 self._world.clock.after(seconds, connection.die, lasts, None)
-            case "be late":
+            case "be late" | "stop for good":
                 connection.be_late(lasts)
             case "hold":
                 connection.hold(lasts)

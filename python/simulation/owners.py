@@ -31,11 +31,13 @@ class Owners:
     def __init__(self, clock: Clock, jobs: dict[bytes, Job]) -> None:
         self.late = False  # whether the command that is executed is of a connection that is gone
         self.adoptions = 0
+        self.longest_rerun = 0.0  # the seconds from a server's end to the next start of what it had
         self.clock_was_set = False  # Redis's, or it has older data: leases may last for any time
         self._clock = clock
         self._jobs = jobs
         self._lives: dict[bytes, Life] = {}
         self._renewed: dict[Life, float] = {}  # when Redis did it last
+        self._left_at: dict[bytes, float] = {}
         self._excused_until = 0.0
 
     def excuse(self, seconds: float) -> None:
@@ -61,6 +63,7 @@ class Owners:
             del self._lives[life.keys.in_process]
         for message in store.entries(life.keys.in_process):
             self._suspect(message)
+            self._left_at[message] = self._clock.now
 
     def moved(self, source: bytes, target: bytes, message: bytes) -> None:
         """Check what Redis moves from one list to another."""
@@ -88,6 +91,8 @@ class Owners:
 
     def started(self, life: Life, job: Job, store: Store) -> None:
         """Check that a life starts what is its own."""
+        if (left_at := self._left_at.pop(job.message, None)) is not None:
+            self.longest_rerun = max(self.longest_rerun, self._clock.now - left_at)
         if job.restored or life.lease is None or life.checked_at < life.stood_still_until:
             return  # a process that is stopped between its check and the start can't know
         if job.message not in store.entries(life.keys.in_process):

@@ -105,8 +105,9 @@ ON_SERVERS = (
     "be late",
     "hold",
     "kill for good",
+    "stop for good",
 )
-LAPSES = {"pause", "restart", "freeze", "refuse connects"}  # lasting longer than L
+LAPSES = {"pause", "be late", "stop for good", "restart", "freeze", "fill", "refuse connects"}
 ON_CLIENTS = ("pause", "cut", "cut", "die", "hold", "kill")
 ON_REDIS = (
     "restart",
@@ -134,10 +135,14 @@ def draw(seed: int) -> Plan:
         _client(chance, number) for number in range(100 if large else chance.choice((1, 1, 2, 4)))
     )
     number = 300 if large else chance.choice((0, 1, 2, 3, 5, 8, 13))
-    faults = [_fault(chance, servers, clients, lease or 0.0) for _ in range(number)]
+    # Few kinds of faults meet in ways in which many hide each other.
+    kinds = tuple(chance.sample(ON_SERVERS, 3)) if chance.random() < 0.4 else ON_SERVERS
+    faults = [_fault(chance, kinds, servers, clients, lease or 0.0) for _ in range(number)]
     attempts = chance.choice((0, 3, 3, 4))
     if attempts and chance.random() < 0.4:
         clients = (*clients, _killer(chance))
+    if chance.random() < 0.3:
+        clients = (*clients, _steady())
     without_redis = chance.random() < 0.1
     return Plan(seed, servers, clients, tuple(faults), attempts, lease or 0.0, without_redis)
 
@@ -158,14 +163,14 @@ def _server(chance: random.Random, number: int, lease: float | None) -> Server:
 def _client(chance: random.Random, number: int) -> Client:
     pushes = [
         Push(
-            at=chance.uniform(0, STORM_SECONDS) * chance.random(),
+            at=chance.uniform(0, STORM_SECONDS) * chance.choice((1.0, chance.random())),
             jobs=chance.choice((1, 1, 1, 2, 5, 200 if chance.random() < 0.02 else 10)),
             method=chance.choice(METHODS),
             timeout=chance.choice(TIMEOUTS),
             cancel_after=chance.uniform(0, 1) if chance.random() < 0.05 else None,
             expires=chance.choice(EXPIRIES) if chance.random() < 0.15 else None,
         )
-        for _ in range(chance.choice((1, 3, 10)))
+        for _ in range(chance.choice((1, 3, 10, 30)))
     ]
     return Client(f"client-{number + 1}", chance.choice((1, 1, 2)), tuple(pushes))
 
@@ -176,8 +181,18 @@ def _killer(chance: random.Random) -> Client:
     return Client("killer", 1, (push,))
 
 
+def _steady() -> Client:
+    """Make a client that pushes a job again and again, so that no late claim finds the queue empty."""
+    at = [0.3 * number for number in range(100)]
+    return Client("steady", 1, tuple(Push(each, 1, "answer", None, None) for each in at))
+
+
 def _fault(
-    chance: random.Random, servers: tuple[Server, ...], clients: tuple[Client, ...], lease: float
+    chance: random.Random,
+    kinds: tuple[str, ...],
+    servers: tuple[Server, ...],
+    clients: tuple[Client, ...],
+    lease: float,
 ) -> Fault:
     group = chance.random()
     busy = chance.random() < 0.5
@@ -186,7 +201,7 @@ def _fault(
     lasts = chance.choice((0.01, 0.5, 3.0, 8.0)) * chance.random()
     others = (chance.random(), chance.choice((0.0, 0.003, 1.0, 6.0)) * chance.random())
     if group < 0.6:
-        kind, target = chance.choice(ON_SERVERS), chance.choice(servers).name
+        kind, target = chance.choice(kinds), chance.choice(servers).name
     elif group < 0.8:
         kind, target, busy = chance.choice(ON_CLIENTS), chance.choice(clients).name, False
     else:

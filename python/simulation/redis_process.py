@@ -218,7 +218,7 @@ class RedisProcess:
             self._laws.counts()
         reply = self.store.execute(command, self.now_ms)
         if command[0] in {b"SET", b"PEXPIRE"} and reply and command[1].startswith(LEASES):
-            self._laws.owners.renewed(command[1], taken=command[0] == b"SET")
+            self._laws.owners.renewed(command[1], taken=b"NX" in command)
         if command[0] == b"LPUSH" and isinstance(reply, int):
             self._laws.pushed(command[1], command[2:])
             self._wake()

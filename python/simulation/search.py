@@ -110,9 +110,7 @@ def shrink(failure: Failure) -> Failure:
 
         smaller(client.pushes, pushing)
     smaller(failure.plan.clients, lambda clients: replaced(clients=clients))
-    smaller(
-        failure.plan.servers[1:], lambda rest: replaced(servers=failure.plan.servers[:1] + rest)
-    )
+    smaller(failure.plan.servers, lambda servers: replaced(servers=servers))
     smaller(failure.plan.faults, lambda faults: replaced(faults=faults))
     return failure
 

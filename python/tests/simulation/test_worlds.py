@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import random
 import re
 from typing import TYPE_CHECKING
 
 import pytest
 from jobqueue.core import recovery
 from simulation import __main__ as command
-from simulation.plan import LARGE_EVERY, Plan, draw
+from simulation.plan import LARGE_EVERY, Client, Fault, Plan, Push, Server, draw
 from simulation.search import Counts, attempt, shrink, told
 from simulation.world import World
 
@@ -47,6 +48,38 @@ def test_a_world_of_hundreds_keeps_every_law() -> None:
     failure = attempt(plan)
 
     assert failure is None, told(failure)
+
+
+def plan_of_kills(seed: int, lease: float) -> Plan:
+    """Four servers with new names and little to do, of which two are killed for good while they have a job."""
+    chance = random.Random(seed)
+    servers = [
+        Server(f"server-{each}", chance.choice((1, 3)), 1, lease / 4, takeover=True, fresh=True)
+        for each in range(4)
+    ]
+    pushes = [Push(chance.uniform(0, 20), 1, "answer", None, None) for _ in range(30)]
+    kills = [
+        Fault(
+            "kill for good", server.name, chance.randint(1, 30), busy=True, at=0.0, values=(0, 0, 0)
+        )
+        for server in servers[:2]
+    ]
+    clients = (Client("client", 1, tuple(pushes)),)
+    return Plan(seed, tuple(servers), clients, tuple(kills), 3, lease, ends_without_redis=False)
+
+
+@pytest.mark.parametrize("lease", [2.0, 8.0])
+def test_what_a_dead_server_leaves_runs_soon(lease: float) -> None:
+    """Where a hand is free and nothing else fails, it is L + C + 1 s at most from a kill to the next run."""
+    adoptions = 0
+
+    for seed in range(20):
+        world = World(plan_of_kills(seed, lease))
+        world.run()
+        adoptions += world.laws.owners.adoptions
+        assert world.laws.owners.longest_rerun <= 2 * lease + 1
+
+    assert adoptions > 10
 
 
 def test_a_seed_decides_everything() -> None:
