@@ -113,8 +113,8 @@ BUGS = (
         "jobqueue.core.calls",
         (
             (
-                "while self._state is State.OPEN and self._jobs.waits",
-                "while self._state in {State.OPEN, State.SUBSCRIBING} and self._jobs.waits",
+                "while self._state is State.OPEN and jobs.waiting",
+                "while self._state in {State.OPEN, State.SUBSCRIBING} and jobs.waiting",
             ),
         ),
     ),

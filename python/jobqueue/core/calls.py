@@ -23,6 +23,7 @@ numbers or reads.
 
 from __future__ import annotations
 
+import math
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -97,7 +98,7 @@ class Calls(Generic[JobT]):
         self._released = False
 
     def __len__(self) -> int:
-        return len(self._jobs)
+        return len(self._jobs.calls)
 
     @property
     def state(self) -> State:
@@ -161,22 +162,22 @@ class Calls(Generic[JobT]):
     def connect_at(self) -> float | None:
         """Return when to start the next attempt; None if no job needs a connection."""
         # client.lost.resubscribes
-        if self._state is not State.AWAY or not self._jobs:
+        if self._state is not State.AWAY or not self._jobs.calls:
             return None
-        if self._jobs.waits or any(self._jobs.unpushed()):
+        if self._jobs.waiting or any(self._jobs.unpushed()):
             return min(self._retry_at, self._since + URGENT_SECONDS)
         return self._retry_at
 
     def take_controls(self, now: float) -> list[tuple[int, Command]]:
         """Return the commands to write now, each with the number of its link."""
-        if self._jobs.own and self._state is State.OPEN:
+        if self._jobs.own.busy and self._state is State.OPEN:
             self._ask_for_kept(now)
         return self._links.take_controls()
 
     @property
     def has_controls(self) -> bool:
         """Whether `take_controls` may have something that no other event leads to."""
-        return bool(self._jobs.own)
+        return self._jobs.own.busy
 
     def take_push(self, now: float) -> Command | None:
         """Return the next push for the first link, or None. The driver writes it before the next call.
@@ -184,16 +185,20 @@ class Calls(Generic[JobT]):
         What is pushed next may need the time first: then the command that asks for it is returned.
         """
         # client.subscribe.before-push
-        while self._state is State.OPEN and self._jobs.waits and not self._asks_time:
-            if not self._clock.good(now) and self._jobs.next_expires():
+        jobs = self._jobs
+        while self._state is State.OPEN and jobs.waiting and not self._asks_time:
+            if not self._clock.good(now) and jobs.next_expires():
                 self._asks_time = True
                 self._links.written(Request(now, asks_time=True))
                 return (b"TIME",)
             pushed, kept, command = [], [], [b"LPUSH", self._queue]
-            # client.push.settled
-            for job_id, call in self._jobs.take_next():
-                message = call.message or b""
-                self._jobs.waiting_bytes -= len(message)
+            for job_id in jobs.waiting.popleft():
+                call = jobs.calls.get(job_id)
+                # client.push.settled
+                if call is None or call.message is None:
+                    continue
+                message = call.message
+                jobs.waiting_bytes -= len(message)
                 if call.expires_at is not None:
                     at_ms = self._clock.redis_ms(call.expires_at)
                     message = messages.with_expiry(message, at_ms)
@@ -219,6 +224,10 @@ class Calls(Generic[JobT]):
         self._links.heard(link, now)
         failure: ConnectionLost | None = None
         for frame in frames:
+            if isinstance(frame, list) and frame and frame[0] == b"message":
+                self._failures = 0
+                self._jobs.arrived(frame[1], frame[-1])
+                continue
             try:
                 self._frame(link, frame, now)
             except ConnectionLost as error:
@@ -233,26 +242,27 @@ class Calls(Generic[JobT]):
             ConnectionLost: Redis doesn't reply, or the attempt to connect takes too long.
         """
         self._jobs.passed(now)
-        if self._released and not self._jobs:
+        if self._released and not self._jobs.calls:
             self.close(now)
         if self._closing_until is not None and (now >= self._closing_until or self._flushed()):
             self.end(f"{self._closing_reason} before a result came", now)
         # client.connection.silent
         if self._state is State.CONNECTING and now >= self._since + ATTEMPT_SECONDS:
             raise ConnectionLost(f"no connection to Redis within {ATTEMPT_SECONDS:g} s")
-        self._links.tick(now, wanted=bool(self._jobs))
+        self._links.tick(now, wanted=bool(self._jobs.calls))
 
     def next_tick(self) -> float | None:
         """Return when to call `tick` next, unless another event comes first; None for never."""
-        times = self._jobs.next_times()
-        if self._released and not self._jobs and self._state is not State.CLOSED:
+        times = [self._jobs.next_time()]
+        if self._released and not self._jobs.calls and self._state is not State.CLOSED:
             times.append(self._since)
         elif self._closing_until is not None and self._state is not State.CLOSED:
             times.append(self._since if self._flushed() else self._closing_until)
         if self._state is State.CONNECTING:
             times.append(self._since + ATTEMPT_SECONDS)
-        times += self._links.next_tick(wanted=bool(self._jobs))
-        return min(times, default=None)
+        times += self._links.next_tick(wanted=bool(self._jobs.calls))
+        at = min(times)
+        return None if at == math.inf else at
 
     def take_settled(self) -> list[Settled[JobT]]:
         """Return the jobs that have been settled since the last call."""
@@ -292,12 +302,13 @@ class Calls(Generic[JobT]):
         for digest in own.take_deletes():
             links.ask(0, (b"DEL", keys.result(self._queue, digest)), Request(now))
         while (job_id := own.next_look()) is not None:
-            call = self._jobs.get(job_id)
+            call = self._jobs.calls.get(job_id)
             if call is None or call.keep is None or call.keep.handle is None:
                 own.looked()  # it was settled meanwhile
                 continue
             key = keys.result(self._queue, call.keep.handle.digest)
             links.ask(0, (b"GET", key), Request(now, looks_up=job_id))
+        own.asked()
 
     def _frame(self, link: int, frame: Reply, now: float) -> None:
         if isinstance(frame, list) and frame and not self._answers(link, frame, now):
@@ -318,10 +329,6 @@ class Calls(Generic[JobT]):
 
     def _answers(self, link: int, frame: list[Reply], now: float) -> bool:
         """Process an array, and tell whether it answers a request."""
-        if frame[0] == b"message":
-            self._failures = 0
-            self._jobs.arrived(frame[1], frame[-1])
-            return False
         if frame[0] == b"subscribe" and self._state is State.SUBSCRIBING:
             self._enter("subscribed", now)
             self._jobs.resubscribed()

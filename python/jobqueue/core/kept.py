@@ -74,12 +74,11 @@ class Own:
         self._looks: deque[str] = deque()
         self._looking = False
         self._deletes: list[bytes] = []
-
-    def __bool__(self) -> bool:
-        return bool(self._jobs or self._asked or self._looks or self._deletes)
+        self.busy = False  # whether something may have to be asked
 
     def add(self, channel: bytes, job_id: str, keep: Keep) -> None:
         """Add a job that has this channel of its own."""
+        self.busy = True
         self._jobs.setdefault(channel, {})[job_id] = keep
         if channel in self._confirmed:
             keep.ready = True
@@ -140,6 +139,7 @@ class Own:
     def look(self, job_id: str) -> None:
         """Have the stored result of a job looked up."""
         # client.kept.looks, client.kept.collects
+        self.busy = True
         self._looks.append(job_id)
 
     def next_look(self) -> str | None:
@@ -149,12 +149,17 @@ class Own:
         self._looking = True
         return self._looks.popleft()
 
+    def asked(self) -> None:
+        """Note that all was asked that can be asked now."""
+        self.busy = bool(self._jobs or self._asked or self._looks)
+
     def looked(self) -> None:
         """Note that the answer is there."""
         self._looking = False
 
     def delete(self, digest: bytes) -> None:
         """Have a stored result deleted."""
+        self.busy = True
         self._deletes.append(digest)
 
     def take_deletes(self) -> list[bytes]:

@@ -45,9 +45,19 @@ class Call(Generic[JobT]):
 
     __slots__ = ("deadline", "expires_at", "job", "keep", "message")
 
-    def __init__(self, submission: Submission[JobT], deadline: float | None) -> None:
-        _, self.job, self.message, self.expires_at, self.keep = submission
+    def __init__(
+        self,
+        job: JobT,
+        deadline: float | None,
+        message: bytes | None,
+        expires_at: float | None,
+        keep: Keep | None,
+    ) -> None:
+        self.job = job
         self.deadline = deadline
+        self.message = message
+        self.expires_at = expires_at
+        self.keep = keep
 
 
 class Unsettled(Generic[JobT]):
@@ -55,39 +65,33 @@ class Unsettled(Generic[JobT]):
 
     def __init__(self, channel: bytes) -> None:
         self._channel = channel
-        self._calls: dict[str, Call[JobT]] = {}
-        self._waiting: deque[list[str]] = deque()  # the ids of each submission that isn't pushed
-        self._deadlines = Deadlines(self._calls)
-        self._losses = Deadlines(self._calls)  # until when the results of kept jobs may be found
+        self.calls: dict[str, Call[JobT]] = {}  # by id
+        self.waiting: deque[list[str]] = deque()  # the ids of each submission that isn't pushed
+        self._deadlines = Deadlines(self.calls)
+        self._losses = Deadlines(self.calls)  # until when the results of kept jobs may be found
         self._settled: list[Settled[JobT]] = []
         self._handles: list[tuple[JobT, str]] = []
         self.own = Own()
         self.waiting_bytes = 0
 
-    def __len__(self) -> int:
-        return len(self._calls)
-
-    def get(self, job_id: str) -> Call[JobT] | None:
-        """Return an unsettled job."""
-        return self._calls.get(job_id)
-
     def submit(self, batch: Iterable[Submission[JobT]], deadline: float | None) -> None:
         """Register jobs, to be pushed in one command in this order."""
-        ids, shared = [], []
-        for submission in batch:
-            call = Call(submission, deadline)
-            self._calls[submission.id] = call
-            self.waiting_bytes += len(call.message or b"")
-            ids.append(submission.id)
-            if call.keep is not None and call.keep.channel is not None:
-                # client.subscribe.before-push: it is pushed when this channel is subscribed to.
-                self.own.add(call.keep.channel, submission.id, call.keep)
-            else:
-                shared.append(submission.id)
-        if shared:
-            self._waiting.append(shared)
-        if ids and deadline is not None:
-            self._deadlines.add(deadline, ids, self._limit)
+        ids = []
+        for job_id, job, message, expires_at, keep in batch:
+            self.calls[job_id] = Call(job, deadline, message, expires_at, keep)
+            if message is not None:
+                self.waiting_bytes += len(message)
+            if keep is None or keep.channel is None:
+                ids.append(job_id)
+                continue
+            # client.subscribe.before-push: it is pushed when this channel is subscribed to.
+            self.own.add(keep.channel, job_id, keep)
+            if deadline is not None:
+                self._deadlines.add(deadline, [job_id])
+        if ids:
+            self.waiting.append(ids)
+            if deadline is not None:
+                self._deadlines.add(deadline, ids)
 
     def refuse(self, batch: Iterable[Submission[JobT]]) -> None:
         """Settle jobs that come too late."""
@@ -95,53 +99,39 @@ class Unsettled(Generic[JobT]):
             error = NotQueued("the client is closed")
             self._settled.append(Settled(submission.job, None, error))
 
-    @property
-    def waits(self) -> bool:
-        """Whether submissions wait to be pushed, even if their jobs are settled."""
-        return bool(self._waiting)
-
     def unpushed(self) -> Iterator[str]:
         """Return the jobs that aren't pushed."""
-        for job_id in [*(each for ids in self._waiting for each in ids), *self.own.unconfirmed()]:
-            call = self._calls.get(job_id)
+        for job_id in [*(each for ids in self.waiting for each in ids), *self.own.unconfirmed()]:
+            call = self.calls.get(job_id)
             if call is not None and call.message is not None:
                 yield job_id
 
     def next_expires(self) -> bool:
         """Tell whether a job of the submission that is pushed next expires."""
-        return any(self._expires(job_id) for job_id in self._waiting[0])
-
-    def take_next(self) -> list[tuple[str, Call[JobT]]]:
-        """Remove the submission that is pushed next, and return those of its jobs that are unsettled."""
-        found = ((job_id, self._calls.get(job_id)) for job_id in self._waiting.popleft())
-        return [
-            (job_id, call)
-            for job_id, call in found
-            if call is not None and call.message is not None
-        ]
+        return any(self._expires(job_id) for job_id in self.waiting[0])
 
     def subscribed(self, ids: Iterable[str]) -> None:
         """Push the jobs whose own channel is subscribed to now, or look their results up."""
         for job_id in ids:
-            call = self._calls[job_id]
+            call = self.calls[job_id]
             if call.message is not None:
-                self._waiting.append([job_id])
+                self.waiting.append([job_id])
             else:
                 self.own.look(job_id)
 
     def resubscribed(self) -> None:
         """Look up the results of kept jobs, since the client is subscribed again."""
-        for job_id, call in self._calls.items():
+        for job_id, call in self.calls.items():
             if call.message is None and call.keep is not None and call.keep.channel is None:
                 self.own.look(job_id)
 
     def lost(self, reason: str, now: float) -> None:
         """Note that a connection on which jobs were pushed is lost."""
         # client.subscribe.before-push: jobs with channels of their own wait for these again.
-        self._waiting = deque(ids for ids in self._waiting if not self._has_own_channel(ids[0]))
+        self.waiting = deque(ids for ids in self.waiting if not self._has_own_channel(ids[0]))
         # client.lost.settles, client.lost.waits: a pushed job with a timeout continues to wait,
         # and a job that wasn't pushed is pushed later.
-        for job_id, call in list(self._calls.items()):
+        for job_id, call in list(self.calls.items()):
             if call.message is None and call.deadline is None:
                 keep = call.keep
                 if keep is None or not keep.pushed:
@@ -149,15 +139,15 @@ class Unsettled(Generic[JobT]):
                 elif not keep.lost and not keep.collects:
                     # client.kept.waits, client.kept.lost
                     keep.lost = True
-                    self._losses.add(now + keep.seconds, [job_id], self._limit)
+                    self._losses.add(now + keep.seconds, [job_id])
 
     def unconnected(self, reason: str) -> None:
         """Note that there is no connection to push on."""
         # client.settle.unconnected
         for job_id in list(self.unpushed()):
             self.give_up(job_id, f"no connection to push on: {reason}")
-        self._waiting.clear()
-        for job_id, call in list(self._calls.items()):
+        self.waiting.clear()
+        for job_id, call in list(self.calls.items()):
             never = call.keep is not None and call.keep.collects and not call.keep.ready
             if never and call.deadline is None:
                 self.give_up(job_id, f"no connection: {reason}")
@@ -177,9 +167,9 @@ class Unsettled(Generic[JobT]):
             sentence = "a connection was lost, and no result was found; the job may have run"
             self.settle(job_id, None, ConnectionLost(sentence))
 
-    def next_times(self) -> list[float]:
-        """Return when the time decides something."""
-        return self._deadlines.next() + self._losses.next()
+    def next_time(self) -> float:
+        """Return when the time decides something, or infinity."""
+        return min(self._deadlines.next(), self._losses.next())
 
     def arrived(self, channel: bytes, message: bytes) -> None:
         """Settle what a message of a subscription settles."""
@@ -192,12 +182,13 @@ class Unsettled(Generic[JobT]):
             for job_id in self.own.waiting(channel, result.id):
                 self._settle_kept(job_id, result)
             return
-        if not self._has_own_channel(result.id):
+        call = self.calls.get(result.id)
+        if call is not None and (call.keep is None or call.keep.channel is None):
             self.settle(result.id, result.value, result.error)
 
     def found(self, job_id: str, stored: bytes) -> None:
         """Settle a job by its stored result."""
-        call = self._calls.get(job_id)
+        call = self.calls.get(job_id)
         try:
             result = messages.decode_result(stored)
         except InvalidMessage:
@@ -208,7 +199,7 @@ class Unsettled(Generic[JobT]):
 
     def unfound(self, job_id: str, reason: str) -> None:
         """Give up a job that is only collected, since its result can't be looked up."""
-        call = self._calls.get(job_id)
+        call = self.calls.get(job_id)
         if call is not None and call.keep is not None and call.keep.collects:
             self.give_up(job_id, reason)
 
@@ -221,7 +212,7 @@ class Unsettled(Generic[JobT]):
 
     def give_up(self, job_id: str, reason: str) -> None:
         """Settle a job that can't be pushed, or whose result can't be received."""
-        call = self._calls.get(job_id)
+        call = self.calls.get(job_id)
         if call is not None and call.message is None:
             self.settle(job_id, None, ConnectionLost(f"{reason}; the job may have run"))
         else:
@@ -236,7 +227,7 @@ class Unsettled(Generic[JobT]):
 
     def remove(self, job_id: str) -> Call[JobT] | None:
         """Remove a job: it isn't pushed any more, and nothing settles it."""
-        call = self._calls.pop(job_id, None)
+        call = self.calls.pop(job_id, None)
         if call is not None:
             if call.message is not None:
                 self.waiting_bytes -= len(call.message)
@@ -246,9 +237,9 @@ class Unsettled(Generic[JobT]):
 
     def end(self, error: Exception) -> None:
         """Settle all of them."""
-        for job_id in list(self._calls):
+        for job_id in list(self.calls):
             self.settle(job_id, None, error)
-        self._waiting.clear()
+        self.waiting.clear()
         self._deadlines.clear()
         self._losses.clear()
 
@@ -262,12 +253,8 @@ class Unsettled(Generic[JobT]):
         handles, self._handles = self._handles, []
         return handles
 
-    @property
-    def _limit(self) -> int:
-        return 2 * len(self._calls) + 100
-
     def _settle_kept(self, job_id: str, result: messages.Result) -> None:
-        call = self._calls[job_id]
+        call = self.calls[job_id]
         if call.keep is not None and call.keep.handle is not None:
             self.accepted(call.keep, call.job)
             if call.keep.delete:
@@ -275,9 +262,9 @@ class Unsettled(Generic[JobT]):
         self.settle(job_id, result.value, result.error)
 
     def _has_own_channel(self, job_id: str) -> bool:
-        call = self._calls.get(job_id)
+        call = self.calls.get(job_id)
         return call is not None and call.keep is not None and call.keep.channel is not None
 
     def _expires(self, job_id: str) -> bool:
-        call = self._calls.get(job_id)
+        call = self.calls.get(job_id)
         return call is not None and call.expires_at is not None

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import json
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -23,40 +24,39 @@ LARGE = "x" * 900_000
 
 
 class Both:
-    """A client of either half, with blocking calls."""
+    """A client of either half, with blocking calls; an event loop runs in a thread of its own."""
 
     def __init__(self, url: str, *, asynchronous: bool, **options: Any) -> None:
-        self._runner = asyncio.Runner() if asynchronous else None
+        self._loop = asyncio.new_event_loop() if asynchronous else None
         self.client: Any = (aio.Client if asynchronous else Client)(url, **options)
+        if self._loop is not None:
+            self._thread = threading.Thread(target=self._loop.run_forever)
+            self._thread.start()
 
     def begin(self, name: str, *arguments: Any, **options: Any) -> Any:
         """Return the job."""
-        begun = getattr(self.client, name)(*arguments, **options)
-        return begun if self._runner is None else self._runner.run(_bounded(begun))
+        return self._done(getattr(self.client, name)(*arguments, **options))
 
     def result(self, job: Any) -> Any:
         """Return its result, or raise its error."""
-        if self._runner is None:
-            return job.result(DEADLINE_S)
-        return self._runner.run(_bounded(job))
-
-    def idle(self) -> None:
-        """Let the event loop do what is to be done."""
-        if self._runner is not None:
-            self._runner.run(asyncio.sleep(0.01))
+        return job.result(DEADLINE_S) if self._loop is None else self._done(_awaited(job))
 
     def close(self) -> None:
         """Close it, and its loop."""
-        if self._runner is None:
-            self.client.close()
-            return
-        self._runner.run(self.client.close())
-        self._runner.close()
+        self._done(self.client.close())
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
+
+    def _done(self, begun: Any) -> Any:
+        if self._loop is None:
+            return begun
+        return asyncio.run_coroutine_threadsafe(begun, self._loop).result(DEADLINE_S)
 
 
-async def _bounded(awaitable: Any) -> Any:
-    async with asyncio.timeout(DEADLINE_S):
-        return await awaitable
+async def _awaited(job: Any) -> Any:
+    return await job
 
 
 @pytest.fixture(params=[False, True], ids=["threads", "asyncio"])
@@ -100,7 +100,6 @@ def test_missed_results_are_found(both: Callable[..., Both], redis: Redis) -> No
     first = client.begin("run", "echo", timeout=DEADLINE_S)
     second = client.begin("run", "echo", keep=7.5)
     other = client.begin("run", "echo", keep=0, timeout=DEADLINE_S)
-    client.idle()
     messages = [taken(redis) for _ in range(3)]
     kept = [json.loads(message).get("keep_ms") for message in messages]
 
@@ -121,7 +120,6 @@ def test_many_large_results_are_found(both: Callable[..., Both], redis: Redis) -
     try:
         client = both(keep=60)
         jobs = [client.begin("run", "echo", timeout=10 * DEADLINE_S) for _ in range(60)]
-        client.idle()
         messages = [taken(redis) for _ in jobs]
         for message in messages:
             store(redis, message, LARGE)
@@ -136,7 +134,6 @@ def test_without_a_timeout_it_is_lost_at_last(both: Callable[..., Both], redis: 
     """client.kept.lost: when nothing can be found any more."""
     client = both()
     job = client.begin("run", "echo", keep=0.2)
-    client.idle()
     claim(redis)
     lose_subscription(redis)
 
@@ -152,7 +149,6 @@ def test_a_handle_is_collected_elsewhere(both: Callable[..., Both], redis: Redis
     handle = job.handle
     assert handle.split(".")[0] == key_of(message).rpartition(":")[2]
     waiting = there.begin("collect", handle, timeout=DEADLINE_S)
-    there.idle()
     until(lambda: redis.pubsub_numsub(json.loads(message)["channel"])[0][1] == 2, "both")
 
     store(redis, message, [1])
@@ -162,7 +158,6 @@ def test_a_handle_is_collected_elsewhere(both: Callable[..., Both], redis: Redis
     assert there.result(waiting) == [1]
     assert there.result(there.begin("collect", handle)) == [1]
     assert here.result(here.begin("collect", handle, delete=True)) == [1]
-    here.idle()
     until(lambda: not redis.exists(key_of(message)), "the result to be deleted")
     with pytest.raises(JobTimeout):
         here.result(here.begin("collect", handle, timeout=0.05))
@@ -176,16 +171,13 @@ def test_a_detached_job_has_its_own_channel(both: Callable[..., Both], redis: Re
     channels = {each["channel"] for each in pushed}
     assert len(channels) == 2
     assert all(channel.startswith("job-queue:results:") for channel in channels)
-    shared = client.begin("run", "echo")
-    client.idle()
+    client.begin("run", "echo")
     assert claim(redis)["channel"] not in channels
 
     assert [answer(redis, each, result=each["id"]) for each in pushed] == [1, 1]
 
     assert [client.result(job) for job in jobs] == [each["id"] for each in pushed]
-    client.idle()
     until(lambda: len(redis.pubsub_channels("job-queue:results:*")) == 1, "no more channels")
-    shared.cancel()
 
 
 def test_what_is_no_handle_is_refused(both: Callable[..., Both], redis: Redis) -> None:

@@ -64,7 +64,7 @@ def test_whatever_happens_the_invariants_hold() -> None:
 
 def test_a_world_that_is_wrong_names_its_seed(monkeypatch: pytest.MonkeyPatch) -> None:
     """A core that pushes what is settled is noticed, and the message says how to see it again."""
-    monkeypatch.setattr(Unsettled, "remove", Unsettled.get)
+    monkeypatch.setattr(Unsettled, "remove", lambda jobs, job_id: jobs.calls.get(job_id))
 
     with pytest.raises(AssertionError, match=r"seed \d+ at"):
         all(map(virtual.run, range(SEEDS)))

@@ -333,6 +333,7 @@ def test_a_refused_channel_is_no_channel() -> None:
     session.received(0, [NOPERM], 0)
 
     assert isinstance(outcome(session), ConnectionLost)
+    assert session.take_controls(0) == []
     assert not session.has_controls
 
 
