@@ -17,6 +17,7 @@ ROOMS = {
         "errors",
         "protocol",
         "core",
+        "calls",
         "wire",
         "host",
         "threads",

@@ -95,12 +95,12 @@ BUGS = (
     ),
     Bug(
         "a client stays with a replica that refuses every push",
-        "jobqueue.core.calls",
+        "jobqueue.calls.calls",
         (('_UNAVAILABLE = {"READONLY", ', "_UNAVAILABLE = {"),),
     ),
     Bug(
         "a client keeps a subscription that Redis has refused",
-        "jobqueue.core.calls",
+        "jobqueue.calls.calls",
         (
             (
                 "request.pushed is None and self._state is State.SUBSCRIBING",
@@ -110,7 +110,7 @@ BUGS = (
     ),
     Bug(
         "a client pushes behind a SUBSCRIBE that isn't confirmed",
-        "jobqueue.core.calls",
+        "jobqueue.calls.calls",
         (
             (
                 "while self._state is State.OPEN and jobs.waiting",
@@ -120,7 +120,7 @@ BUGS = (
     ),
     Bug(
         "a lost connection settles jobs that have a timeout",
-        "jobqueue.core.unsettled",
+        "jobqueue.calls.unsettled",
         (("if call.message is None and call.deadline is None:", "if call.message is None:"),),
     ),
     Bug(

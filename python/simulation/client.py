@@ -8,9 +8,9 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, Any
 
-from jobqueue.core.calls import ATTEMPT_SECONDS, Calls, State
-from jobqueue.core.times import deadline_of
-from jobqueue.core.unsettled import Submission
+from jobqueue.calls.calls import ATTEMPT_SECONDS, Calls, State
+from jobqueue.calls.times import deadline_of
+from jobqueue.calls.unsettled import Submission
 from jobqueue.errors import ConnectionLost, JobError
 from jobqueue.protocol import keys, messages
 

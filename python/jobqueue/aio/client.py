@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from jobqueue.aio.job import Job
 from jobqueue.aio.session import Session
-from jobqueue.core.calls import CLOSE_SECONDS
-from jobqueue.core.kept import Keep
-from jobqueue.core.times import deadline_of, expiry_of, keep_ms_of
-from jobqueue.core.unsettled import Submission
+from jobqueue.calls.calls import CLOSE_SECONDS
+from jobqueue.calls.kept import Keep
+from jobqueue.calls.times import deadline_of, expiry_of, keep_ms_of
+from jobqueue.calls.unsettled import Submission
 from jobqueue.errors import JobTimeout
 from jobqueue.protocol import keys, messages
 from jobqueue.protocol.handles import Handle
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis, RedisCluster
 
     from jobqueue.aio.session import Sessions
-    from jobqueue.core.times import Expires
+    from jobqueue.calls.times import Expires
 
 
 class Client:

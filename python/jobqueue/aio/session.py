@@ -24,7 +24,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from jobqueue.aio.stream import Stream, open_streams
-from jobqueue.core.calls import CLOSE_SECONDS, Calls, State
+from jobqueue.calls.calls import CLOSE_SECONDS, Calls, State
 from jobqueue.core.log import Log
 from jobqueue.errors import ConnectionLost, JobError
 from jobqueue.protocol import keys
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from redis.asyncio import ConnectionPool
 
     from jobqueue.aio.job import Job
-    from jobqueue.core.unsettled import Submission
+    from jobqueue.calls.unsettled import Submission
 
     Sessions = dict[tuple[int, asyncio.AbstractEventLoop], "Session"]
     Work = Callable[[], Coroutine[Any, Any, None]]

@@ -1,1 +1,1 @@
-"""Pure: what a server or a client does next. Nothing here waits, reads a clock or imports redis-py."""
+"""Pure: what a server does next, and what both parties need. Nothing here waits or reads a clock."""

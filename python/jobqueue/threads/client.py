@@ -1,6 +1,6 @@
 """The client: pushes jobs and settles each of them once.
 
-Its decisions are in `jobqueue.core.calls`, its threads in `jobqueue.threads.session`. Nothing here
+Its decisions are in `jobqueue.calls.calls`, its threads in `jobqueue.threads.session`. Nothing here
 takes a lock, so a call may be interrupted at any point, by Ctrl-C or by a signal handler that runs a
 job itself.
 """
@@ -16,9 +16,9 @@ import warnings
 import weakref
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
-from jobqueue.core.kept import Keep
-from jobqueue.core.times import deadline_of, expiry_of, keep_ms_of
-from jobqueue.core.unsettled import Submission
+from jobqueue.calls.kept import Keep
+from jobqueue.calls.times import deadline_of, expiry_of, keep_ms_of
+from jobqueue.calls.unsettled import Submission
 from jobqueue.errors import JobTimeout
 from jobqueue.protocol import keys, messages
 from jobqueue.protocol.handles import Handle
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from redis import Redis, RedisCluster
 
-    from jobqueue.core.times import Expires
+    from jobqueue.calls.times import Expires
 
 
 class Client:

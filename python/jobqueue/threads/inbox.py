@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from jobqueue.core.unsettled import Submission
+    from jobqueue.calls.unsettled import Submission
     from jobqueue.errors import ConnectionLost
     from jobqueue.threads.job import Job
     from jobqueue.threads.stream import Stream

@@ -19,7 +19,7 @@ import time
 import uuid
 from typing import TYPE_CHECKING
 
-from jobqueue.core.calls import CLOSE_SECONDS, Calls, State
+from jobqueue.calls.calls import CLOSE_SECONDS, Calls, State
 from jobqueue.core.log import Log
 from jobqueue.errors import ConnectionLost, JobError, NotQueued
 from jobqueue.protocol import keys
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from redis import ConnectionPool
 
-    from jobqueue.core.unsettled import Submission
+    from jobqueue.calls.unsettled import Submission
     from jobqueue.threads.inbox import Item
     from jobqueue.threads.job import Job
 

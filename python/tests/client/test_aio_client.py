@@ -10,7 +10,7 @@ import pytest
 import uvloop
 from jobqueue import aio
 from jobqueue.aio import ConnectionLost, JobError, JobTimeout, NotQueued
-from jobqueue.core import links
+from jobqueue.calls import links
 from jobqueue.wire import pools
 from redis import Redis
 

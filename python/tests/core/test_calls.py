@@ -7,11 +7,11 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from jobqueue.core import calls
-from jobqueue.core.calls import Calls, State
-from jobqueue.core.links import REPLY_TIMEOUT_SECONDS
-from jobqueue.core.times import deadline_of
-from jobqueue.core.unsettled import Settled, Submission, Unsettled
+from jobqueue.calls import calls
+from jobqueue.calls.calls import Calls, State
+from jobqueue.calls.links import REPLY_TIMEOUT_SECONDS
+from jobqueue.calls.times import deadline_of
+from jobqueue.calls.unsettled import Settled, Submission, Unsettled
 from jobqueue.errors import ConnectionLost, JobTimeout, NotQueued
 from jobqueue.protocol.commands import ErrorReply
 

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from jobqueue import aio
-from jobqueue.core import clock
+from jobqueue.calls import clock
+from jobqueue.calls.calls import Calls, State
+from jobqueue.calls.times import expiry_of
+from jobqueue.calls.unsettled import Submission
 from jobqueue.core.answers import Answers
-from jobqueue.core.calls import Calls, State
 from jobqueue.core.keeping import Keeping
 from jobqueue.core.parallel import Parallel
 from jobqueue.core.reconnect import Backoff
@@ -30,8 +32,6 @@ from jobqueue.core.steps import (
     Pause,
     Send,
 )
-from jobqueue.core.times import expiry_of
-from jobqueue.core.unsettled import Submission
 from jobqueue.errors import ConnectionLost, NotQueued
 from jobqueue.protocol import messages
 from jobqueue.protocol.commands import ErrorReply

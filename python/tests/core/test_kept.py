@@ -7,10 +7,10 @@ import math
 from typing import Any
 
 import pytest
-from jobqueue.core.calls import RETRY_SECONDS, Calls, State
-from jobqueue.core.kept import Keep
-from jobqueue.core.times import KEEP_LIMIT_MS, keep_ms_of
-from jobqueue.core.unsettled import Submission
+from jobqueue.calls.calls import RETRY_SECONDS, Calls, State
+from jobqueue.calls.kept import Keep
+from jobqueue.calls.times import KEEP_LIMIT_MS, keep_ms_of
+from jobqueue.calls.unsettled import Submission
 from jobqueue.errors import ConnectionLost, JobError, JobTimeout, NotQueued
 from jobqueue.protocol.commands import ErrorReply
 from jobqueue.protocol.handles import Handle

@@ -14,14 +14,14 @@ from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from jobqueue.core.calls import (
+from jobqueue.calls.calls import (
     ATTEMPT_SECONDS,
     CLOSE_SECONDS,
     Calls,
     State,
 )
-from jobqueue.core.links import REPLY_TIMEOUT_SECONDS
-from jobqueue.core.unsettled import Submission
+from jobqueue.calls.links import REPLY_TIMEOUT_SECONDS
+from jobqueue.calls.unsettled import Submission
 from jobqueue.errors import ConnectionLost, JobTimeout
 from jobqueue.protocol.commands import ErrorReply
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from jobqueue import Client, JobQueueError, aio
-from jobqueue.core import links
+from jobqueue.calls import links
 from redis import Redis
 
 from tests.conftest import until

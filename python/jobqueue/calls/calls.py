@@ -27,10 +27,10 @@ import math
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from jobqueue.calls.clock import Clock
+from jobqueue.calls.links import Links, Request
+from jobqueue.calls.unsettled import Unsettled
 from jobqueue.core.backoff import delay_seconds
-from jobqueue.core.clock import Clock
-from jobqueue.core.links import Links, Request
-from jobqueue.core.unsettled import Unsettled
 from jobqueue.errors import ConnectionLost, NotQueued
 from jobqueue.protocol import keys, messages
 from jobqueue.protocol.commands import ErrorReply
@@ -38,7 +38,7 @@ from jobqueue.protocol.commands import ErrorReply
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from jobqueue.core.unsettled import Settled, Submission
+    from jobqueue.calls.unsettled import Settled, Submission
     from jobqueue.protocol.commands import Command, Reply
 
 ATTEMPT_SECONDS = 10.0  # how long an attempt to connect may take

@@ -1,6 +1,6 @@
 """The unsettled jobs of one session: those that wait to be pushed, their times, and their outcomes.
 
-Nothing here knows the connection. `jobqueue.core.calls` tells what became of it.
+Nothing here knows the connection. `jobqueue.calls.calls` tells what became of it.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
-from jobqueue.core.deadlines import Deadlines
-from jobqueue.core.kept import Keep, Own
+from jobqueue.calls.deadlines import Deadlines
+from jobqueue.calls.kept import Keep, Own
 from jobqueue.errors import ConnectionLost, InvalidMessage, JobTimeout, NotQueued
 from jobqueue.protocol import messages
 

@@ -15,7 +15,7 @@ from jobqueue.errors import ConnectionLost
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from jobqueue.core.kept import Keep
+    from jobqueue.calls.kept import Keep
     from jobqueue.protocol.commands import Command
 
 REPLY_TIMEOUT_SECONDS = 5.0  # without a reply that is due; and without anything, before a PING
