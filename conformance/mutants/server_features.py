@@ -194,6 +194,11 @@ class PrefixUpToFirstColon(Server):
         return channel.startswith(self.prefix.partition(":")[0])
 
 
+class PrefixUpToSixteenCharacters(Server):
+    def may_publish(self, channel: str) -> bool:
+        return channel.startswith(self.prefix[:16])
+
+
 class OutsidePrefixAnswered(Server):
     def run(self, job: Job) -> dict[str, Json]:
         if not super().may_publish(job["channel"]):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -133,7 +134,10 @@ def _later(program: str, mutant: Mutant | None) -> tuple[str, ...]:
 
 def complaints(mutants: Sequence[Mutant], requirements: Mapping[str, Requirement]) -> list[str]:
     """What is wrong with the table itself, before anything is run."""
-    found = []
+    names = Counter(each.label for each in mutants)
+    found = [
+        f"{label}: {number} mutants have this name" for label, number in names.items() if number > 1
+    ]
     for each in mutants:
         if each.requirement not in requirements:
             found.append(f"{each.label}: the spec has no {each.requirement}")

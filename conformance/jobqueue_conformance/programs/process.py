@@ -103,6 +103,10 @@ class Process:
     def wait_signal_delivered(self) -> None:
         """Wait until the process has been interrupted by what was sent to it, and has acted: it sleeps again."""
         self._notifier.wait(self._nothing_pending, f"the {self.name} to be interrupted")
+        self.wait_asleep()
+
+    def wait_asleep(self) -> None:
+        """Wait until it has read what reached it, and has acted: all of its threads sleep, for a moment."""
         asleep = Budget(ACTS_WITHIN_S)
 
         def acted() -> bool:

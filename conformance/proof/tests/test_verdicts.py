@@ -79,8 +79,9 @@ def test_anything_else_is_no_kill(session: Session, complaint: str) -> None:
         ([replace(MUTANT, clean=())], "might not even start"),
         ([MUTANT, replace(MUTANT, requirement="server.remove.fnished")], "the spec has no"),
         ([MUTANT, replace(MUTANT, equivalent=" ", killed_by=())], "has a reason and no tests"),
+        ([MUTANT, replace(MUTANT, bug="another")], "2 mutants have this name"),
     ],
-    ids=["no mutant", "no killer", "no clean test", "unknown id", "no reason"],
+    ids=["no mutant", "no killer", "no clean test", "unknown id", "no reason", "one name twice"],
 )
 def test_the_table_is_complete(mutants: list[Mutant], complaint: str) -> None:
     """Every MUST has a mutant, and every mutant its tests, or a reason."""

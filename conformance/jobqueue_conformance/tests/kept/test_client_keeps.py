@@ -323,11 +323,13 @@ def run(
     timeout_ms: int | None,
     keep_ms: int | None = HOUR_MS,
 ) -> tuple[int, Job]:
-    """Run a job whose result is kept; claim it, and see the reply to its push returned."""
+    """Run a job whose result is kept; claim it, and have the client read the reply to its push."""
     timeout_ms = timeout_ms and slowly(timeout_ms)
     seq = driver.submit("echo", parameters, timeout_ms=timeout_ms, keep_ms=keep_ms)
     job = peer.claim()
     proxy.notifier.wait(lambda: not proxy.under_way(job.id), "the reply to the push")
+    if timeout_ms is None:
+        driver.wait_asleep()  # a loss before it has read the reply would settle this job
     return seq, job
 
 

@@ -147,28 +147,30 @@ def test_a_dead_message_is_kept_before_it_is_removed(
 
 
 @pytest.mark.requirement("server.channel-prefix.confined")
-@pytest.mark.dimensions(occasion=("again", "recovery"), settings="names")
+@pytest.mark.dimensions(size="100", occasion=("again", "recovery"), settings="names")
 def test_a_job_on_a_foreign_channel_is_dead(
     server: StartServer, peer: Peer, redis: Redis, keys: Keys, implementation: Implementation
 ) -> None:
     """A server that is confined to a prefix neither runs nor answers a job on another channel, found or claimed."""
+    prefix = f"jobs.of[1]:{'tenant/' * 20}:"
     foreign = [
-        "jobs.of[1]",
-        "Jobs.of[1]:x",
-        " jobs.of[1]:x",
-        "xjobs.of[1]:x",
-        "jobs-of[1]:x",
-        "jobs.of1:x",
+        prefix[:-1],
+        f"{prefix[:-1]}x",
+        f"{prefix.capitalize()}x",
+        f" {prefix}x",
+        f"x{prefix}x",
+        f"{prefix.replace('.', '-')}x",
+        f"{prefix.replace('[1]', '1')}x",
         "x",
     ]
 
     found = foreign if "recovery" in implementation.features else []
     dead = [peer.job("echo", channel, channel=channel) for channel in found]
     peer.place(*dead)
-    server(channel_prefix="jobs.of[1]:")
+    server(channel_prefix=prefix)
 
     dead += [peer.push("echo", channel, channel=channel) for channel in foreign]
-    inside = [peer.push("echo", n, channel=f"jobs.of[1]:{end}") for n, end in enumerate(["", "x"])]
+    inside = [peer.push("echo", n, channel=prefix + end) for n, end in enumerate(["", "x"])]
     for job in inside:
         peer.result(job, "server.channel-prefix.confined")
     peer.wait_gone(*(job.message for job in dead), requirement="server.dead.removed")
