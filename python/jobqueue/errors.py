@@ -5,7 +5,7 @@
     ├── JobTimeout       no result came within the job's timeout (also a TimeoutError)
     ├── ConnectionLost   the connection was lost, and perhaps the result or the push with it
     ├── NotQueued        the job was not pushed, so it never runs
-    ├── ProcessorInUse   another server on this host uses the in-process list
+    ├── ProcessorInUse   the in-process list is another server's, or may become so
     ├── ProcessorLost    another server has taken over the in-process list
     ├── InvalidHandle    a text that is not a handle (also a ValueError)
     └── InvalidMessage   bytes that are not a valid job or result (also a ValueError)
@@ -123,6 +123,7 @@ class InvalidHandle(JobQueueError, ValueError):  # noqa: N818 - names the state,
 class ProcessorInUse(JobQueueError):  # noqa: N818 - names the state, as its siblings do
     """Another server on this host uses the same in-process list (server.list.own).
 
+    Or this server has no takeover, and servers with takeover would adopt from the list.
     Nothing was claimed; `run` may be called again.
     """
 

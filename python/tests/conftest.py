@@ -173,6 +173,12 @@ def serve(redis_url: str, redis: Redis, kind: str) -> Iterator[Callable[..., Run
         server.stop()
 
 
+def left(redis: Redis) -> list[bytes]:
+    """The keys that are left, of jobs: others say which servers there are."""
+    there = ("job-queue:processors", "job-queue:scanned", "job-queue:lease:")
+    return [key for key in redis.scan_iter() if not key.decode().startswith(there)]
+
+
 def until(holds: Callable[[], Any], what: str) -> Any:
     """Return what `holds` returns as soon as that is true.
 

@@ -15,7 +15,7 @@ from jobqueue import Server, aio
 from jobqueue.cli.terminal import Status
 from redis import Redis
 
-from tests.conftest import Running
+from tests.conftest import Running, left
 
 README = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
@@ -86,7 +86,7 @@ def test_the_event_loop_does_both(
     run(example, redis_url)
 
     assert capsys.readouterr().out == promised(example) != ""
-    assert redis.dbsize() == 0
+    assert left(redis) == []
 
 
 @pytest.mark.usefixtures("redis")

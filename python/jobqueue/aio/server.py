@@ -17,7 +17,7 @@ from jobqueue.core.log import Log
 from jobqueue.core.parallel import Parallel
 from jobqueue.core.reconnect import run_with_reconnect
 from jobqueue.core.serial import Serial
-from jobqueue.core.settings import GRACE_SECONDS, LEASE_SECONDS, Settings
+from jobqueue.core.settings import GRACE_SECONDS, Settings
 from jobqueue.core.sharing import Sharing, Turns
 from jobqueue.core.steps import Unreachable
 from jobqueue.errors import ProcessorInUse
@@ -59,8 +59,8 @@ class Server(Settings):
         channel_prefixes: Collection[str] | None = None,
         attempts: int = 3,
         keep_limit: float = KEEP_SECONDS,
-        takeover: bool = False,
-        lease_timeout: float = LEASE_SECONDS,
+        takeover: bool = True,
+        lease_timeout: float | None = None,
         grace_period: float = GRACE_SECONDS,
     ) -> None:
         super().__init__(
@@ -133,11 +133,14 @@ class Server(Settings):
         Raises:
             RuntimeError: The server runs or has run, or the platform has no `fcntl` (Windows).
                 Nothing was claimed.
-            ProcessorInUse: Another server on this host uses the in-process list. Nothing was
-                claimed, and `run` may be called again.
-            ConnectionLost: Redis can't be reached, or refuses the connection, at the first attempt:
-                nothing was claimed, and `run` may be called again, unless it serves several queues.
-                Or Redis was away or refused to
+            ProcessorInUse: Another server on this host uses the in-process list; or takeover is off,
+                and servers with takeover would adopt from it. Nothing was claimed, and `run` may be
+                called again.
+            ProcessorLost: Another server has taken the lease of the list. What was running was
+                answered, and nothing else was started.
+            ConnectionLost: Redis can't be reached, or refuses the connection or a permission that
+                takeover needs, at the first attempt: nothing was claimed, and `run` may be called again,
+                unless it serves several queues. Or Redis was away or refused to
                 serve for 4 seconds after a stop was requested (server.stop.unreachable): claimed
                 jobs stay on the in-process list, and run when a server of the same name starts.
                 Otherwise a server reconnects forever.

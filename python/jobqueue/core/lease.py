@@ -48,7 +48,7 @@ def require_permission(words: str) -> None:
     if leases.forbidden(words):
         raise Refused(
             f"takeover needs more permissions in Redis than this user has: {words}; give it those of "
-            "the protocol's section 12, or start the server with takeover=False"
+            "the protocol's section 12, or start the server with takeover=False or --no-takeover"
         )
 
 
@@ -161,9 +161,7 @@ class Lease:
         """
         # server.takeover.lease-first
         if self._former is not None and not self._held:
-            yield from exchange(
-                leases.inherit(self._keys, self._former, self.token, self.milliseconds)
-            )
+            yield from self._inherit(self._former)
         waiting = False
         while True:
             moment: Moment = yield Now()
@@ -172,6 +170,8 @@ class Lease:
             found = yield from exchange(leases.acquire(self._keys, self.token, self.milliseconds))
             if first:
                 self._created = found.created
+            if not self._held:
+                require_permission(found.refusal)
             if found.holder == self.token:
                 break
             self._refuse(found)
@@ -242,9 +242,14 @@ class Lease:
             raise Lapsed(f"the lease of {self._list} has lapsed")
         self._renewal = (generation, moment.seconds)
 
+    def _inherit(self, former: bytes) -> Steps[None]:
+        try:
+            yield from exchange(leases.inherit(self._keys, former, self.token, self.milliseconds))
+        except Unavailable as error:
+            require_permission(str(error))
+            raise
+
     def _refuse(self, found: leases.Acquired) -> None:
-        if not self._held:
-            require_permission(found.refusal)
         if found.holder is None:
             raise Unavailable(f"the lease of {self._list} can't be taken: {found.refusal}")
         if self._held:

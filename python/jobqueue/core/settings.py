@@ -54,7 +54,7 @@ class Settings:
         attempts: int,
         keep_limit: float,
         takeover: bool,
-        lease_timeout: float,
+        lease_timeout: float | None,
         grace_period: float,
         awaits: bool,
         make_name: MakeName,
@@ -70,6 +70,8 @@ class Settings:
         self._block_seconds = float(block_timeout)
         self._handlers = Handlers(channel_prefixes, awaits=awaits)
         self._make_name = make_name
+        if lease_timeout is None:
+            lease_timeout = max(LEASE_SECONDS, 3 * self._block_seconds)
         self._lease_seconds = float(lease_timeout)
         self._grace_seconds = float(grace_period)
         self._set(
@@ -197,6 +199,11 @@ class Settings:
         # server.list.name, server.list.stable
         self._name = processor or self._make_name(fresh=takeover)
         self._lists = tuple(Keys.of(each, self._name, in_process) for each in queues)
+        # server.takeover.ignores: nobody would adopt from another key.
+        if takeover and in_process is not None and not in_process.startswith(f"{queues[0]}:"):
+            raise ValueError(
+                f"with takeover, in_process must begin with {queues[0]}: (or use takeover=False)"
+            )
 
     def _require_several(self, queues: tuple[str, ...], in_process: str | None) -> None:
         """Check what is only possible for one queue."""
@@ -222,7 +229,7 @@ class Settings:
             former: The token of an earlier life that is known to be over.
         """
         if not self._takeover_on:
-            return Takeover(keys)
+            return Takeover(keys, asks=True)
         lease = Lease(
             keys,
             token,

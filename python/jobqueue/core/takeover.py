@@ -17,6 +17,7 @@ from jobqueue.core.lease import require_permission
 from jobqueue.core.log import Log
 from jobqueue.core.recovery import LOOK_SECONDS
 from jobqueue.core.steps import Jitter, Now, exchange
+from jobqueue.errors import ProcessorInUse
 from jobqueue.protocol import keys as names
 from jobqueue.protocol import leases
 from jobqueue.protocol.commands import Unavailable
@@ -36,16 +37,25 @@ JITTER_SECONDS = 0.25  # so that many servers don't ask together
 class Takeover:
     """What one server knows of the registry, and the conditions under which it may claim.
 
-    Without a lease the feature is off: nothing is sent, and nothing is forbidden.
+    Without a lease the feature is off, and nothing is forbidden.
 
     Args:
         keys: The keys of the queue.
         lease: Its own lease.
         grace_seconds: G, how long a list that was found empty stays registered.
+        asks: Without a lease: whether to ask at the start if others would adopt from the own list.
     """
 
-    def __init__(self, keys: Keys, lease: Lease | None = None, grace_seconds: float = 0.0) -> None:
+    def __init__(
+        self,
+        keys: Keys,
+        lease: Lease | None = None,
+        grace_seconds: float = 0.0,
+        *,
+        asks: bool = False,
+    ) -> None:
         self._keys = keys
+        self._asks = asks
         self.lease = lease
         self._grace_ms = int(grace_seconds * 1000)
         self._due: deque[bytes] = deque()
@@ -66,8 +76,22 @@ class Takeover:
         return LOOK_SECONDS if self.lease is None else min(LOOK_SECONDS, self.lease.seconds)
 
     def begin(self, generation: int) -> Steps[bool]:
-        """Get the right to claim on a new connection; False if a stop was requested meanwhile."""
-        return True if self.lease is None else (yield from self.lease.acquire(generation))
+        """Get the right to claim on a new connection; False if a stop was requested meanwhile.
+
+        Raises:
+            ProcessorInUse: The feature is off, and others would adopt from the list.
+            ProcessorLost: Another life has the lease, which this one had.
+        """
+        if self.lease is not None:
+            return (yield from self.lease.acquire(generation))
+        if self._asks and (yield from exchange(leases.registered(self._keys))):
+            own = names.text(self._keys.in_process)
+            raise ProcessorInUse(
+                f"servers with takeover would adopt from {own}: start this one with takeover, or when "
+                f"the list is empty run jobqueue unregister --in-process {own}"
+            )
+        self._asks = False
+        return True
 
     def check(self, generation: int) -> Steps[None]:
         """Check right before a start that what was claimed may be started.

@@ -76,6 +76,8 @@ PAGE = 500  # registrations per read of a scan
 SCANNING_MS = 1_000  # how long the other servers leave a page of a scan to this one
 
 _DIGITS = re.compile(rb"-?\d{1,15}")
+# The last two are how Redis 7.0, and newer versions and Valkey, word it for a command in a script.
+_FORBIDDEN = ("NOPERM", "user executing the script can't", "ACL failure in script")
 # Redis 6.2 words an error of a command in a script as "ERR Error running script …: -OOM …".
 _INNER_CODE = re.compile(r" -([A-Z]+) ")
 
@@ -141,6 +143,14 @@ def register(keys: Keys) -> Commands[None]:
     """Register the list."""
     (registered,) = yield [(b"HSET", keys.processors, keys.in_process, b"0")]
     checked(registered)
+
+
+def registered(keys: Keys) -> Commands[bool]:
+    """Tell whether the list is registered; False where Redis doesn't let the caller know."""
+    (value,) = yield [(b"HGET", keys.processors, keys.in_process)]
+    if code(value) in ("NOPERM", "WRONGTYPE"):
+        return False
+    return checked(value) is not None
 
 
 def release(keys: Keys, token: bytes, *, unregister: bool) -> Commands[None]:
@@ -230,7 +240,7 @@ def adopt(keys: Keys, token: bytes, key: bytes, lapse_ms: int, grace_ms: int) ->
 
 def forbidden(words: str) -> bool:
     """Tell whether Redis says that a permission is missing, also inside a script."""
-    return "NOPERM" in words or "can't run this command" in words
+    return any(each in words for each in _FORBIDDEN)
 
 
 def code(reply: Reply) -> str:

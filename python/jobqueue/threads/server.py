@@ -16,7 +16,7 @@ from jobqueue.core.log import Log
 from jobqueue.core.parallel import Parallel
 from jobqueue.core.reconnect import run_with_reconnect
 from jobqueue.core.serial import Serial
-from jobqueue.core.settings import GRACE_SECONDS, LEASE_SECONDS, Settings
+from jobqueue.core.settings import GRACE_SECONDS, Settings
 from jobqueue.core.sharing import Sharing, Turns
 from jobqueue.core.steps import Unreachable
 from jobqueue.errors import ProcessorInUse
@@ -52,12 +52,13 @@ class Server(Settings):
             concurrency; a job that is claimed while no handler is free is returned at once.
         order: Which of several queues is next: `fair`, the one that has been served least, or
             `priority`, the first one that has a job.
-        processor: A name that is unique among running servers and the same after a restart
-            (server.list.own, server.list.stable). Default with `takeover`: a new name for each
-            server; without it, the host name, so that several servers on one host, and containers
-            whose host name changes, need explicit names.
+        processor: A name that is unique among running servers (server.list.own). With a name that
+            is the same after a restart, the server's jobs run again as soon as it is back
+            (server.list.stable). Default: a new name for each server; without `takeover`, the host
+            name, so that several servers on one host, and containers whose host name changes, need
+            explicit names.
         in_process: The whole key of the in-process list; overrides the one that follows from the
-            processor name (server.list.name).
+            processor name (server.list.name). With `takeover` it has to begin with `<queue>:`.
         concurrency: The number of handlers that run at the same time, from 1; above 1 they run in
             threads (server.concurrency.limit).
         prefetch: The number of jobs that are claimed at once, from 1. More than 1 is faster, but a
@@ -74,8 +75,8 @@ class Server(Settings):
         takeover: Whether this server adopts the jobs of servers that never come back, and others
             adopt its own.
         lease_timeout: Seconds without a sign of life after which a server counts as gone, at least
-            three times `block_timeout` (server.takeover.times). It has to be the same for all
-            servers of a queue.
+            three times `block_timeout` (server.takeover.times). Servers of one queue should have the
+            same. Default: 8, or three times `block_timeout` if that is more.
         grace_period: Seconds for which the list of a server that is gone is remembered, in case that
             the network delivers one of its claims late (server.takeover.prunes).
 
@@ -98,8 +99,8 @@ class Server(Settings):
         channel_prefixes: Collection[str] | None = None,
         attempts: int = 3,
         keep_limit: float = KEEP_SECONDS,
-        takeover: bool = False,
-        lease_timeout: float = LEASE_SECONDS,
+        takeover: bool = True,
+        lease_timeout: float | None = None,
         grace_period: float = GRACE_SECONDS,
     ) -> None:
         super().__init__(
@@ -175,11 +176,14 @@ class Server(Settings):
         Raises:
             RuntimeError: The server runs or has run, or the platform has no `fcntl` (Windows).
                 Nothing was claimed.
-            ProcessorInUse: Another server on this host uses the in-process list. Nothing was
-                claimed, and `run` may be called again.
-            ConnectionLost: Redis can't be reached, or refuses the connection, at the first attempt:
-                nothing was claimed, and `run` may be called again, unless it serves several queues.
-                Or Redis was away or refused to
+            ProcessorInUse: Another server on this host uses the in-process list; or takeover is off,
+                and servers with takeover would adopt from it. Nothing was claimed, and `run` may be
+                called again.
+            ProcessorLost: Another server has taken the lease of the list. What was running was
+                answered, and nothing else was started.
+            ConnectionLost: Redis can't be reached, or refuses the connection or a permission that
+                takeover needs, at the first attempt: nothing was claimed, and `run` may be called again,
+                unless it serves several queues. Or Redis was away or refused to
                 serve for 4 seconds after a stop was requested (server.stop.unreachable): claimed
                 jobs stay on the in-process list, and run when a server of the same name starts.
                 Otherwise a server reconnects forever.

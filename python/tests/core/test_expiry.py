@@ -38,7 +38,7 @@ from jobqueue.protocol.commands import ErrorReply
 from jobqueue.protocol.keys import Keys
 from jobqueue.protocol.messages import Answer, Run, Timed
 
-from tests.conftest import DEADLINE_S, until
+from tests.conftest import DEADLINE_S, left, until
 from tests.server.test_server import job
 
 if TYPE_CHECKING:
@@ -216,7 +216,7 @@ def test_a_server_answers_what_has_expired(serve: Callable[..., Any], redis: Red
         redis.lpush("job-queue", job(str(number), "note", parameters=number, expires_at_ms=at_ms))
 
     serve({"note": ran.append}, prefetch=10)
-    until(lambda: redis.dbsize() == 0, "no key to be left")
+    until(lambda: not left(redis), "no key to be left")
 
     results = [json.loads(channel.get_message(timeout=DEADLINE_S)["data"]) for _ in range(100)]
     codes = {int(each["id"]): each.get("error", {}).get("code") for each in results}

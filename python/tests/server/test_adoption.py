@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jobqueue import Client, JobError, ProcessorLost, Server, aio
+from jobqueue import Client, JobError, ProcessorInUse, ProcessorLost, Server, admin, aio
 from redis import Redis
 
 from tests.conftest import DEADLINE_S, Running, run_here, until
@@ -259,6 +259,88 @@ def test_a_server_whose_name_is_lost_ends(
     if running is not None:
         assert running.result(DEADLINE_S) is True
     assert redis.llen("job-queue") == 1, "expected the new job to stay in the queue"
+
+
+def test_takeover_costs_a_job_nothing(serve: Serve, redis: Redis, kind: str) -> None:
+    """In steady state Redis executes the same commands for each job, with takeover and without it."""
+    entered, opened = threading.Semaphore(0), threading.Semaphore(0)
+
+    def hold(_: Any) -> None:
+        entered.release()
+        assert opened.acquire(timeout=DEADLINE_S)
+
+    async def hold_async(_: Any) -> None:
+        entered.release()
+        assert await asyncio.to_thread(opened.acquire, timeout=DEADLINE_S)
+
+    handlers = {"echo": echo, "hold": hold_async if kind.startswith("asyncio") else hold}
+    hands, counts = 4 if kind.endswith("4") else 1, []
+    for takeover in (False, True):
+        settings = {**SHORT, "takeover": takeover, "lease_timeout": 600.0}
+        running = serve(handlers, **settings)
+        redis.lpush("job-queue", *[job(str(n), "hold") for n in range(hands)])
+        for _ in range(hands):
+            assert entered.acquire(timeout=DEADLINE_S)
+        redis.config_resetstat()
+        jobs = [job(str(n), "echo" if n < 100 else "hold") for n in range(101)]
+        redis.lpush("job-queue", *jobs)
+        opened.release(hands)
+        assert entered.acquire(timeout=DEADLINE_S)
+        counts.append(_calls(redis))
+        opened.release()
+        running.stop()
+
+    without, with_takeover = counts
+    if hands > 1:  # how many are claimed and confirmed in one step depends on the moment
+        assert set(with_takeover) == set(without)
+    else:
+        assert with_takeover == without
+
+
+def test_a_server_without_takeover_leaves_a_registered_list_alone(
+    kind: str, redis_url: str, redis: Redis
+) -> None:
+    """Others would adopt from it while it serves; `jobqueue unregister` is the way out."""
+    plant(redis, job("1"))
+    make = aio.Server if kind.startswith("asyncio") else Server
+    server = make(redis_url, processor="gone", takeover=False)
+
+    with pytest.raises(ProcessorInUse, match=f"jobqueue unregister --in-process {GONE}"):
+        run_here(server)
+    assert redis.llen(GONE) == 1
+
+    redis.delete(GONE)
+    assert admin.unregister(redis, GONE)
+    running = Running(server)
+    until(lambda: any(each["cmd"] == "blmove" for each in redis.client_list()), "a claim")
+    running.stop()
+
+
+@pytest.mark.parametrize("refusal", ["no permission", "another type"])
+def test_a_server_without_takeover_serves_where_it_may_not_ask(
+    serve: Serve, redis: Redis, redis_url: str, client: Client, refusal: str
+) -> None:
+    """A user whose ACL was made for version 1.0 has no right to read the registry."""
+    url = redis_url
+    if refusal == "no permission":
+        rules = "on >secret allchannels allkeys +@all -hget"
+        redis.execute_command("ACL", "SETUSER", "old", *rules.split())  # type: ignore[no-untyped-call]
+        url = redis_url.replace("//", "//old:secret@")
+        redis.hset("job-queue:processors", LIST, "0")
+    else:
+        redis.set("job-queue:processors", "no hash")
+
+    serve({"echo": echo}, url, takeover=False)
+
+    assert client.run("echo", 1).result(DEADLINE_S) == 1
+
+
+def _calls(redis: Redis) -> dict[str, int]:
+    """How often Redis has executed each command; but not the looks, which come by the clock."""
+    asked = {"cmdstat_config|resetstat", "cmdstat_info", "cmdstat_lpush", "cmdstat_llen"}
+    stats: dict[str, Any] = redis.info("commandstats")
+    calls = {name: each["calls"] for name, each in stats.items()}
+    return {name: n for name, n in calls.items() if name not in {*asked, "cmdstat_lrange"}}
 
 
 def _registered(redis: Redis, number: int) -> bool:

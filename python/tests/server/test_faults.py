@@ -24,7 +24,7 @@ from jobqueue import (
 from jobqueue.protocol import keys
 from redis import Redis
 
-from tests.conftest import DEADLINE_S, RedisProcess, run_here, until
+from tests.conftest import DEADLINE_S, RedisProcess, left, run_here, until
 from tests.server.test_server import Serve, echo, job
 
 Program = subprocess.Popen[str]
@@ -168,7 +168,7 @@ def test_a_connection_lost_while_a_job_runs(
     assert waiting.result() == 1
     assert client.run("echo", 2).result(DEADLINE_S) == 2
     assert gate.runs == [1]
-    until(lambda: redis.dbsize() == 0, "no key to be left")
+    until(lambda: not left(redis), "no key to be left")
 
 
 def test_connections_that_are_lost_all_the_time(serve: Serve, redis: Redis) -> None:
@@ -182,7 +182,7 @@ def test_connections_that_are_lost_all_the_time(serve: Serve, redis: Redis) -> N
             redis.client_kill_filter(_type="normal", skipme=True)
 
     until(lambda: set(ran) == set(range(40)), "every job to be run")
-    until(lambda: redis.dbsize() == 0, "no key to be left")
+    until(lambda: not left(redis), "no key to be left")
 
 
 def test_redis_restarts_while_a_job_runs(
@@ -200,7 +200,7 @@ def test_redis_restarts_while_a_job_runs(
     gate.open()
 
     assert client.run("echo", 3, timeout=DEADLINE_S).result() == 3
-    until(lambda: redis.dbsize() == 0, "no key to be left")
+    until(lambda: not left(redis), "no key to be left")
     assert gate.runs == [1]
 
 
@@ -231,7 +231,7 @@ def test_redis_at_its_memory_limit(serve: Serve, client: Client, redis: Redis, g
     redis.config_set("maxmemory", 0)
 
     assert client.run("echo", 2, timeout=DEADLINE_S).result() == 2
-    until(lambda: redis.dbsize() == 0, "no key to be left")
+    until(lambda: not left(redis), "no key to be left")
 
 
 def test_a_stop_lets_the_running_job_finish(

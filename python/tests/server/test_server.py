@@ -10,7 +10,7 @@ import pytest
 from jobqueue import Client, ConnectionLost, JobError, Server, aio
 from redis import Redis
 
-from tests.conftest import DEADLINE_S, Running, run_here, until
+from tests.conftest import DEADLINE_S, Running, left, run_here, until
 
 Serve = Callable[..., Running]
 
@@ -149,7 +149,7 @@ def test_the_bytes_that_were_claimed_are_removed(serve: Serve, redis: Redis) -> 
 
     serve({"echo": echo})
 
-    until(lambda: redis.dbsize() == 0, "no key to be left")
+    until(lambda: not left(redis), "no key to be left")
 
 
 def test_a_list_is_recovered_oldest_first(kind: str, serve: Serve, redis: Redis) -> None:
@@ -170,11 +170,11 @@ def test_a_ghost_pop_is_found_after_t(serve: Serve, redis: Redis) -> None:
     """server.recovery.second-look: what appears on the list after the first look."""
     redis.lpush("job-queue", job("1"))
     serve({"echo": echo}, block_timeout=1.0)
-    until(lambda: redis.dbsize() == 0, "the first job's end")
+    until(lambda: not left(redis), "the first job's end")
 
     redis.lpush("job-queue:in-process:test", job("ghost"))
 
-    until(lambda: redis.dbsize() == 0, "the ghost to be run")
+    until(lambda: not left(redis), "the ghost to be run")
 
 
 def test_a_server_is_confined_to_prefixes(serve: Serve, client: Client, redis: Redis) -> None:
@@ -219,7 +219,7 @@ def test_settings_out_of_range_are_refused(
 def test_a_server_can_be_made_with_other_settings(make: type[Server]) -> None:
     """What is given replaces its own; the handlers are shared, and the first one stays as it was."""
     server = make("redis://localhost:1/1", queue="q", processor="p", prefetch=7)
-    whole = make(in_process="whole")
+    whole = make(in_process="whole", takeover=False)
 
     other = server.with_settings(queue="r", concurrency=3)
     other.on("echo", echo)
@@ -227,13 +227,16 @@ def test_a_server_can_be_made_with_other_settings(make: type[Server]) -> None:
     assert type(other) is make
     assert (server.in_process, other.in_process) == ("q:in-process:p", "r:in-process:p")
     assert server.with_settings(processor="o").in_process == "q:in-process:o"
-    assert server.with_settings(in_process="key").in_process == "key"
+    assert server.with_settings(in_process="q:key").in_process == "q:key"
+    assert server.with_settings(in_process="key", takeover=False).in_process == "key"
     assert whole.with_settings(queue="r").in_process == "whole"
     assert whole.with_settings(processor="p").in_process == "job-queue:in-process:p"
     with pytest.raises(ValueError, match="already registered for method 'echo'"):
         server.on("echo", echo)
     with pytest.raises(ValueError, match="attempts"):
         server.with_settings(attempts=1)
+    with pytest.raises(ValueError, match="in_process must begin with r:"):
+        server.with_settings(queue="r", in_process="q:key")
     with pytest.raises(ValueError, match="concurrency"):
         server.with_settings(concurrency=0)
     with pytest.raises(ValueError, match="URL"):

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jobqueue import Client, Server
+from jobqueue import Client, Server, aio
 from jobqueue.aio.link import Link as AioLink
 from jobqueue.aio.stream import open_streams
 from jobqueue.core.steps import Unreachable
@@ -25,7 +25,7 @@ from jobqueue.threads.link import Link
 from jobqueue.wire import pools
 from redis import Redis
 
-from tests.conftest import DEADLINE_S, RedisProcess, Running
+from tests.conftest import DEADLINE_S, RedisProcess, Running, run_here
 
 PING = [(b"PING",)]
 SPEC = Path(__file__).parents[3] / "spec" / "protocol.md"
@@ -230,18 +230,26 @@ def test_a_handshake_that_fails(
     assert "hush" not in str(caught.value)
 
 
-@pytest.mark.parametrize("protocol", [2, 3])
-def test_the_least_acl_suffices(redis: Redis, redis_url: str, protocol: int) -> None:
-    """client.security.least-acl, server.security.least-acl: with all that redis-py asks for, too."""
+def least_acl(redis: Redis, *blocks: str) -> None:
+    """Make the users that these blocks of section 12 describe."""
     text = SPEC.read_text("utf-8")
-    for party in ("client", "server"):
-        block = text.partition(f"```acl {party}\n")[2].partition("```")[0]
+    for name in blocks:
+        block = text.partition(f"```acl {name}\n")[2].partition("```")[0]
         redis.execute_command(*shlex.split(block))  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+@pytest.mark.parametrize("takeover", [True, False])
+def test_the_least_acl_suffices(
+    redis: Redis, redis_url: str, protocol: int, *, takeover: bool
+) -> None:
+    """client.security.least-acl, server.security.least-acl: with all that redis-py asks for, too."""
+    least_acl(redis, "client", "server", *["attempts", "takeover"] * takeover)
     urls = [
         redis_url.replace("//", f"//jobqueue-{party}:secret@") + f"?protocol={protocol}"
         for party in ("client", "server")
     ]
-    server = Server(urls[1], processor="least", block_timeout=0.2)
+    server = Server(urls[1], processor="least", block_timeout=0.2, takeover=takeover)
     server.on("echo", lambda parameters: parameters)
     running = Running(server)
 
@@ -251,6 +259,24 @@ def test_the_least_acl_suffices(redis: Redis, redis_url: str, protocol: int) -> 
     running.stop()
 
     assert redis.lrange("job-queue:dead", 0, -1) == [b"junk"]
+
+
+@pytest.mark.parametrize("make", [Server, aio.Server])
+def test_takeover_tells_which_permission_it_needs(
+    redis: Redis, redis_url: str, make: type[Any]
+) -> None:
+    """A user whose ACL was made for version 1.0 learns it at the start, and that there is a way out."""
+    least_acl(redis, "server")
+    url = redis_url.replace("//", "//jobqueue-server:secret@")
+
+    for _ in range(2):  # the lock file knows an earlier life at the second start
+        with pytest.raises(ConnectionLost, match=r"more permissions.*takeover=False"):
+            run_here(make(url, processor="old"))
+    redis.execute_command("ACL", "SETUSER", "jobqueue-server", "+set", "+get", "+pttl", "+pexpire")  # type: ignore[no-untyped-call]
+    with pytest.raises(ConnectionLost, match="'hset' command"):
+        run_here(make(url, processor="old"))
+
+    assert not redis.exists("job-queue:processors")
 
 
 def test_a_connection_whose_descriptor_is_closed_can_be_aborted(redis_url: str) -> None:

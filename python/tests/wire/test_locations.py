@@ -168,7 +168,7 @@ def test_a_list_in_another_slot_is_refused() -> None:
     server = Server("redis+cluster://localhost", queue="{job-queue}")
 
     with pytest.raises(ValueError, match=r"in-process key that begins with \{job-queue\}:"):
-        server.with_settings(in_process="elsewhere")
+        server.with_settings(in_process="elsewhere", takeover=False)
     with pytest.raises(ValueError, match=r"use the queue \{job-queue\}"):
         server.with_settings(queue="job-queue")
 

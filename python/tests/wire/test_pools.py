@@ -44,12 +44,15 @@ def test_a_trap_of_redis_py_is_refused(
     "make,redis_class", [(Server, Redis), (aio.Server, redis_py.asyncio.Redis)]
 )
 def test_a_pool_that_is_too_small_is_refused(make: type[Any], redis_class: type[Any]) -> None:
-    """Where handlers run at once, one more connection confirms; without it, nothing is answered."""
+    """Where handlers run at once, one more connection confirms; with takeover, one renews the lease."""
     one = redis_class(**SOUND, max_connections=1)
 
-    server = make(one)
+    for concurrency, least in ((1, 2), (3, 3)):
+        with pytest.raises(ValueError, match=f"max_connections={least} or more"):
+            make(one, concurrency=concurrency)
+    server = make(one, takeover=False)
     with pytest.raises(ValueError, match="max_connections=2 or more"):
-        make(one, concurrency=3)
+        make(one, concurrency=3, takeover=False)
     with pytest.raises(ValueError, match="max_connections=2 or more"):
         server.with_settings(concurrency=3)
 
@@ -102,15 +105,15 @@ def test_an_option_of_the_url_counts() -> None:
 def test_a_ready_made_client_works(
     serve: Serve, connect: Callable[..., Client], redis_url: str, protocol: int
 ) -> None:
-    """Pools of any kind, RESP2 and RESP3: a server and a client take two connections each."""
+    """Pools of any kind, RESP2 and RESP3: a server takes three connections, a client two."""
 
-    def make() -> Redis:
-        options = {**SOUND, "protocol": protocol, "max_connections": 2, "timeout": 5}
+    def make(connections: int) -> Redis:
+        options = {**SOUND, "protocol": protocol, "max_connections": connections, "timeout": 5}
         pool = BlockingConnectionPool.from_url(redis_url, **options)
         return Redis(connection_pool=pool)
 
-    serve({"echo": echo}, make())
-    client = connect(make())
+    serve({"echo": echo}, make(3))
+    client = connect(make(2))
 
     jobs = client.run_many([("echo", number) for number in range(100)])
 
