@@ -1,1 +1,1 @@
-"""The decisions of clients and servers, taken step by step."""
+"""The decisions of a server, taken step by step, and in worlds of virtual time."""

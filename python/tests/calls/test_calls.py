@@ -15,7 +15,7 @@ from jobqueue.calls.unsettled import Settled, Submission, Unsettled
 from jobqueue.errors import ConnectionLost, JobTimeout, NotQueued
 from jobqueue.protocol.commands import ErrorReply
 
-from tests.core import virtual
+from tests.calls import virtual
 
 SUBSCRIBED = [b"subscribe", b"channel", 1]
 SEEDS = 2_000

@@ -1,0 +1,1 @@
+"""The decisions of a client, taken step by step, and in worlds of virtual time."""
