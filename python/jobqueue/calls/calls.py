@@ -186,8 +186,8 @@ class Calls(Generic[JobT]):
         """
         # client.subscribe.before-push
         jobs = self._jobs
-        while self._state is State.OPEN and jobs.waiting and not self._asks_time:
-            if not self._clock.good(now) and jobs.next_expires():
+        while jobs.waiting and self._state is State.OPEN and not self._asks_time:
+            if jobs.next_expires() and not self._clock.good(now):
                 self._asks_time = True
                 self._links.written(Request(now, asks_time=True))
                 return (b"TIME",)

@@ -22,6 +22,10 @@ class Deadlines:
         self._heap: list[tuple[float, int, list[str]]] = []
         self._number = 0
 
+    def __bool__(self) -> bool:
+        """Tell whether there may be any."""
+        return bool(self._heap)
+
     def add(self, at: float, ids: list[str]) -> None:
         """Add one, and forget those of settled jobs if they are many."""
         if len(self._heap) > 2 * len(self._unsettled) + 100:

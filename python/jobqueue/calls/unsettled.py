@@ -73,12 +73,15 @@ class Unsettled(Generic[JobT]):
         self._handles: list[tuple[JobT, str]] = []
         self.own = Own()
         self.waiting_bytes = 0
+        self._any_expires = False  # most clients have no job that does
 
     def submit(self, batch: Iterable[Submission[JobT]], deadline: float | None) -> None:
         """Register jobs, to be pushed in one command in this order."""
         ids = []
         for job_id, job, message, expires_at, keep in batch:
             self.calls[job_id] = Call(job, deadline, message, expires_at, keep)
+            if expires_at is not None:
+                self._any_expires = True
             if message is not None:
                 self.waiting_bytes += len(message)
             if keep is None or keep.channel is None:
@@ -108,7 +111,7 @@ class Unsettled(Generic[JobT]):
 
     def next_expires(self) -> bool:
         """Tell whether a job of the submission that is pushed next expires."""
-        return any(self._expires(job_id) for job_id in self.waiting[0])
+        return self._any_expires and any(map(self._expires, self.waiting[0]))
 
     def subscribed(self, ids: Iterable[str]) -> None:
         """Push the jobs whose own channel is subscribed to now, or look their results up."""
@@ -163,13 +166,15 @@ class Unsettled(Generic[JobT]):
         for job_id in self._deadlines.passed(now):
             self.settle(job_id, None, JobTimeout("no result came within the job's timeout"))
         # client.kept.lost
-        for job_id in self._losses.passed(now):
-            sentence = "a connection was lost, and no result was found; the job may have run"
-            self.settle(job_id, None, ConnectionLost(sentence))
+        if self._losses:
+            for job_id in self._losses.passed(now):
+                sentence = "a connection was lost, and no result was found; the job may have run"
+                self.settle(job_id, None, ConnectionLost(sentence))
 
     def next_time(self) -> float:
         """Return when the time decides something, or infinity."""
-        return min(self._deadlines.next(), self._losses.next())
+        at = self._deadlines.next()
+        return min(at, self._losses.next()) if self._losses else at
 
     def arrived(self, channel: bytes, message: bytes) -> None:
         """Settle what a message of a subscription settles."""
