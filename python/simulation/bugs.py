@@ -113,8 +113,8 @@ BUGS = (
         "jobqueue.calls.calls",
         (
             (
-                "while self._state is State.OPEN and jobs.waiting",
-                "while self._state in {State.OPEN, State.SUBSCRIBING} and jobs.waiting",
+                "while jobs.waiting and self._state is State.OPEN",
+                "while jobs.waiting and self._state in {State.OPEN, State.SUBSCRIBING}",
             ),
         ),
     ),
