@@ -15,12 +15,15 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
+from redis.exceptions import NoPermissionError, ResponseError
+
 from jobqueue.errors import ProcessorInUse
 from jobqueue.protocol import keys
+from jobqueue.protocol.leases import State, state_of
 from jobqueue.protocol.messages import Dead, decide
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from redis import Redis
 
@@ -51,7 +54,10 @@ _PAGE = 100  # dead messages per read: each may have 1 MiB or more
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """The number of messages on each list of a queue; `in_process` maps each list's key to its length.
+    """The number of messages on each list of a queue, and which servers are alive.
+
+    `in_process` maps each list's key to its length, `states` maps it to the state of its server.
+    `remark` says why no state is known, and is empty otherwise.
 
     Bytes of a key that aren't UTF-8 are lone surrogates, as in names of files: `os.fsencode` returns
     the original bytes.
@@ -61,6 +67,8 @@ class Status:
     waiting: int
     in_process: Mapping[str, int]
     dead: int
+    states: Mapping[str, State]
+    remark: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,15 +95,46 @@ def status(redis: Redis, queue: str = keys.QUEUE) -> Status:
     """Count the messages that wait, that each processor has claimed, and that are dead.
 
     The counts are read one after the other: a job that moves meanwhile can be counted twice or not
-    at all. In-process lists are found by name (server.list.name): a list whose whole key was
-    configured is found only if the key begins with `<queue>:in-process:`.
+    at all. In-process lists are found in the registry of servers with takeover, and by name
+    (server.list.name): another list whose whole key was configured is found only if the key begins
+    with `<queue>:in-process:`.
     """
-    lists = in_process_lists(redis, queue)
-    with redis.pipeline(transaction=False) as pipe:
-        for key in (queue, keys.dead(queue), *lists):
-            pipe.llen(_key(key))
-        waiting, dead, *claimed = pipe.execute()
-    return Status(queue, waiting, dict(zip(lists, claimed, strict=True)), dead)
+    states, remark = list_states(redis, queue)
+    lists = [queue, keys.dead(queue), *states]
+    waiting, dead, *claimed = ask_each(redis, "LLEN", lists)
+    return Status(queue, waiting, dict(zip(states, claimed, strict=True)), dead, states, remark)
+
+
+def list_states(redis: Redis, queue: str = keys.QUEUE) -> tuple[dict[str, State], str]:
+    """Return the state of each in-process list that is registered or isn't empty, sorted by key.
+
+    No list is read, so OBJECT IDLETIME says the same as before.
+
+    Returns:
+        The states; and a sentence that says why none is known, which is empty otherwise.
+    """
+    found = in_process_lists(redis, queue)
+    names = keys.Keys.of(queue, "")
+    try:
+        entries = redis.hscan_iter(_name(names.processors), count=1000)
+        # Anybody may have written any key there, of another type too: server.takeover.ignores.
+        values = {
+            keys.name(key): value
+            for key, value in entries
+            if key.startswith(names.queue + b":") and key != names.dead
+        }
+        types = zip(values, ask_each(redis, "TYPE", values), strict=True)
+        lists = sorted({*found, *(key for key, kind in types if kind in (b"list", b"none"))})
+        leases = [keys.name(names.lease_of(keys.encoded(key))) for key in lists]
+        leased = ask_each(redis, "EXISTS", leases)
+        seconds, microseconds = redis.time()
+    except ResponseError as error:
+        advice = "; section 12 of the protocol has the ACL" * isinstance(error, NoPermissionError)
+        remark = f"it is not known which servers are alive, since Redis says: {error}{advice}"
+        return dict.fromkeys(found, State("unknown")), remark
+    now_ms = seconds * 1000 + microseconds // 1000
+    held = zip(lists, leased, strict=True)
+    return {key: state_of(values.get(key), now_ms, leased=bool(lease)) for key, lease in held}, ""
 
 
 def in_process_lists(redis: Redis, queue: str = keys.QUEUE) -> list[str]:
@@ -106,6 +145,19 @@ def in_process_lists(redis: Redis, queue: str = keys.QUEUE) -> list[str]:
     scan = redis.scan_iter(match=keys.encoded(pattern), count=1000, _type="LIST")
     found = {keys.name(key) for key in scan}
     return sorted(key for key in found if key == bare or key.startswith(f"{bare}:"))
+
+
+def ask_each(redis: Redis, command: str, names: Iterable[str]) -> list[Any]:
+    """Send the command for each key, all at once, and return the replies."""
+    pipe: Any
+    with redis.pipeline(transaction=False) as pipe:
+        for each in names:
+            pipe.execute_command(command, keys.encoded(each))
+        replies: list[Any] = pipe.execute(raise_on_error=False)
+    for reply in replies:
+        if isinstance(reply, Exception):
+            raise reply  # in Redis's own words; redis-py would put the command before them
+    return replies
 
 
 def requeue(redis: Redis, in_process: str, queue: str = keys.QUEUE) -> int:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from redis import Redis
 
+    from jobqueue.protocol.leases import State
+
 Level = Literal["ok", "note", "mend", "unknown"]
 Facts = dict[str, Any]
 
@@ -295,18 +297,41 @@ def in_process_lists(redis: Redis, queue: str) -> Iterator[Finding]:
     """Judge whether lists have been left behind by servers that are gone.
 
     To count the entries would be an access, after which nobody could see how long there was none.
+    A server that is alive may be busy for as long as it likes: its lease tells.
     """
-    found = admin.in_process_lists(redis, queue)
-    for name in found:
-        idle = _ask(redis, "OBJECT", "IDLETIME", keys.encoded(name))
-        if idle is not None and int(idle) >= IDLE_SECONDS:
-            sentence = (
-                f"no server has looked at {name} for {int(idle)} s, which has jobs: start its server, or "
-                f"if that never comes back, run jobqueue requeue --in-process {name}"
-            )
+    states, remark = admin.list_states(redis, queue)
+    if remark:
+        yield Finding("in-process lists", "unknown", remark)
+    asked = zip(states, admin.ask_each(redis, "OBJECT IDLETIME", states), strict=True)
+    idles = {name: int(idle) for name, idle in asked if idle is not None}  # the others are empty
+    for name, idle in idles.items():
+        if (sentence := _abandoned(name, states[name], idle)) is not None:
             yield Finding("in-process lists", "mend", sentence)
-    if not found:
+    if not idles:
         yield Finding("in-process lists", "ok", "no server has claimed jobs")
+    elif all(states[name].name == "alive" for name in idles):
+        sentence = f"the servers of all {len(idles)} lists with jobs are alive"
+        yield Finding("in-process lists", "ok", sentence)
+
+
+def _abandoned(name: str, state: State, idle: int) -> str | None:
+    """Tell what to do about a list with jobs, if it has waited for too long."""
+    if state.name == "alive":
+        return None
+    # A mark tells more than an access, which may have been anybody's.
+    seconds = idle if state.name != "lapsed" else max(idle, state.seconds or 0)
+    if seconds < IDLE_SECONDS:
+        return None
+    requeue = f"run jobqueue requeue --in-process {name}"
+    if state.name in {"lapsed", "emptied"}:
+        return (
+            f"the server of {name} is gone, and for {seconds} s no other has run all of its jobs: start "
+            f"a server with takeover, or {requeue}"
+        )
+    return (
+        f"no server has looked at {name} for {seconds} s, which has jobs: start its server, or if that "
+        f"never comes back, {requeue}"
+    )
 
 
 def waiting_jobs(redis: Redis, queue: str, sleep: Callable[[float], None]) -> Iterator[Finding]:

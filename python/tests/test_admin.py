@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from jobqueue import admin
 from jobqueue.protocol import keys
+from jobqueue.protocol.leases import State
 from redis import Redis, ResponseError
 
 SPEC = Path(__file__).parents[2] / "spec" / "protocol.md"
@@ -19,6 +20,12 @@ HOSTILE = [
 ]
 
 
+def register(redis: Redis, **values: bytes) -> None:
+    """Write in-process lists into the registry."""
+    for name, value in values.items():
+        redis.hset("job-queue:processors", f"job-queue:in-process:{name}", value)
+
+
 def test_status_counts_every_list_of_the_queue(redis: Redis) -> None:
     """The status counts the queue, each in-process list, the bare one too, and the dead list."""
     redis.lpush("job-queue", "a", "b", "c")
@@ -29,7 +36,92 @@ def test_status_counts_every_list_of_the_queue(redis: Redis) -> None:
     status = admin.status(redis)
 
     lists = {"job-queue:in-process": 1, "job-queue:in-process:web-1": 2}
-    assert status == admin.Status("job-queue", waiting=3, in_process=lists, dead=1)
+    states = dict.fromkeys(lists, State("unregistered"))
+    assert status == admin.Status("job-queue", waiting=3, in_process=lists, dead=1, states=states)
+
+
+def test_status_tells_which_servers_are_alive(redis: Redis) -> None:
+    """By the lease first, whatever the registry says; marks by the clock of Redis."""
+    hour = 3_600_000
+    seconds, microseconds = redis.time()
+    now = seconds * 1000 + microseconds // 1000
+    register(
+        redis,
+        alive=b"0",
+        alive_again=b"%d" % (now - hour),
+        alive_after_empty=b"-%d" % (now - hour),
+        gone=b"0",
+        lapsed=b"%d" % (now - hour),
+        emptied=b"-%d" % (now - 2 * hour),
+        late=b"%d" % (now + 100 * hour),
+        nonsense=b"nan",
+        digits=b"9" * 40,
+    )
+    for name in ("alive", "alive_again", "alive_after_empty", "unregistered_alive"):
+        redis.set(f"job-queue:lease:job-queue:in-process:{name}", "token", px=hour)
+    for name in ("alive", "lapsed", "unregistered", "unregistered_alive"):
+        redis.lpush(f"job-queue:in-process:{name}", "job")
+
+    status = admin.status(redis)
+
+    states = {key.rpartition(":")[2]: state for key, state in status.states.items()}
+    passed = {name: each.seconds for name, each in states.items() if each.seconds is not None}
+    assert {name: each.name for name, each in states.items()} == {
+        "alive": "alive",
+        "alive_again": "alive",
+        "alive_after_empty": "alive",
+        "gone": "lapsed",
+        "lapsed": "lapsed",
+        "emptied": "emptied",
+        "late": "lapsed",
+        "nonsense": "lapsed",
+        "digits": "lapsed",
+        "unregistered": "unregistered",
+        "unregistered_alive": "alive",
+    }
+    assert passed.keys() == {"lapsed", "emptied"}
+    assert 3600 <= passed["lapsed"] < 7200 <= passed["emptied"] < 10800
+    assert status.in_process.keys() == status.states.keys()
+    assert (status.in_process["job-queue:in-process:gone"], status.remark) == (0, "")
+
+
+def test_status_survives_what_anybody_may_register(redis: Redis) -> None:
+    """Keys of no list, of other queues, or of the queue itself are left out, as servers do."""
+    redis.hset("job-queue:processors", "job-queue:own-key", "0")
+    for key in ("job-queue", "job-queue:dead", "other:in-process:web-1", "job-queue:text", b"\xff"):
+        redis.hset("job-queue:processors", key, "0")
+    redis.hset("job-queue:processors", b"job-queue:in-process:\xff", "0")
+    redis.set("job-queue:text", "no list")
+
+    status = admin.status(redis)
+
+    assert status.in_process == {"job-queue:own-key": 0, "job-queue:in-process:\udcff": 0}
+    assert status.states.keys() == status.in_process.keys()
+
+
+def test_status_counts_beside_a_registry_of_another_type(redis: Redis) -> None:
+    """The lists are counted, and the remark has Redis's own word for it."""
+    redis.set("job-queue:processors", "no hash")
+    redis.lpush("job-queue:in-process:web-1", "a")
+
+    status = admin.status(redis)
+
+    assert status.in_process == {"job-queue:in-process:web-1": 1}
+    assert status.states == {"job-queue:in-process:web-1": State("unknown")}
+    assert "WRONGTYPE" in status.remark
+    assert "ACL" not in status.remark
+
+
+def test_the_states_leave_no_trace_on_a_list(redis: Redis) -> None:
+    """No command that counts as an access of a list is sent."""
+    register(redis, one=b"0", two=b"-1")
+    redis.lpush("job-queue:in-process:one", "a")
+    redis.config_resetstat()
+
+    admin.list_states(redis)
+
+    sent = {name.partition("_")[2] for name in redis.info("commandstats")}
+    assert sent - {"config|resetstat"} == {"scan", "hscan", "type", "exists", "time"}
 
 
 def test_status_takes_a_queue_by_its_name_and_not_as_a_pattern(redis: Redis) -> None:
@@ -56,6 +148,28 @@ def test_status_gets_by_with_the_acl_of_the_spec(redis: Redis, redis_url: str) -
             user.lrange("job-queue", 0, -1)
 
     assert status.in_process == {"job-queue:in-process:web-1": 1}
+    assert status.states == {"job-queue:in-process:web-1": State("unregistered")}
+    assert not status.remark
+
+
+@pytest.mark.parametrize("missing", ["hscan", "exists", "time"])
+def test_status_counts_for_a_user_who_may_not_ask_for_states(
+    redis: Redis, redis_url: str, missing: str
+) -> None:
+    """The remark names the permission and where it is written; the counts are all there."""
+    block = SPEC.read_text().partition("```acl status\n")[2].partition("```")[0]
+    redis.execute_command(*shlex.split(block), f"-{missing}")  # type: ignore[no-untyped-call]
+    redis.lpush("job-queue", "a", "b")
+    redis.lpush("job-queue:in-process:web-1", "c")
+    register(redis, other=b"0")
+
+    with Redis.from_url(redis_url, username="jobqueue-status", password="secret") as user:
+        status = admin.status(user)
+
+    assert (status.waiting, status.in_process) == (2, {"job-queue:in-process:web-1": 1})
+    assert status.states == {"job-queue:in-process:web-1": State("unknown")}
+    assert f"'{missing}'" in status.remark
+    assert "section 12" in status.remark
 
 
 def test_requeue_lets_the_oldest_out_first(redis: Redis) -> None:

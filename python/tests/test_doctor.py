@@ -10,7 +10,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from jobqueue import Client, doctor
+from jobqueue import Client, admin, doctor
 from jobqueue.doctor import CLAIM_SECONDS, MIB, Finding, examine
 from redis import Redis
 from redis.exceptions import ResponseError
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 QUEUE = "job-queue"
 JOB = b'{"method":"echo","channel":"c","id":"7"}'
-ALL = "+info +config|get +acl|whoami +acl|dryrun +object|idletime +lindex +llen +scan +type +ping +select"
+STATUS = "+llen +scan +type +hscan +exists +time +ping +select"
+ALL = f"+info +config|get +acl|whoami +acl|dryrun +object|idletime +lindex {STATUS}"
 
 
 def found(redis: Redis, check: str, **options: Any) -> list[Finding]:
@@ -160,6 +161,61 @@ def test_a_list_that_no_server_looks_at_is_found(
     assert "jobqueue requeue --in-process job-queue:in-process:web-7" in first.sentence
 
 
+@pytest.mark.parametrize("value", ["0", "1", "-1"])
+def test_the_lease_tells_which_list_is_abandoned(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    """One that is alive may be busy for as long as it likes, and an empty list is no matter."""
+    monkeypatch.setattr(doctor, "IDLE_SECONDS", 0)  # every list has been idle for long enough
+    alive, gone, empty = (f"job-queue:in-process:{name}" for name in ("alive", "gone", "empty"))
+    redis.hset("job-queue:processors", mapping={alive: value, empty: value})
+    redis.set(f"job-queue:lease:{alive}", "token")
+    redis.set("job-queue:text", "no list")
+    redis.hset("job-queue:processors", "job-queue:text", "1")
+    assert [each.sentence for each in found(redis, "in-process lists")] == [
+        "no server has claimed jobs"
+    ]
+    redis.lpush(alive, JOB)
+    (well,) = found(redis, "in-process lists")
+
+    redis.hset("job-queue:processors", gone, value)
+    redis.lpush(gone, JOB)
+    (finding,) = found(redis, "in-process lists")
+
+    assert (well.level, finding.level) == ("ok", "mend")
+    assert f"the server of {gone} is gone" in finding.sentence
+    assert f"jobqueue requeue --in-process {gone}" in finding.sentence
+
+
+def test_a_mark_counts_where_somebody_looked_at_the_list(redis: Redis) -> None:
+    """Reading the list hides how long it was idle, but not for how long its server is gone."""
+    old, fresh = "job-queue:in-process:old", "job-queue:in-process:fresh"
+    now = redis.time()[0] * 1000
+    redis.hset("job-queue:processors", mapping={old: now - 3_600_000, fresh: "0"})
+    redis.lpush(old, JOB)
+    redis.lpush(fresh, JOB)
+
+    (finding,) = found(redis, "in-process lists")
+
+    assert finding.level == "mend"
+    assert f"the server of {old} is gone" in finding.sentence
+
+
+def test_without_permission_for_the_leases_idle_time_tells(
+    redis: Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The check says what it can't know, and judges the list by what it may see."""
+    monkeypatch.setattr(doctor, "IDLE_SECONDS", 0)
+    redis.lpush("job-queue:in-process:web-7", JOB)
+
+    with user(redis, redis_url, "old", f"~job-queue ~job-queue:* {ALL} -hscan") as someone:
+        remark, finding = found(someone, "in-process lists")
+
+    assert (remark.level, finding.level) == ("unknown", "mend")
+    assert "'hscan'" in remark.sentence
+    assert finding.sentence.startswith("no server has looked at job-queue:in-process:web-7")
+
+
 def test_a_job_that_nobody_claims_is_found(redis: Redis) -> None:
     """It is still the oldest after a second; a job that is claimed meanwhile is none."""
     redis.lpush(QUEUE, JOB, "another")
@@ -179,6 +235,10 @@ def test_a_queue_that_is_served_is_in_order(serve: Serve, redis: Redis, client: 
     serve({"echo": echo})
     assert client.run("echo", 1).result(20) == 1
 
+    until(
+        lambda: [each.name for each in admin.list_states(redis)[0].values()] == ["alive"],
+        "a server that is alive",
+    )
     assert found(redis, "waiting jobs")[0].level == "ok"
     assert not [each for each in found(redis, "in-process lists") if each.level != "ok"]
 
@@ -231,7 +291,7 @@ def test_what_may_not_be_asked_is_unknown(redis: Redis, redis_url: str) -> None:
         redis,
         redis_url,
         "jobqueue-status",
-        "~job-queue ~job-queue:* +llen +scan +type +select +ping",
+        f"~job-queue ~job-queue:* {STATUS}",
     ) as status:
         redis.lpush("job-queue:dead", "x")
         findings = list(examine(status, QUEUE))

@@ -100,7 +100,7 @@ def _jobqueue(
       jobqueue serve app:server                  serve jobs until SIGTERM or Ctrl-C
       jobqueue run echo '{"request": "hello"}'   run one job and print its result
       jobqueue result HANDLE                     print the result of a job that was detached
-      jobqueue status                            count the messages on each list
+      jobqueue status                            count the messages, tell which servers are alive
       jobqueue dead list                         show the messages that can't be answered
       jobqueue doctor                            check Redis, and say what to change
 

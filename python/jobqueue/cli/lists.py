@@ -9,7 +9,17 @@ import typer
 
 from jobqueue import admin
 from jobqueue.cli.options import Json, Queue, Url
-from jobqueue.cli.terminal import Fault, Status, connect, plain, say, say_table, talking_to, to_json
+from jobqueue.cli.terminal import (
+    Fault,
+    Status,
+    complain,
+    connect,
+    plain,
+    say,
+    say_table,
+    talking_to,
+    to_json,
+)
 from jobqueue.errors import ProcessorInUse
 from jobqueue.host.lock import ProcessorLock
 from jobqueue.protocol import keys
@@ -26,13 +36,16 @@ InProcess = Annotated[
 
 
 def status(*, as_json: Json = False, redis: Url = DEFAULT_URL, queue: Queue = keys.QUEUE) -> None:
-    """Count the messages on each of the queue's lists.
+    """Count the messages on each of the queue's lists, and tell which servers are alive.
 
       jobqueue status
       jobqueue status --json | jq .waiting
 
-    A terminal gets a table. A pipe gets one line per list, with tabs between its kind, its key and
-    its length. With --json the output is one object.
+    A terminal gets a table. A pipe gets one line per list, with tabs between its kind, its key, its
+    length and, for an in-process list, the state of its server. With --json the output is one object.
+
+    A server with takeover is alive or, without its lease, lapsed: others run its jobs. Its list is
+    emptied when they have. The list of a server without takeover is unregistered.
 
     The counts are read one after the other: a job that moves meanwhile can be counted twice or not
     at all.
@@ -41,13 +54,15 @@ def status(*, as_json: Json = False, redis: Url = DEFAULT_URL, queue: Queue = ke
         counts = admin.status(client, queue)
     if as_json:
         say(to_json(dataclasses.asdict(counts)))
-        return
-    rows = [
-        ("queue", queue, counts.waiting),
-        *(("in-process list", key, length) for key, length in counts.in_process.items()),
-        ("dead list", keys.dead(queue), counts.dead),
-    ]
-    say_table(("list", "key", "length"), rows)
+    else:
+        claimed = counts.in_process.items()
+        rows = [
+            ("queue", queue, counts.waiting, ""),
+            *(("in-process list", key, length, counts.states[key]) for key, length in claimed),
+            ("dead list", keys.dead(queue), counts.dead, ""),
+        ]
+        say_table(("list", "key", "length", "server"), rows)
+    complain(counts.remark)
 
 
 def requeue(

@@ -7,7 +7,8 @@ found empty at -v, in milliseconds of Redis's clock. Anybody may have written an
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from jobqueue.protocol.commands import ErrorReply, checked
 
@@ -105,6 +106,24 @@ class Adopted(NamedTuple):
 
     message: bytes | None
     refusal: ErrorReply | None
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What is known of the server of an in-process list.
+
+    Attributes:
+        name: `alive` with a lease; without one `lapsed`, `emptied` or, as the list of a server without
+            takeover, `unregistered`; `unknown` where Redis doesn't tell.
+        seconds: For how long it has been marked as lapsed or found empty, by the clock of Redis; None
+            if it isn't marked.
+    """
+
+    name: Literal["alive", "lapsed", "emptied", "unregistered", "unknown"]
+    seconds: int | None = None
+
+    def __str__(self) -> str:
+        return self.name if self.seconds is None else f"{self.name} {self.seconds} s ago"
 
 
 def acquire(keys: Keys, token: bytes, lease_ms: int) -> Commands[Acquired]:
@@ -225,6 +244,18 @@ def _due_ms(v: int, answer: Reply, now: int, lapse_ms: int, grace_ms: int) -> in
     if answer != -2:
         return max(int(answer), 0) + 1 if answer >= 0 else None
     return 0 if v == 0 or v > now else lapse_ms - (now - v)
+
+
+def state_of(value: bytes | None, now_ms: int, *, leased: bool) -> State:
+    """Tell the state of a list's server, given its value in the registry and Redis's time."""
+    if leased:
+        return State("alive")
+    if value is None:
+        return State("unregistered")
+    v = _number(value)
+    if v == 0 or abs(v) > now_ms:
+        return State("lapsed")
+    return State("lapsed" if v > 0 else "emptied", (now_ms - abs(v)) // 1000)
 
 
 def adopt(keys: Keys, token: bytes, key: bytes, lapse_ms: int, grace_ms: int) -> Commands[Adopted]:

@@ -26,12 +26,35 @@ def test_status_is_a_line_for_each_list(jobqueue: Command, redis: Redis) -> None
     """In a pipe the status has one line for each list, with tabs and without colour."""
     redis.lpush("job-queue", "a", "b")
     redis.lpush("job-queue:in-process:web-1\x1b[31m", "c")
+    redis.hset("job-queue:processors", "job-queue:in-process:web-2", "0")
+    redis.hset("job-queue:processors", "job-queue:in-process:web-3", "1")
+    redis.set("job-queue:lease:job-queue:in-process:web-2", "token")
 
-    assert jobqueue("status").stdout == (
-        "queue\tjob-queue\t2\n"
-        "in-process list\tjob-queue:in-process:web-1\\u001b[31m\t1\n"
-        "dead list\tjob-queue:dead\t0\n"
+    status, stdout, stderr = jobqueue("status")
+
+    assert (status, stderr) == (0, "")
+    assert re.sub(r"\d{9,}", "N", stdout) == (
+        "queue\tjob-queue\t2\t\n"
+        "in-process list\tjob-queue:in-process:web-1\\u001b[31m\t1\tunregistered\n"
+        "in-process list\tjob-queue:in-process:web-2\t0\talive\n"
+        "in-process list\tjob-queue:in-process:web-3\t0\tlapsed N s ago\n"
+        "dead list\tjob-queue:dead\t0\t\n"
     )
+
+
+@pytest.mark.parametrize("options", ["", "--json"])
+def test_status_remarks_that_no_state_is_known(
+    jobqueue: Command, redis: Redis, options: str
+) -> None:
+    """The counts go to stdout as ever, the reason to stderr, and the status is 0."""
+    redis.set("job-queue:processors", "no hash")
+    redis.lpush("job-queue:in-process:web-1", "c")
+
+    ended = jobqueue(f"status {options}")
+
+    assert (ended.status, ended.stderr.count("\n")) == (0, 1)
+    assert ended.stderr.startswith("jobqueue: it is not known which servers are alive")
+    assert "unknown" in ended.stdout
 
 
 def test_status_writes_json(jobqueue: Command, redis: Redis) -> None:
@@ -40,8 +63,14 @@ def test_status_writes_json(jobqueue: Command, redis: Redis) -> None:
 
     ended = jobqueue("status --json --queue q")
 
-    expected = {"queue": "q", "waiting": 0, "in_process": {"q:in-process:web-1": 1}, "dead": 0}
-    assert json.loads(ended.stdout) == expected
+    assert json.loads(ended.stdout) == {
+        "queue": "q",
+        "waiting": 0,
+        "in_process": {"q:in-process:web-1": 1},
+        "dead": 0,
+        "states": {"q:in-process:web-1": {"name": "unregistered", "seconds": None}},
+        "remark": "",
+    }
 
 
 @pytest.mark.parametrize(
