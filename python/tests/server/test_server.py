@@ -198,6 +198,7 @@ def test_a_server_is_confined_to_prefixes(serve: Serve, client: Client, redis: R
         ({"takeover": True, "block_timeout": 0.4, "lease_timeout": 1.0}, ValueError),
         ({"takeover": True, "lease_timeout": 20.0, "grace_period": 10.0}, ValueError),
         ({"attempts": -1}, ValueError),
+        ({"keep_limit": -1}, ValueError),
         ({"block_timeout": 0}, ValueError),
         ({"block_timeout": 5.1}, ValueError),
         ({"queue": ""}, ValueError),

@@ -54,8 +54,8 @@ def test_status_counts_them(jobqueue: Callable[..., Program], redis: Redis) -> N
 
     assert shown.status() == counts.status() == 0
     lines = [shown.line() for _ in range(5)]
-    assert "in-process list\tjob-queue:in-process:caf\\xe9\t3" in lines
-    assert "in-process list\tjob-queue:in-process:caf\\xe8\t1" in lines
+    assert "in-process list\tjob-queue:in-process:caf\\xe9\t3\tunregistered" in lines
+    assert "in-process list\tjob-queue:in-process:caf\\xe8\t1\tunregistered" in lines
     assert {os.fsencode(key): n for key, n in json.loads(counts.line())["in_process"].items()} == {
         b"job-queue:in-process:" + NAME: 3,
         b"job-queue:in-process:caf\xe8": 1,
@@ -125,7 +125,8 @@ def test_servers_use_them(
 
     assert json.loads(answer["data"]) == {"id": "1", "result": 1}
     assert running.status() == 0, running.stderr
-    left = sorted(key for key in redis.scan_iter() if not key.startswith(QUEUE + b":attempts:"))
+    lasting = (QUEUE + b":attempts:", QUEUE + b":scanned")  # for a while
+    left = sorted(key for key in redis.scan_iter() if not key.startswith(lasting))
     assert left == [QUEUE + b":dead"]
 
 
