@@ -48,7 +48,7 @@ class StartServer(Protocol):
             channel_prefix: what channels have to begin with.
             max_attempts: the limit of the feature `attempts`.
             keep_max_ms: the limit of the feature `kept-results`, or None for the one that it has by itself.
-            lease_ms: L and C of the feature `takeover`; three T where None.
+            lease_ms: L and C of the feature `takeover`; three T where None; 0 starts it without.
             keep_lease: leave a lease that an earlier life of this name had, for which this one then has to wait.
             user: the user that it logs in as.
             password: its password.

@@ -188,7 +188,9 @@ def server(
                 "kept-results": {}
                 if keep_max_ms is None
                 else {"JOBQUEUE_KEEP_MAX_MS": str(keep_max_ms)},
-                "takeover": {
+                "takeover": {}
+                if lease_ms == 0
+                else {
                     "JOBQUEUE_LEASE_MS": str(lease_ms or LEASES * block_ms),
                     "JOBQUEUE_GRACE_MS": str(GRACE_MS),
                 },
