@@ -165,15 +165,13 @@ class Lease:
         waiting = False
         while True:
             moment: Moment = yield Now()
-            first = self._created is None
-            self._created = self._created or False
-            found = yield from exchange(leases.acquire(self._keys, self.token, self.milliseconds))
-            if first:
-                self._created = found.created
-            if not self._held:
-                require_permission(found.refusal)
+            found = yield from self._ask()
             if found.holder == self.token:
                 break
+            if self._held and self._former is not None and found.holder == self._former:
+                # Redis came back as it was before this life: from an old file, or as an old replica.
+                yield from self._inherit(self._former)
+                continue
             self._refuse(found)
             if not waiting:
                 # server.takeover.waits
@@ -225,6 +223,18 @@ class Lease:
             if self._held:
                 yield from self._renew(backoff.generation)
                 backoff.reset()
+
+    def _ask(self) -> Steps[leases.Acquired]:
+        first = self._created is None
+        self._created = self._created or False
+        found: leases.Acquired = yield from exchange(
+            leases.acquire(self._keys, self.token, self.milliseconds)
+        )
+        if first:
+            self._created = found.created
+        if not self._held:
+            require_permission(found.refusal)
+        return found
 
     def _renew(self, generation: int) -> Steps[None]:
         # server.takeover.renews

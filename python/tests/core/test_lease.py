@@ -227,6 +227,18 @@ def test_the_lease_of_a_life_that_is_over_is_inherited() -> None:
     assert play.sent[0] == b"script SET"
 
 
+def test_a_lease_that_an_older_redis_brings_back_is_inherited_again() -> None:
+    """server.takeover.lost-name: the token of a life that is over, in a Redis that is older, is no other server's."""
+    play, mine = Play(), lease(former=b"former")
+    play.holder = b"former"
+    assert play.take(mine.acquire(0))
+
+    play.holder = b"former"
+    assert play.take(mine.acquire(1))
+
+    assert (play.holder, play.pauses) == (b"mine", [])
+
+
 def test_another_lifes_lease_is_not_inherited() -> None:
     """server.takeover.waits: the token is compared."""
     play, mine = Play(), lease(former=b"former")
