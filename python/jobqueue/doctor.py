@@ -249,6 +249,9 @@ def buffers(value: str) -> Iterator[Finding]:
         yield Finding("buffers", "ok", "results may wait for clients that are busy for a moment")
 
 
+WITH_TAKEOVER = "server with takeover"  # as servers start by default
+
+
 def permissions(
     redis: Redis, queue: str, role: Literal["client", "server"] | None
 ) -> Iterator[Finding]:
@@ -256,28 +259,32 @@ def permissions(
     user = keys.text(_ask(redis, "ACL", "WHOAMI"))
     refused: dict[str, list[str]] = {}
     for name, commands in _commands(queue).items():
-        if role in {None, name}:
+        if role is None or name.startswith(role):
             replies = [_ask(redis, "ACL", "DRYRUN", user, *each) for each in commands]
             refused[name] = [keys.text(reply) for reply in replies if keys.text(reply) != "OK"]
-    fits = not all(refused.values())
+    as_client = not refused.get("client", ["not asked"])
+    as_server = not any(refused.get(name, ["not asked"]) for name in ("server", WITH_TAKEOVER))
     for name, reasons in refused.items():
         if reasons:
+            otherwise = ", or start it with --no-takeover" * (name == WITH_TAKEOVER)
             sentence = (
                 f"the user {user} may not do what a {name} needs; section 12 of the protocol has the "
-                f"ACL; Redis says: {'; '.join(reasons)}"
+                f"ACL{otherwise}; Redis says: {'; '.join(reasons)}"
             )
-            yield Finding("permissions", "note" if fits else "mend", sentence)
+            yield Finding("permissions", "note" if as_client or as_server else "mend", sentence)
         else:
             yield Finding("permissions", "ok", f"the user {user} may do what a {name} needs")
 
 
 def _commands(queue: str) -> dict[str, list[tuple[str, ...]]]:
-    """Return what each role sends, as section 12 of the protocol permits it."""
-    own, channel, dead = (
-        keys.in_process(queue, "doctor"),
-        keys.results(queue, "doctor"),
-        keys.dead(queue),
-    )
+    """Return what each role sends, as section 12 of the protocol permits it.
+
+    Scripts are asked about by the commands in them.
+    """
+    lists = keys.Keys.of(queue, "doctor")
+    own, dead = keys.name(lists.in_process), keys.dead(queue)
+    lease, registry = keys.name(lists.lease), keys.name(lists.processors)
+    channel, count = keys.results(queue, "doctor"), keys.name(keys.attempts(lists.queue, b"{}"))
     return {
         "client": [("LPUSH", queue, "{}"), ("SUBSCRIBE", channel)],
         "server": [
@@ -289,6 +296,23 @@ def _commands(queue: str) -> dict[str, list[tuple[str, ...]]]:
             ("PUBLISH", channel, "{}"),
             ("MULTI",),
             ("EXEC",),
+        ],
+        WITH_TAKEOVER: [
+            ("EVAL", "return 1", "1", lease),
+            ("SET", lease, "token", "NX", "PX", "1"),
+            ("GET", lease),
+            ("DEL", lease),
+            ("EXISTS", lease),
+            ("PEXPIRE", lease, "1"),
+            ("PTTL", lease),
+            ("HSET", registry, own, "0"),
+            ("HGET", registry, own),
+            ("HDEL", registry, own),
+            ("HSCAN", registry, "0"),
+            ("LLEN", own),
+            ("TIME",),
+            ("INCR", count),
+            ("EXPIRE", count, "1"),
         ],
     }
 

@@ -260,15 +260,24 @@ def user(redis: Redis, redis_url: str, name: str, rules: str) -> Redis:
 
 
 CLIENT = f"~job-queue ~job-queue:* &job-queue:results:* +lpush +subscribe {ALL}"
-SERVER = f"{CLIENT} +blmove +lmove +lrem +lrange +publish +multi +exec"
+OLDER = f"{CLIENT} +blmove +lmove +lrem +lrange +publish +multi +exec"
+SERVER = (
+    f"{OLDER} +eval +set +get +del +exists +pexpire +pttl +hset +hget +hdel +hscan +llen +time "
+    "+incr +expire"
+)
 RIGHTS: list[tuple[str, str | None, list[str], str]] = [
-    (SERVER, None, ["ok", "ok"], ""),
-    (CLIENT, None, ["ok", "note"], "'lrange'"),
+    (SERVER, None, ["ok", "ok", "ok"], ""),
+    (SERVER, "server", ["ok", "ok"], ""),
+    (OLDER, None, ["ok", "ok", "note"], "--no-takeover"),
+    (OLDER, "server", ["ok", "mend"], "'hset'"),
+    (SERVER.replace(" +pexpire", ""), "server", ["ok", "mend"], "'pexpire'"),
+    (SERVER.replace(" +incr", ""), "server", ["ok", "mend"], "'incr'"),
+    (CLIENT, None, ["ok", "note", "note"], "'eval'"),
     (CLIENT, "client", ["ok"], ""),
-    (CLIENT, "server", ["mend"], "'blmove'"),
-    (SERVER.replace("&job-queue:results:*", "&other"), None, ["mend", "mend"], "channel"),
-    (SERVER.replace("~job-queue:*", ""), "server", ["mend"], "key"),
-    (f"~* &* {ALL}", None, ["mend", "mend"], "section 12"),
+    (CLIENT, "server", ["mend", "mend"], "'eval'"),
+    (SERVER.replace("&job-queue:results:*", "&other"), None, ["mend", "mend", "ok"], ""),
+    (SERVER.replace("~job-queue:*", ""), "server", ["mend", "mend"], "key"),
+    (f"~* &* {ALL}", None, ["mend", "mend", "mend"], "section 12"),
 ]
 
 
