@@ -169,7 +169,7 @@ class Lease:
             if found.holder == self.token:
                 break
             if self._held and self._former is not None and found.holder == self._former:
-                # Redis came back as it was before this life: from an old file, or as an old replica.
+                # server.takeover.waits: Redis is older than this life, from an old file or on an old replica.
                 yield from self._inherit(self._former)
                 continue
             self._refuse(found)
