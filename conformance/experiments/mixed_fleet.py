@@ -11,6 +11,10 @@ from jobqueue_conformance.redis_servers.local import LocalRedis
 SERVERS = 4
 QUEUE = "job-queue"
 NAMES = f"{QUEUE}:processors"
+APART_S = 0.3  # between two servers, so that the fleet is mixed for a while
+ADOPTED_S = (
+    8.0  # L + C + 1 s, and a second more, in which the others have run what a killed one left
+)
 TAKEOVER: dict[bool, dict[str, Any]] = {
     True: {"takeover": True, "lease_timeout": 3.0, "grace_period": 5.0},
     False: {"takeover": False},
@@ -65,15 +69,15 @@ async def run(binary: str, number: int) -> list[str]:
                 for slot in fleet:
                     await slot.stop()
                     slot.start(takeover=True)
-                    await asyncio.sleep(0.3)
+                    await asyncio.sleep(APART_S)
                 await fleet[turn % SERVERS].kill()  # its jobs are adopted by the others
-                await asyncio.sleep(8.0)
+                await asyncio.sleep(ADOPTED_S)
                 for at, slot in enumerate(fleet):
                     if at != turn % SERVERS:
                         await slot.stop()
                     admin.unregister(redis, f"{QUEUE}:in-process:server-{at}")
                     slot.start(takeover=False)
-                    await asyncio.sleep(0.3)
+                    await asyncio.sleep(APART_S)
             ended.set()
             pushed = sum(await asyncio.gather(*pushing))
         for slot in fleet:

@@ -13,7 +13,8 @@ from jobqueue_conformance.redis_servers.local import LocalRedis
 OLDER_S = 1.0
 SERVERS = 5
 L_S, G_S, T_S = 3.0, 5.0, 1.0
-REST_S = 60.0
+REST_S = 60.0  # for jobs and names to be gone; looked at each second
+AGAIN_S = 0.05  # after a refused push
 
 
 class ForgetfulRedis(LocalRedis):
@@ -114,5 +115,5 @@ async def _push(
             how = "answered"
         except jobqueue.JobQueueError as error:
             how = type(error).__name__
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(AGAIN_S)
         outcomes[how] = outcomes.get(how, 0) + 1

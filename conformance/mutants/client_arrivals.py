@@ -29,7 +29,7 @@ class OneConnection(Client):
     def send_subscription(self, subscription: Connection) -> None:
         subscription.call("HELLO", "3")
         receive = subscription.receive
-        subscription.receive = lambda: self.messages(receive())  # type: ignore[method-assign]
+        subscription.receive = lambda: self.messages(receive())  # type: ignore[method-assign] # of this one
         super().send_subscription(subscription)
 
     def messages(self, replies: list[Json]) -> list[Json]:

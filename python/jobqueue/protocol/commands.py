@@ -142,7 +142,7 @@ def finish(
     Returns:
         None, or a note for the log about something unusual, or that it has to be tried again.
     """
-    store = _storing(keys, outcome, keep_ms)
+    store = _storing(keys, outcome, keep_ms) if keep_ms else []
     if isinstance(outcome, Dead):
         return (yield from _dead_letter(keys, outcome, store))
     # server.publish.channel, server.publish.before-remove, server.kept.stores
@@ -191,9 +191,8 @@ def answer_of(outcome: Answer | Dead) -> Answer | None:
 
 
 def _storing(keys: Keys, outcome: Answer | Dead, keep_ms: int) -> list[Command]:
-    """Return the command that stores a result, if it is to be stored."""
-    answer = answer_of(outcome)
-    if not keep_ms or answer is None:
+    """Return the command that stores a result, if there is one."""
+    if (answer := answer_of(outcome)) is None:
         return []
     key = names.result(keys.queue, names.digest(outcome.message))
     # server.kept.stores, server.kept.first
