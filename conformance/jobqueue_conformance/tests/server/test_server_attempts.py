@@ -196,11 +196,11 @@ def test_a_job_that_kills_its_server_is_given_up_before_its_fifth_run(
     for life in range(4):
         hold = proxy.hold(matches.command(killer))
         started = server()
-        if life == 0:
-            peer.place(*behind)
-        else:
+        if life > 0:
             hold = past_the_count(peer, redis, keys, proxy, hold, life - 1, killer)
         peer.wait(lambda: hold.event, "server.attempts.limit", f"run {life + 1}", killer)  # noqa: B023 - asked in this turn only
+        if life == 0:
+            peer.place(*behind)  # now that no look of this life can find them
         started.kill()
         hold.drop()
     server()

@@ -65,7 +65,7 @@ def test_as_many_entries_are_adopted_as_hands_are_free(
     )
 
 
-@pytest.mark.requirement("server.attempts.counts")
+@pytest.mark.requirement("server.attempts.counts", "server.takeover.adopts")
 @pytest.mark.dimensions(connection="cut", moment="outstanding", occasion="reconnect")
 def test_an_entry_whose_adoption_is_lost_is_counted(
     server: StartServer, peer: Peer, redis: Redis, registry: Registry, keys: Keys, proxy: Proxy
