@@ -20,11 +20,16 @@ def run:
     else fault("handler-error"; (.parameters.message? | strings) // "failed") end
   else fault("method-not-found"; .method) end;
 
-# The server's message -> "SECONDS [CHANNEL, RESULT]": how long its handler takes, and what is published then.
+# The server's [MESSAGE, COUNT] -> "SECONDS [CHANNEL, RESULT]": how long its handler takes, and what is published then.
+# "0 [CHANNEL, RESULT, true]" where its count exceeds the limit: no handler runs, and it is buried, too.
 # Nothing is published for a dead one: "0 ".
-def answer($prefix):
-  [json?][0]
+def answer($prefix; $limit):
+  (.[1] > $limit) as $given_up
+  | [.[0] | json?][0]
   | if type != "object" or (.id | is_name | not) or (.channel | is_name and startswith($prefix) | not) then "0 "
+    elif $given_up then # server.attempts.limit
+      fault("too-many-attempts"; "servers ended while they ran it") as $outcome
+      | "0 \([.channel, ({id} + $outcome | tojson), true])"
     else
       (if .method == "wait" then .parameters.ms? | numbers / 1000 else empty end // 0) as $seconds
       | (try run catch fault("handler-error"; .)) as $outcome # server.run.handler-error
