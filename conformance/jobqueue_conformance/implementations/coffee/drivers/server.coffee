@@ -15,6 +15,7 @@ jobs = JobQueue.createServer
   silenceMs: Number env.JOBQUEUE_SILENCE_MS if env.JOBQUEUE_SILENCE_MS
   concurrency: Number env.JOBQUEUE_CONCURRENCY if env.JOBQUEUE_CONCURRENCY
   keepMaxMs: Number env.JOBQUEUE_KEEP_MAX_MS if env.JOBQUEUE_KEEP_MAX_MS
+  maxAttempts: Number env.JOBQUEUE_MAX_ATTEMPTS if env.JOBQUEUE_MAX_ATTEMPTS
   prefixes: [env.JOBQUEUE_CHANNEL_PREFIX] if env.JOBQUEUE_CHANNEL_PREFIX
 
 jobs.on 'echo', (parameters) -> parameters

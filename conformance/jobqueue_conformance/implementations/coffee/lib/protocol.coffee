@@ -59,10 +59,11 @@ encodeJob = ({method, parameters, channel, id, keepMs, expires}) ->
 # The bytes of a job that expires at this time of Redis's clock (client.expiry.member).
 withExpiry = (message, atMs) -> Buffer.concat [message.subarray(0, -1), Buffer.from ",\"expires_at_ms\":#{atMs}}"]
 
-# What a server does about a message: `{dead: reason}`, `{to, answer}`, or `{to, id, method, parameters}` to run, unless its
-# `expiresAtMs` has passed. `to` is the channel, and for how many milliseconds the answer is kept: 0 where it isn't.
+# What a server does about a message: `{dead: reason}`, `{to, answer}`, with `spent: reason` where it is buried, too, or
+# `{to, id, method, parameters}` to run, unless its `expiresAtMs` has passed. `to` is the channel, and for how many milliseconds the answer is kept: 0 where it isn't.
 # The order of the lines is that of the table in the protocol's section 7.2.
-decide = (bytes, {isHandled, prefixes, keepMaxMs}) ->
+decide = (bytes, {isHandled, prefixes, keepMaxMs, starts, maxAttempts}) ->
+  return {dead: "servers started it #{starts} times"} if starts > maxAttempts + 1 # server.attempts.unread
   return {dead: 'it exceeds 1 MiB'} if bytes.length > MAX_BYTES
   return {dead: 'it is not a JSON object'} unless job = decodeObject bytes
   {channel, id, method, parameters = null} = job # server.run.parameters
@@ -71,6 +72,9 @@ decide = (bytes, {isHandled, prefixes, keepMaxMs}) ->
   unless prefixes.some((prefix) -> channel.startsWith prefix) # server.channel-prefix.confined
     return {dead: 'its channel begins with none of the allowed prefixes'}
   to = {channel, keepMs: keptMs(job.keep_ms, keepMaxMs)}
+  if starts > maxAttempts # server.attempts.limit
+    spent = "servers ended while they ran it, and this would be start #{starts}"
+    return {to, spent, answer: encodeError id, new JobError 'too-many-attempts', spent}
   unless isName method # server.run.invalid-job
     return {to, answer: encodeError id, new JobError 'invalid-job', 'the method must be a non-empty string'}
   unless isHandled method # server.run.method-not-found
@@ -83,6 +87,9 @@ keptMs = (asked, limit) -> if typeof asked is 'number' and asked >= 1 then Math.
 
 # Where the answer to a message is kept, by the digest of its bytes.
 resultKey = (queue, digest) -> "#{queue}:result:#{digest}"
+
+# Where the starts of a message are counted.
+attemptsKey = (queue, digest) -> "#{queue}:attempts:#{digest}"
 
 digestOf = (message) -> createHash('sha1').update(message).digest 'hex'
 
@@ -138,6 +145,6 @@ unheld = (listed, held) ->
   listed[..].reverse().filter (message) -> count(message, -1) < 0 # server.recovery.order
 
 module.exports = {
-  JobError, JobTimeout, encodeJob, withExpiry, decide, encodeValue, encodeError, decodeResult, digestOf, resultKey
+  JobError, JobTimeout, encodeJob, withExpiry, decide, encodeValue, encodeError, decodeResult, digestOf, resultKey, attemptsKey
   encodeHandle, decodeHandle, unheld
 }

@@ -1,7 +1,10 @@
 # Claims jobs, runs their handlers, keeps what they return where the job asks for that, publishes it, and only then removes the
 # job. A message is held from its claim until Redis has confirmed its removal, across lost connections too; an entry of the
 # in-process list that isn't held is recovered. A refusal counts as a lost connection, except where Redis forbids a channel,
-# or can't keep an answer.
+# or can't keep an answer, or count an entry.
+#
+# What is found before the first claim is a suspect: it was on the list when an earlier life ended, and has perhaps ended it. So
+# it is counted right before it starts, and given up when it was counted too often.
 #
 # Two connections live and die together: one waits in claims, the other looks, publishes and removes. Neither is closed
 # while a claim waits, for Redis may be moving a job to it.
@@ -9,12 +12,14 @@
 EventEmitter = require 'node:events'
 {hostname} = require 'node:os'
 {setTimeout: pause} = require 'node:timers/promises'
+{ErrorReply} = require 'redis'
 {Connection, checkUrl, backOffMs, reason} = require './connection'
-{JobError, decide, encodeValue, encodeError, digestOf, resultKey, unheld} = require './protocol'
+{JobError, decide, encodeValue, encodeError, digestOf, resultKey, attemptsKey, unheld} = require './protocol'
 
 MAX_BLOCK_MS = 5000
 MAX_KEEP_MS = 3600000
 KEEPING_MS = 5000 # how long it tries to keep an answer in a Redis that is full
+COUNTED_S = 259200 # how long a count lives: three days
 MAX_STOP_MS = 10000 # how long a stop tries to reach Redis once no handler runs
 
 class Pair
@@ -41,7 +46,7 @@ class Server
   # `inProcess`, a whole key, wins over the processor's name, which has to be the same after a restart.
   # `longestBlockMs` is the longest `blockMs` that a server of its list ever had.
   constructor: (options = {}) ->
-    {url, @queue, processor, inProcess, @concurrency, blockMs, longestBlockMs, @silenceMs, @prefixes, @keepMaxMs, @log} = options
+    {url, @queue, processor, inProcess, @concurrency, blockMs, longestBlockMs, @silenceMs, @prefixes, @keepMaxMs, @maxAttempts, @log} = options
     @url = checkUrl url ? 'redis://localhost:6379'
     @queue ?= 'job-queue'
     @inProcess = inProcess ? "#{@queue}:in-process:#{processor ? hostname()}" # server.list.name, server.list.stable
@@ -50,10 +55,12 @@ class Server
     @longestBlockMs = Math.max @blockMs, longestBlockMs ? MAX_BLOCK_MS
     @prefixes ?= ['']
     @keepMaxMs ?= MAX_KEEP_MS
+    @maxAttempts ?= 3
     @log ?= console.error
     @handlers = new Map
     @held = new Set # Buffers, each its own element even where bytes are equal
-    @changes = new EventEmitter # 'change': something is no longer held, or a pair is there, or lost, or a stop is requested
+    @suspects = new Map # the held ones, and how often each was started; undefined until it is counted
+    @changes = new EventEmitter # 'change': something is no longer held, or was counted, or a pair is there, or lost, or a stop is requested
     @handling = 0 # handlers that run
     @isClaiming = no
     @mayClaimLate = no # a claim of a lost connection can still take a job
@@ -128,8 +135,10 @@ class Server
     listed = await pair.replies.redis.lRange @inProcess, 0, -1
     for message in unheld listed, held
       await @room pair
+      isSuspect = @maxAttempts and not @hasClaimed # server.attempts.counts
+      before = await @apart pair, message if isSuspect
       return if @stopping and not @hasClaimed
-      @start message
+      if isSuspect then @startSuspect message, before else @start message
     return
 
   # Resolves when one more handler may run (server.concurrency.limit).
@@ -139,15 +148,51 @@ class Server
       return if @held.size < @concurrency
       await EventEmitter.once @changes, 'change'
 
-  start: (message) ->
+  # Resolves, when a suspect may run beside those that run, to how often it was counted before (server.attempts.alone).
+  apart: (pair, message) ->
+    before = try Number await pair.replies.redis.get attemptsKey @queue, digestOf message
+    catch error
+      throw error unless error instanceof ErrorReply
+      0
+    loop
+      pair.check()
+      return before if not @suspects.size or not before and [@suspects.values()...].every (starts) -> starts is 1
+      await EventEmitter.once @changes, 'change'
+
+  startSuspect: (message, before) ->
     @held.add message
-    await @finish message, await @answer message
+    @suspects.set message, undefined
+    starts = await @count message, before
+    @suspects.set message, starts
+    @changes.emit 'change'
+    await @start message, starts
+    @suspects.delete message
+    @changes.emit 'change'
+
+  # Counts one start, and resolves to the count. Where the reply is lost, GET tells whether Redis has counted.
+  count: (message, before) ->
+    key = attemptsKey @queue, digestOf message
+    loop
+      await EventEmitter.once @changes, 'change' until (pair = @pair) and not pair.error
+      {redis} = pair.replies
+      try
+        starts = Number await redis.get key
+        return starts if starts > before
+        [starts] = await redis.multi().incr(key).expire(key, COUNTED_S).exec()
+        return starts
+      catch error
+        return 1 if error instanceof ErrorReply # server.attempts.refused
+        pair.lose error
+
+  start: (message, starts = 0) ->
+    @held.add message
+    await @finish message, await @answer message, starts
     @held.delete message
     @changes.emit 'change'
 
-  # What to do about a message once its handler, if it has one, has run: `{dead}` or `{to, answer}`. Never rejects.
-  answer: (message) ->
-    decision = decide message, {@prefixes, @keepMaxMs, isHandled: (method) => @handlers.has method}
+  # What to do about a message once its handler, if it has one, has run: `{dead}` or `{to, answer, spent}`. Never rejects.
+  answer: (message, starts) ->
+    decision = decide message, {@prefixes, @keepMaxMs, starts, @maxAttempts, isHandled: (method) => @handlers.has method}
     {to, id, method, parameters, expiresAtMs} = decision
     return decision unless method
     if expiresAtMs? and await @isOver expiresAtMs # server.expiry.refuses
@@ -173,13 +218,13 @@ class Server
         pair.lose error
 
   # Does it, as often as it takes until Redis has confirmed the removal (server.publish.again, server.remove.again).
-  finish: (message, {dead, to, answer}) ->
+  finish: (message, {dead, to, answer, spent}) ->
     loop
       await EventEmitter.once @changes, 'change' until (pair = @pair) and not pair.error
       {redis} = pair.replies
       try
         await @keep redis, message, answer, to if to?.keepMs and not dead # server.kept.stores
-        dead ?= await publish redis, to.channel, answer # server.publish.before-remove, server.publish.refused
+        dead ?= await(publish redis, to.channel, answer) ? spent # server.publish.before-remove, server.publish.refused
         if dead
           @log "jobqueue: a message of #{message.length} bytes is dead: #{dead}"
           await redis.lPush "#{@queue}:dead", message # server.dead-list.keeps
