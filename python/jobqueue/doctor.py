@@ -68,7 +68,9 @@ def examine(
     checks: dict[str, Callable[[], Iterator[Finding]]] = {
         "version": lambda: version(info()),
         "cluster": lambda: cluster(info(), redis, queue),
+        "coverage": lambda: coverage(info(), redis),
         "replicas": lambda: replicas(info()),
+        "partitions": lambda: partitions(info(), redis),
         "memory": lambda: memory(info()),
         "persistence": lambda: persistence(info()),
         "appendfsync": lambda: appendfsync(_setting(redis, "appendfsync")),
@@ -142,6 +144,21 @@ def cluster(info: Facts, redis: Redis, queue: str) -> Iterator[Finding]:
         yield Finding("cluster", "ok", sentence)
 
 
+def coverage(info: Facts, redis: Redis) -> Iterator[Finding]:
+    """Judge whether a queue of a cluster waits for nodes that it doesn't need."""
+    if not info.get("cluster_enabled"):
+        return
+    if _setting(redis, "cluster-require-full-coverage") == "yes":
+        sentence = (
+            "while one node of the cluster is away or fails over, the others refuse the jobs of their "
+            "queues, too, unless cluster-require-full-coverage is no"
+        )
+        yield Finding("coverage", "note", sentence)
+    else:
+        sentence = "a queue of the cluster is served while nodes of other queues are away"
+        yield Finding("coverage", "ok", sentence)
+
+
 def replicas(info: Facts) -> Iterator[Finding]:
     """Judge whether another Redis has the data, too."""
     if info.get("role") != "master":
@@ -165,6 +182,21 @@ def replicas(info: Facts) -> Iterator[Finding]:
         yield Finding(
             "replicas", "note", "there is no replica: nobody takes over if this host fails"
         )
+
+
+def partitions(info: Facts, redis: Redis) -> Iterator[Finding]:
+    """Judge whether a primary that its replicas don't hear goes on accepting jobs."""
+    if info.get("cluster_enabled") or not int(info.get("connected_slaves", 0)):
+        return  # a primary of a cluster stops by itself
+    if int(_setting(redis, "min-replicas-to-write")):
+        sentence = "a primary that is cut off from its replicas soon refuses jobs"
+        yield Finding("partitions", "ok", sentence)
+    else:
+        sentence = (
+            "a primary that is cut off from its replicas goes on accepting jobs, which are lost if "
+            "another one takes over, unless min-replicas-to-write is 1 or more"
+        )
+        yield Finding("partitions", "note", sentence)
 
 
 def memory(info: Facts) -> Iterator[Finding]:

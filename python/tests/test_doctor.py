@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from jobqueue import Client, admin, doctor
@@ -112,7 +112,20 @@ def test_a_setting_is_judged(
     assert re.search(sentence, finding.sentence), finding.sentence
 
 
+class Setting:
+    """A Redis with one setting."""
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def execute_command(self, *command: str) -> list[str]:
+        """Tell it."""
+        return [command[-1], self._value]
+
+
 INFO = {"role": "master", "connected_slaves": 1}
+CLUSTER: Any = {"cluster_enabled": 1}
+YES, NO, ONE, NONE = (cast("Redis", Setting(value)) for value in ("yes", "no", "1", "0"))
 PURE: list[tuple[Any, str, str]] = [
     (doctor.version({"redis_version": "5.0.14"}), "mend", "upgrade to 6.2"),
     (doctor.version({"redis_version": "6.2.14"}), "ok", "redis 6.2.14"),
@@ -124,6 +137,10 @@ PURE: list[tuple[Any, str, str]] = [
         "ok",
         "valkey 9.1.2",
     ),
+    (doctor.coverage(CLUSTER, YES), "note", "unless cluster-require-full-coverage is no"),
+    (doctor.coverage(CLUSTER, NO), "ok", "while nodes of other queues are away"),
+    (doctor.partitions(INFO, NONE), "note", "unless min-replicas-to-write is 1"),
+    (doctor.partitions(INFO, ONE), "ok", "soon refuses jobs"),
     (doctor.replicas({"role": "slave"}), "mend", "connect to the primary"),
     (doctor.replicas(INFO | {"slave0": {"state": "online", "lag": 1}}), "ok", "1 replicas are"),
     (doctor.replicas(INFO | {"slave0": {"state": "online", "lag": 11}}), "mend", "1 of 1 replicas"),
@@ -144,6 +161,11 @@ def test_a_reply_is_judged(findings: Any, level: str, sentence: str) -> None:
 
     assert finding.level == level
     assert sentence in finding.sentence
+
+
+def test_a_cluster_is_not_judged_as_a_primary_with_sentinels() -> None:
+    """Its primaries stop by themselves when they are cut off."""
+    assert not list(doctor.partitions(INFO | CLUSTER, NONE))
 
 
 def test_a_list_that_no_server_looks_at_is_found(
@@ -308,7 +330,7 @@ def test_what_may_not_be_asked_is_unknown(redis: Redis, redis_url: str) -> None:
     known = {each.check: each.level for each in findings if each.level != "unknown"}
     unknown = {each.check: each.sentence for each in findings if each.level == "unknown"}
     assert known == {"in-process lists": "ok", "dead messages": "mend"}
-    assert set(unknown) == set(levels(redis)) - set(known) | {"cluster"}
+    assert set(unknown) == set(levels(redis)) - set(known) | {"cluster", "coverage", "partitions"}
     assert "'config|get'" in unknown["timeout"]
 
 
