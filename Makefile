@@ -18,7 +18,7 @@ READY  := $(VENV)/ready
 OWN_FOLDER := temporary=$$(mktemp -d); trap "rm -rf $$temporary" EXIT; set -x; PYTEST_DEBUG_TEMPROOT=$$temporary
 
 .DEFAULT_GOAL := help
-.PHONY: help install test test-parts test-proof test-pages deployments failovers lint matrix conformance prove mutate model soak chaos simulate nightly bench site site-picture wheel clean
+.PHONY: help install test test-parts test-proof test-pages deployments failovers partitions lint matrix conformance prove mutate model soak chaos simulate nightly bench site site-picture wheel clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -54,12 +54,16 @@ test-pages: $(READY) ## the pages of reports in a real browser (needs chromium a
 	cd conformance/page_tests && npm ci --silent --no-audit --no-fund
 	@$(OWN_FOLDER) $(BIN)/pytest conformance/page_tests
 
-deployments: $(READY) ## the Python reference on a real cluster of six nodes and on Sentinel, with failovers
+deployments: $(READY) ## the Python reference on a real cluster of six nodes and on Sentinel, with failovers and partitions
 	@$(OWN_FOLDER) $(BIN)/pytest -m deployment --durations=8 python/tests
 
 failovers: $(READY) ## the same under 200 calls a second for SECONDS, the primary killed or frozen every 20 s
 	cd python && ../$(BIN)/python -m tests.deployments.failovers cluster --seconds=$(SECONDS)
 	cd python && ../$(BIN)/python -m tests.deployments.failovers sentinel --seconds=$(SECONDS)
+
+partitions: $(READY) ## the same, the primary cut off with a server and a client by network namespaces (needs root)
+	cd python && ../$(BIN)/python -m tests.deployments.failovers cluster --seconds=$(SECONDS) --partitions
+	cd python && ../$(BIN)/python -m tests.deployments.failovers sentinel --seconds=$(SECONDS) --partitions
 
 # Tests that fork sessions of the suite need a process with one thread.
 test-proof: $(READY)

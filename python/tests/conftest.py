@@ -179,14 +179,14 @@ def left(redis: Redis) -> list[bytes]:
     return [key for key in redis.scan_iter() if not key.decode().startswith(there)]
 
 
-def until(holds: Callable[[], Any], what: str) -> Any:
+def until(holds: Callable[[], Any], what: str, *, within_s: float = DEADLINE_S) -> Any:
     """Return what `holds` returns as soon as that is true.
 
     Raises:
         AssertionError: It isn't within the deadline.
     """
-    end = time.monotonic() + DEADLINE_S
+    end = time.monotonic() + within_s
     while not (value := holds()):
-        assert time.monotonic() < end, f"expected {what} within {DEADLINE_S:g} s"
+        assert time.monotonic() < end, f"expected {what} within {within_s:g} s"
         threading.Event().wait(0.002)
     return value

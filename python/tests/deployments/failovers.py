@@ -1,8 +1,10 @@
 """A storm of failovers on a cluster or on Sentinel: which jobs are lost, and how long nobody is served?
 
 `python -m tests.deployments.failovers cluster --seconds 120` runs one, in the folder `python`; `make failovers`
-runs both. Programs serve, clients of both colours call, and a plain client pushes jobs of which
-Redis has said by WAIT that the replica has them, too: none of these may be lost, whatever is killed.
+runs both. Programs serve, clients of both colours call, and two plain clients push jobs. Of those of
+one of them Redis has said by WAIT that the replica has them, too: none may be lost, whatever is killed.
+
+With `--partitions`, or by `make partitions`, the primary is cut off instead, with one server and one client.
 """
 
 from __future__ import annotations
@@ -18,26 +20,33 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from contextlib import suppress
+from contextlib import AbstractContextManager, ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from jobqueue import Client, ConnectionLost, JobTimeout, NotQueued, aio
-from redis import Redis
+from jobqueue import Client, ConnectionLost, JobTimeout, NotQueued, admin, aio
 from redis.exceptions import RedisError
 
 from tests.conftest import until
-from tests.deployments.nodes import ONCE, Cluster, Node, Sentinels
+from tests.deployments.network import Namespace, Network, ThisMachine
+from tests.deployments.nodes import WHOLE_S, Cluster, Node, Sentinels
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from collections.abc import Set as AbstractSet
+
+    from redis import Redis
+
+    from tests.deployments.network import Host
 
 QUEUE = "{job-queue}"
 SLOT = 6566
 KEPT_EVERY_S = 0.05
 STOP_S = 30.0
+FIRST_WITHOUT_WAIT = 1_000_000_000
+MEMBERS = ("threads server", "asyncio server", "threads client", "asyncio client")
 
 
 class Deployment(Protocol):
@@ -59,7 +68,8 @@ class Account:
     pause_s: dict[str, float] = field(default_factory=dict)  # the longest one, by the last fault
     failover_s: float = 0.0  # the slowest: from the fault until another node is the primary
     kept: set[int] = field(default_factory=set)  # on the replica, too
-    unconfirmed: set[int] = field(default_factory=set)  # acknowledged by the primary alone
+    unconfirmed: set[int] = field(default_factory=set)  # WAIT ended without the replica
+    pushed: set[int] = field(default_factory=set)  # acknowledged by the primary, without WAIT
     timed_out: set[int] = field(default_factory=set)
     ran: set[int] = field(default_factory=set)
     faults: Counter[str] = field(default_factory=Counter)
@@ -85,28 +95,67 @@ class Account:
             f"{len(self.timed_out & self.ran)} ran\n"
             f"longest pause without an answer: {pauses}; slowest failover {self.failover_s:.1f} s\n"
             f"jobs on primary and replica (WAIT): {len(self.kept)}, lost {self.lost}; on the primary "
-            f"only: {len(self.unconfirmed)}, lost {len(self.unconfirmed - self.ran)}\n"
+            f"only: {len(self.unconfirmed)}, lost {len(self.unconfirmed - self.ran)}; without WAIT: "
+            f"{len(self.pushed)}, lost {len(self.pushed - self.ran)}\n"
             f"faults: {faults}; left on lists: {self.left}; servers ended with {self.statuses}"
         )
 
 
+class Sides:
+    """Two hosts of a network, one of which is cut off together with the primary.
+
+    Args:
+        network: Where the deployment is.
+        cut_off: Those of MEMBERS that are on that host.
+        adopted: Whether they stay there until a server of the other side takes them for dead.
+    """
+
+    def __init__(
+        self, network: Network, cut_off: AbstractSet[str], *, adopted: bool = False
+    ) -> None:
+        self.adopted = adopted
+        self.served = not cut_off >= set(MEMBERS[:2])
+        self._near, self._far = network.host(), network.host()
+        self._network = network
+        self._cut_off = cut_off
+
+    def host(self, member: str) -> Namespace:
+        """Where a member of the storm is."""
+        return self._near if member in self._cut_off else self._far
+
+    def cut(self, primary: Node) -> AbstractContextManager[None]:
+        """Cut them off inside the `with` block."""
+        assert isinstance(primary.host, Namespace)
+        return self._network.cut(primary.host, self._near)
+
+
 class Storm:
-    """Servers, callers and a pusher, for a deployment that is whole.
+    """Servers, callers and pushers, for a deployment that is whole.
 
     Args:
         deployment: The cluster or the sentinels.
         primary: Returns the node that has the queue.
         folder: For what the servers note and log.
         rate: Calls per second.
+        timeout_s: Seconds that each call waits for its answer.
+        sides: The hosts of servers and callers. None: this machine.
     """
 
     def __init__(
-        self, deployment: Deployment, primary: Callable[[], Node], folder: Path, rate: int
+        self,
+        deployment: Deployment,
+        primary: Callable[[], Node],
+        folder: Path,
+        rate: int,
+        timeout_s: float,
+        sides: Sides | None = None,
     ) -> None:
         self._url = deployment.url()
         self._primary = primary
         self._pause_s = 2 / rate  # of each of two callers
         self._folder = folder
+        self._timeout_s = timeout_s
+        self._sides = sides
         self._over = threading.Event()
         self._served_at = time.monotonic()
         self.account = Account()
@@ -115,7 +164,10 @@ class Storm:
         """Begin, have the faults happen, wait until all that Redis has is done, and end."""
         programs = [self._program(kind) for kind in ("threads", "asyncio")]
         workers = [
-            threading.Thread(target=work) for work in (self._call, self._aio_call, self._push)
+            self._host("threads client").thread(self._call),
+            self._host("asyncio client").thread(self._aio_call),
+            threading.Thread(target=self._push, args=(self._push_and_wait, 0)),
+            threading.Thread(target=self._push, args=(self._push_only, FIRST_WITHOUT_WAIT)),
         ]
         for worker in workers:
             worker.start()
@@ -129,7 +181,7 @@ class Storm:
             for worker in workers:
                 worker.join()
             try:
-                until(lambda: self._left() == 0, "empty lists")
+                until(lambda: self._left() == 0, "empty lists", within_s=WHOLE_S)
             finally:
                 self.account.left = self._left() or 0
                 self.account.statuses = [_ended(program) for program in programs]
@@ -137,11 +189,15 @@ class Storm:
             self.account.ran |= {int(line) for line in notes.read_text().splitlines()}
         return self.account
 
+    def _host(self, member: str) -> Host:
+        return self._sides.host(member) if self._sides else ThisMachine()
+
     def _program(self, kind: str) -> subprocess.Popen[bytes]:
         program = str(Path(__file__).with_name("noting.py"))
+        arguments = [program, kind, QUEUE, str(self._folder / f"{kind}.notes")]
         with (self._folder / f"{kind}.log").open("ab") as log:
             return subprocess.Popen(
-                [sys.executable, program, kind, QUEUE, str(self._folder / f"{kind}.notes")],
+                self._host(f"{kind} server").command(sys.executable, *arguments),
                 env=os.environ | {"REDIS_URL": self._url},
                 stderr=log,
             )
@@ -174,12 +230,12 @@ class Storm:
             number = 0
             while not self._over.wait(self._pause_s):
                 number -= 1
-                job = client.run("note", number, timeout=30)
+                job = client.run("note", number, timeout=self._timeout_s)
                 job.add_done_callback(partial(self._settled, number))
                 jobs.append(job)
             for job in jobs:
                 with suppress(JobTimeout, ConnectionLost, NotQueued):
-                    job.result(40)
+                    job.result(self._timeout_s + 10)
 
     def _settled(self, number: int, job: Any) -> None:
         self._count(number, job.exception() or job.result())
@@ -187,7 +243,8 @@ class Storm:
     def _aio_call(self) -> None:
         async def one(client: aio.Client, number: int) -> None:
             try:
-                self._count(number, await (await client.run("note", number, timeout=30)))
+                job = await client.run("note", number, timeout=self._timeout_s)
+                self._count(number, await job)
             except (JobTimeout, ConnectionLost, NotQueued) as error:
                 self._count(number, error)
 
@@ -201,25 +258,30 @@ class Storm:
 
         asyncio.run(all_of_them())
 
-    def _push(self) -> None:
-        number = 0
+    def _push(self, push: Callable[[Redis, int], None], number: int) -> None:
         while not self._over.wait(KEPT_EVERY_S):
             try:
-                number = self._push_to(self._primary(), number)
+                with self._primary().client() as primary:
+                    while not self._over.wait(KEPT_EVERY_S):
+                        number += 1
+                        push(primary, number)
             except (RedisError, AssertionError):
                 continue
 
-    def _push_to(self, node: Node, number: int) -> int:
-        with Redis(port=node.port, protocol=2, retry=ONCE, socket_timeout=2) as primary:
-            while not self._over.wait(KEPT_EVERY_S):
-                number += 1
-                job = {"method": "note", "parameters": number, "channel": "c", "id": str(number)}
-                primary.lpush(QUEUE, json.dumps(job))
-                self.account.unconfirmed.add(number)
-                if primary.execute_command("WAIT", 1, 500):
-                    self.account.unconfirmed.discard(number)
-                    self.account.kept.add(number)
-        return number
+    def _push_and_wait(self, primary: Redis, number: int) -> None:
+        primary.lpush(QUEUE, _job(number))
+        self.account.unconfirmed.add(number)
+        if primary.wait(1, 500):
+            self.account.unconfirmed.discard(number)
+            self.account.kept.add(number)
+
+    def _push_only(self, primary: Redis, number: int) -> None:
+        primary.lpush(QUEUE, _job(number))
+        self.account.pushed.add(number)
+
+
+def _job(number: int) -> str:
+    return json.dumps({"method": "note", "parameters": number, "channel": "c", "id": str(number)})
 
 
 def kill_primary(deployment: Deployment, primary: Callable[[], Node], account: Account) -> None:
@@ -229,21 +291,46 @@ def kill_primary(deployment: Deployment, primary: Callable[[], Node], account: A
     dead.kill()
     _await_another(dead, primary, account)
     dead.start()
-    until(deployment.is_whole, "the killed node as a replica")
+    until(deployment.is_whole, "the killed node as a replica", within_s=WHOLE_S)
 
 
 def freeze_primary(deployment: Deployment, primary: Callable[[], Node], account: Account) -> None:
-    """Have it stand still until there is another one: as behind a partition, it misses its demotion."""
+    """Have it stand still until there is another one, so that it misses its demotion."""
     silent = primary()
     account.begin("primary frozen")
     with silent.frozen():
         _await_another(silent, primary, account)
-    until(deployment.is_whole, "the frozen node as a replica")
+    until(deployment.is_whole, "the frozen node as a replica", within_s=WHOLE_S)
+
+
+def cut_primary(
+    sides: Sides, deployment: Deployment, primary: Callable[[], Node], account: Account
+) -> None:
+    """Cut it off, with all who are on its side, until there is another one that serves the others."""
+    alone = primary()
+    account.begin("primary cut off")
+    with sides.cut(alone):
+        _await_another(alone, primary, account)
+        if sides.served:
+            until(lambda: _has_claims(primary()), "a server that has found it", within_s=WHOLE_S)
+        if sides.adopted:
+            until(lambda: _somebody_is_gone(primary()), "a mark of the list", within_s=WHOLE_S)
+    until(deployment.is_whole, "the node that was cut off as a replica", within_s=WHOLE_S)
+
+
+def _has_claims(node: Node) -> bool:
+    return b"blocked_clients:0" not in node.ask("INFO", "clients")
+
+
+def _somebody_is_gone(node: Node) -> bool:
+    with node.client() as redis:
+        states = admin.status(redis, QUEUE).states
+    return any(state.seconds is not None for state in states.values())
 
 
 def _await_another(old: Node, primary: Callable[[], Node], account: Account) -> None:
     began = time.monotonic()
-    until(lambda: primary() is not old, "another primary")
+    until(lambda: primary() is not old, "another primary", within_s=WHOLE_S)
     account.failover_s = max(account.failover_s, time.monotonic() - began)
 
 
@@ -257,13 +344,20 @@ def move_slot(cluster: Cluster, account: Account) -> None:
     cluster.begin_moving(SLOT, source, target)
     cluster.move_keys(SLOT, source, target)
     cluster.end_moving(SLOT, source, target)
-    until(cluster.is_whole, "a cluster that agrees")
+    until(cluster.is_whole, "a cluster that agrees", within_s=WHOLE_S)
 
 
 def storm_on(
-    deployment: Cluster | Sentinels, folder: Path, *, rounds: int, every_s: float, rate: int
+    deployment: Cluster | Sentinels,
+    folder: Path,
+    *,
+    rounds: int,
+    every_s: float,
+    rate: int,
+    timeout_s: float = 30,
+    sides: Sides | None = None,
 ) -> Account:
-    """Run one: the primary is killed or frozen in each round; before, a cluster's slot moves.
+    """Run one: the primary is killed, frozen or cut off in each round; before, a cluster's slot moves.
 
     Args:
         deployment: The cluster or the sentinels.
@@ -271,23 +365,24 @@ def storm_on(
         rounds: The number of faults of the primary.
         every_s: Seconds without a fault in each round.
         rate: Calls per second.
+        timeout_s: Seconds that each call waits for its answer.
+        sides: Who is cut off together with the primary. None: it is killed and frozen in turns.
     """
+    kinds: list[Any] = [partial(cut_primary, sides)] if sides else [kill_primary, freeze_primary]
 
     def primary() -> Node:
         return deployment.primary(SLOT) if isinstance(deployment, Cluster) else deployment.primary()
 
     def faults(account: Account) -> None:
         pause = threading.Event()
-        for _, fault in zip(
-            range(rounds), itertools.cycle((kill_primary, freeze_primary)), strict=False
-        ):
+        for _, fault in zip(range(rounds), itertools.cycle(kinds), strict=False):
             pause.wait(every_s / 2)
             if isinstance(deployment, Cluster):
                 move_slot(deployment, account)
             pause.wait(every_s / 2)
             fault(deployment, primary, account)
 
-    return Storm(deployment, primary, folder, rate).run(faults)
+    return Storm(deployment, primary, folder, rate, timeout_s, sides).run(faults)
 
 
 def _ended(program: subprocess.Popen[bytes]) -> int:
@@ -308,17 +403,22 @@ def main() -> None:
         "--every", type=float, default=20, help="seconds between two faults of the primary"
     )
     parser.add_argument("--rate", type=int, default=200, help="calls per second")
+    parser.add_argument(
+        "--partitions", action="store_true", help="cut the primary off (needs root)"
+    )
     options = parser.parse_args()
+    if options.partitions and (missing := Network.missing()):
+        parser.error(missing)
     rounds = max(1, int(options.seconds / options.every))
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        deployment: Cluster | Sentinels = (Cluster if options.kind == "cluster" else Sentinels)(
-            folder
+    make = {"cluster": Cluster, "sentinel": Sentinels}[options.kind]
+    with ExitStack() as until_the_end:
+        folder = Path(until_the_end.enter_context(tempfile.TemporaryDirectory()))
+        network = until_the_end.enter_context(closing(Network())) if options.partitions else None
+        deployment = until_the_end.enter_context(make(folder, network=network))
+        sides = Sides(network, {"asyncio server", "threads client"}) if network else None
+        account = storm_on(
+            deployment, folder, rounds=rounds, every_s=options.every, rate=options.rate, sides=sides
         )
-        with deployment:
-            account = storm_on(
-                deployment, folder, rounds=rounds, every_s=options.every, rate=options.rate
-            )
     print(f"{options.kind}: {account}")  # noqa: T201
     bad = account.lost or account.wrong or account.left or any(account.statuses)
     sys.exit(1 if bad else 0)

