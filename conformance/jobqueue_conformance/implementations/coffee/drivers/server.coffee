@@ -16,6 +16,9 @@ jobs = JobQueue.createServer
   concurrency: Number env.JOBQUEUE_CONCURRENCY if env.JOBQUEUE_CONCURRENCY
   keepMaxMs: Number env.JOBQUEUE_KEEP_MAX_MS if env.JOBQUEUE_KEEP_MAX_MS
   maxAttempts: Number env.JOBQUEUE_MAX_ATTEMPTS if env.JOBQUEUE_MAX_ATTEMPTS
+  takeover: Boolean env.JOBQUEUE_LEASE_MS
+  leaseMs: Number env.JOBQUEUE_LEASE_MS if env.JOBQUEUE_LEASE_MS
+  graceMs: Number env.JOBQUEUE_GRACE_MS if env.JOBQUEUE_GRACE_MS
   prefixes: [env.JOBQUEUE_CHANNEL_PREFIX] if env.JOBQUEUE_CHANNEL_PREFIX
 
 jobs.on 'echo', (parameters) -> parameters

@@ -2,7 +2,7 @@
 # to send, and a push or a claim could happen twice; so that is switched off, and the owner of a Connection opens another one
 # after it has decided what the loss means. Bulk replies are Buffers.
 
-{createClient, RESP_TYPES} = require 'redis'
+{createClient, ErrorReply, RESP_TYPES} = require 'redis'
 
 SILENCE_MS = 15000 # how long a Redis that doesn't answer is taken for alive
 CLOCK_MS = 60000 # how long a reply to TIME is good for
@@ -28,6 +28,14 @@ class Connection
     # Resolves to the error by which the connection was lost; never rejects, and stays open where close() came first.
     @lost = new Promise (resolve) => @redis.on 'error', resolve
     @lost.then => @close()
+
+  # Resolves to the replies to several commands that are sent together; an error of Redis is one of them.
+  all: (commands) ->
+    Promise.all commands.map (command) =>
+      try await @redis.sendCommand command
+      catch error
+        throw error unless error instanceof ErrorReply
+        error
 
   # Resolves to what Redis's clock says, in milliseconds.
   time: ->

@@ -3,75 +3,69 @@
 # in-process list that isn't held is recovered. A refusal counts as a lost connection, except where Redis forbids a channel,
 # or can't keep an answer, or count an entry.
 #
-# What is found before the first claim is a suspect: it was on the list when an earlier life ended, and has perhaps ended it. So
-# it is counted right before it starts, and given up when it was counted too often.
-#
-# Two connections live and die together: one waits in claims, the other looks, publishes and removes. Neither is closed
-# while a claim waits, for Redis may be moving a job to it.
+# With takeover it claims only while it has the lease of its list, and adopts from the lists of others, which is a claim, too.
 
 EventEmitter = require 'node:events'
 {hostname} = require 'node:os'
 {setTimeout: pause} = require 'node:timers/promises'
-{ErrorReply} = require 'redis'
-{Connection, checkUrl, backOffMs, reason} = require './connection'
-{JobError, decide, encodeValue, encodeError, digestOf, resultKey, attemptsKey, unheld} = require './protocol'
+{checkUrl, backOffMs, reason} = require './connection'
+{Pair} = require './pair'
+{Lease, Ended} = require './lease'
+{Scan} = require './scan'
+{Suspects} = require './suspects'
+{processorsKey, codeOf} = require './takeover'
+{JobError, decide, encodeValue, encodeError, digestOf, resultKey, unheld} = require './protocol'
 
 MAX_BLOCK_MS = 5000
+LEASE_MS = 8000
+GRACE_MS = 3600000
 MAX_KEEP_MS = 3600000
 KEEPING_MS = 5000 # how long it tries to keep an answer in a Redis that is full
-COUNTED_S = 259200 # how long a count lives: three days
 MAX_STOP_MS = 10000 # how long a stop tries to reach Redis once no handler runs
 
-class Pair
-  @open: (url, silenceMs, onLost) ->
-    claims = await Connection.open url, silenceMs
-    try
-      new Pair claims, await Connection.open(url, silenceMs), onLost
-    catch error
-      claims.close()
-      throw error
-
-  constructor: (@claims, @replies, @onLost) ->
-    connection.lost.then ((error) => @lose error) for connection in [@claims, @replies]
-
-  lose: (error) ->
-    @error ?= error
-    @onLost()
-
-  check: -> throw @error if @error
-
-  close: -> connection.close() for connection in [@claims, @replies]
-
 class Server
-  # `inProcess`, a whole key, wins over the processor's name, which has to be the same after a restart.
+  # `inProcess`, a whole key, wins over the processor's name, which has to be the same after a restart where takeover is off.
   # `longestBlockMs` is the longest `blockMs` that a server of its list ever had.
   constructor: (options = {}) ->
     {url, @queue, processor, inProcess, @concurrency, blockMs, longestBlockMs, @silenceMs, @prefixes, @keepMaxMs, @maxAttempts, @log} = options
+    {takeover, leaseMs, graceMs} = options
     @url = checkUrl url ? 'redis://localhost:6379'
     @queue ?= 'job-queue'
     @inProcess = inProcess ? "#{@queue}:in-process:#{processor ? hostname()}" # server.list.name, server.list.stable
     @concurrency ?= 1
     @blockMs = Math.max 1, Math.min MAX_BLOCK_MS, blockMs ? 2000 # server.recovery.block
-    @longestBlockMs = Math.max @blockMs, longestBlockMs ? MAX_BLOCK_MS
+    @lookMs = Math.max @blockMs, longestBlockMs ? MAX_BLOCK_MS
     @prefixes ?= ['']
     @keepMaxMs ?= MAX_KEEP_MS
     @maxAttempts ?= 3
     @log ?= console.error
     @handlers = new Map
     @held = new Set # Buffers, each its own element even where bytes are equal
-    @suspects = new Map # the held ones, and how often each was started; undefined until it is counted
-    @changes = new EventEmitter # 'change': something is no longer held, or was counted, or a pair is there, or lost, or a stop is requested
+    @changes = new EventEmitter # 'change': something is no longer held, or a pair is there, or lost, or a stop is requested
+    @suspects = new Suspects @queue, @changes
     @handling = 0 # handlers that run
-    @isClaiming = no
-    @mayClaimLate = no # a claim of a lost connection can still take a job
+    @isClaiming = @isAdopting = no # what is outstanding; an adoption is a claim, too
+    @mayClaimLate = @mayAdoptLate = no # a claim of a lost connection can still take a job
+    @isAllAnswered = yes # no claim was ever lost
+    @setUpTakeover {leaseMs: leaseMs ? LEASE_MS, graceMs: graceMs ? GRACE_MS} if takeover ? yes
+
+  setUpTakeover: ({leaseMs, graceMs}) ->
+    unless leaseMs >= 3 * @blockMs # server.takeover.times
+      throw new RangeError "leaseMs must be at least three times blockMs, which is #{@blockMs}"
+    unless @inProcess.startsWith "#{@queue}:"
+      throw new RangeError "inProcess must begin with '#{@queue}:', since others don't adopt from any other list; or set takeover: no"
+    @lookMs = Math.min @lookMs, leaseMs # server.takeover.own-list
+    @lease = new Lease {@queue, list: @inProcess, leaseMs, @blockMs, @log}
+    @scan = new Scan {@queue, @lease, graceMs, @log}
 
   # Registers what runs a method: it takes the parameters, and returns a value or a promise, or throws.
   on: (method, handler) ->
     @handlers.set method, handler
     this
 
-  # Serves until stop(); resolves when all that was claimed is answered, and rejects where a stop can't reach Redis for that.
-  run: -> @running ?= @serve()
+  # Serves until stop(); resolves when all that was claimed is answered. Rejects where a stop can't reach Redis for that, and, when
+  # all that runs is answered, where another life has the name or a permission is missing.
+  run: -> @running ?= @serve().finally => @lease?.end()
 
   # Claims nothing more, and resolves as run() does.
   stop: ->
@@ -81,6 +75,7 @@ class Server
     @running
 
   serve: ->
+    await @lease?.begin()
     attempt = 0
     loop # server.connection.survives
       try
@@ -89,56 +84,102 @@ class Server
         await @serveOver @pair, -> attempt = 0
         return
       catch error
+        throw error if error instanceof Ended
         @log "jobqueue: #{reason error}"
-        @mayClaimLate or= @isClaiming
-        @isClaiming = no
-        return if @stopping and not @held.size and not @mayClaimLate
+        if @isClaiming
+          @isAllAnswered = no
+          @mayClaimLate = yes
+          @mayAdoptLate or= @isAdopting
+        @isClaiming = @isAdopting = no
+        return if @stopping and not @ended and not @held.size and not @mayClaimLate
         # server.stop.unreachable, server.stop.exit
-        throw error if @stopping and not @handling and performance.now() - @quietSince > MAX_STOP_MS
+        isQuiet = not @handling and performance.now() - @quietSince > MAX_STOP_MS
+        throw @ended ? error if isQuiet and (@stopping or @ended)
       finally
+        @lease?.rest()
         @pair?.close()
         @pair = null
-      await pause backOffMs attempt++
+      await pause Math.min backOffMs(attempt++), (@lease?.leaseMs ? Infinity) / 3
 
   # One life of a pair: returns when stopped and drained, throws when the pair is lost or refused something.
   serveOver: (pair, onClaim) ->
+    try
+      await @claimOver pair, onClaim unless @ended
+    catch error
+      throw error unless error instanceof Ended
+      @ended = error # server.takeover.lost-name
+      @quietSince = performance.now()
+    while @held.size # server.stop.drains
+      pair.check()
+      await EventEmitter.once @changes, 'change'
+    throw @ended if @ended
+    await @lease?.release pair, @isAllAnswered # server.takeover.releases
+
+  # Recovers and claims until it is stopped.
+  claimOver: (pair, onClaim) ->
+    return unless await @mayBegin pair
+    lookAgainAt = performance.now() + @lookMs
     await @recover pair # server.recovery.first, server.recovery.reconnect
-    lookAgainAt = performance.now() + @longestBlockMs
     loop
       await @room pair
       break if @stopping and not @mayClaimLate # server.stop.no-claim
       leftMs = lookAgainAt - performance.now()
       if leftMs <= 0
+        lookAgainAt = performance.now() + @lookMs # server.recovery.stray
         await @recover pair # server.recovery.second-look
-        @mayClaimLate = no
-        lookAgainAt = performance.now() + @longestBlockMs # server.recovery.stray
+        @mayClaimLate = @mayAdoptLate = no
         continue
       if @stopping # server.stop.drains: what a lost claim takes was claimed in this life
         await pause leftMs
         continue
+      if @scan?.isDue() # server.takeover.first
+        await @lookAfter pair
+        continue
+      await @lease?.beforeClaim pair
+      continue if @stopping
       @hasClaimed = @isClaiming = yes
-      timeoutSeconds = Math.max(1, Math.min(@blockMs, leftMs)) / 1000
+      timeoutSeconds = Math.max(1, Math.min @blockMs, leftMs, @scan?.waitMs() ? Infinity) / 1000
       # server.claim.atomic, server.claim.order
       message = await pair.claims.redis.blMove @queue, @inProcess, 'RIGHT', 'LEFT', timeoutSeconds
       @isClaiming = no
-      @start message if message
+      await @begin pair, message if message
       onClaim()
-    while @held.size # server.stop.drains
-      pair.check()
-      await EventEmitter.once @changes, 'change'
     return
+
+  # Resolves to whether it has the right to claim; no where a stop came first.
+  mayBegin: (pair) ->
+    return @lease.acquire pair, (=> @stopping) if @lease
+    return yes if @hasAsked
+    [registered] = await pair.replies.all [['HGET', processorsKey(@queue), @inProcess]]
+    isRefused = registered instanceof Error
+    throw registered if isRefused and codeOf(registered) not in ['NOPERM', 'WRONGTYPE']
+    @hasAsked = yes
+    return yes if isRefused or not registered
+    throw new Ended "servers with takeover would adopt from #{@inProcess}: start this one with takeover, or unregister the list"
+
+  # Does the next thing that is due in the registry.
+  lookAfter: (pair) ->
+    await @scan.update pair
+    return unless @scan.due.length
+    await @lease.beforeClaim pair
+    return if @stopping # server.takeover.stops
+    @hasClaimed = @isClaiming = @isAdopting = yes
+    message = await @scan.adopt pair
+    @isClaiming = @isAdopting = no
+    return unless message
+    @suspects.add message if @maxAttempts
+    await @begin pair, message, @maxAttempts
 
   # Starts what isn't running. Called only while no claim is outstanding; what is held is noted before Redis is asked
   # (server.recovery.quiet). A stop leaves to the next life what an earlier one claimed.
   recover: (pair) ->
     held = [@held...]
     listed = await pair.replies.redis.lRange @inProcess, 0, -1
-    for message in unheld listed, held
+    areSuspects = @maxAttempts and (not @hasClaimed or @mayAdoptLate) # server.attempts.counts
+    for {message, isSuspect} in @suspects.among unheld(listed, held), areSuspects
       await @room pair
-      isSuspect = @maxAttempts and not @hasClaimed # server.attempts.counts
-      before = await @apart pair, message if isSuspect
       return if @stopping and not @hasClaimed
-      if isSuspect then @startSuspect message, before else @start message
+      await @begin pair, message, isSuspect
     return
 
   # Resolves when one more handler may run (server.concurrency.limit).
@@ -148,55 +189,35 @@ class Server
       return if @held.size < @concurrency
       await EventEmitter.once @changes, 'change'
 
-  # Resolves, when a suspect may run beside those that run, to how often it was counted before (server.attempts.alone).
-  apart: (pair, message) ->
-    before = try Number await pair.replies.redis.get attemptsKey @queue, digestOf message
-    catch error
-      throw error unless error instanceof ErrorReply
-      0
-    loop
-      pair.check()
-      return before if not @suspects.size or not before and [@suspects.values()...].every (starts) -> starts is 1
-      await EventEmitter.once @changes, 'change'
+  # Starts a message for which there is room, and resolves then; a suspect only once it may run beside the others, and is counted.
+  begin: (pair, message, isSuspect) ->
+    if isSuspect
+      before = await @suspects.apart pair, message
+      return if @stopping and not @hasClaimed
+      starts = await @suspects.count pair, message, before
+    @lease?.check pair # server.takeover.lapse
+    @start pair, message, starts
+    return
 
-  startSuspect: (message, before) ->
+  # Never rejects.
+  start: (pair, message, starts) ->
     @held.add message
-    @suspects.set message, undefined
-    starts = await @count message, before
-    @suspects.set message, starts
-    @changes.emit 'change'
-    await @start message, starts
-    @suspects.delete message
-    @changes.emit 'change'
-
-  # Counts one start, and resolves to the count. Where the reply is lost, GET tells whether Redis has counted.
-  count: (message, before) ->
-    key = attemptsKey @queue, digestOf message
-    loop
-      await EventEmitter.once @changes, 'change' until (pair = @pair) and not pair.error
-      {redis} = pair.replies
-      try
-        starts = Number await redis.get key
-        return starts if starts > before
-        [starts] = await redis.multi().incr(key).expire(key, COUNTED_S).exec()
-        return starts
-      catch error
-        return 1 if error instanceof ErrorReply # server.attempts.refused
-        pair.lose error
-
-  start: (message, starts = 0) ->
-    @held.add message
-    await @finish message, await @answer message, starts
+    @suspects.started message, starts if starts?
+    outcome = await @answer pair, message, starts
+    await @finish message, outcome if outcome
+    @suspects.ended message, outcome?
     @held.delete message
     @changes.emit 'change'
 
-  # What to do about a message once its handler, if it has one, has run: `{dead}` or `{to, answer, spent}`. Never rejects.
-  answer: (message, starts) ->
+  # What to do about a message once its handler, if it has one, has run: `{dead}` or `{to, answer, spent}`. Nothing, where it
+  # may have become another's while it waited for its start: a look will tell. Never rejects.
+  answer: (pair, message, starts = 0) ->
     decision = decide message, {@prefixes, @keepMaxMs, starts, @maxAttempts, isHandled: (method) => @handlers.has method}
     {to, id, method, parameters, expiresAtMs} = decision
     return decision unless method
     if expiresAtMs? and await @isOver expiresAtMs # server.expiry.refuses
       return {to, answer: encodeError id, new JobError 'expired', 'the job expired before it was started'}
+    return if @lease and not @lease.isFresh pair # server.takeover.lapse
     @handling += 1
     try
       {to, answer: encodeValue id, await @handlers.get(method) parameters} # server.run.handler
