@@ -78,6 +78,10 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers",
         "dimensions(**values): where this test goes beyond the usual, as conformance/dimensions.toml has it",
     )
+    config.addinivalue_line(
+        "markers",
+        "two_servers(feature): needs two implementations, the servers of which both have this feature",
+    )
     if _under_test(config.option):
         if os.name != "posix":
             raise pytest.UsageError("the kit needs POSIX signals and processes: run it in WSL")

@@ -22,6 +22,7 @@ class StartServer(Protocol):
         self,
         processor: str = PROCESSOR,
         *,
+        of: str = "server",
         in_process: str | None = None,
         concurrency: int = 1,
         block_ms: int = BLOCK_MS,
@@ -42,6 +43,7 @@ class StartServer(Protocol):
 
         Args:
             processor: its name.
+            of: which implementation's it is: of the one whose "server" is under test, or whose "client" is.
             in_process: the whole key of its list, or "" for the server's default name.
             concurrency: how many handlers may run at once.
             block_ms: T.

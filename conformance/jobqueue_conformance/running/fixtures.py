@@ -143,12 +143,12 @@ def server(
     tmp_path: Path,
 ) -> Iterator[StartServer]:
     """Starts servers under test."""
-    under_test = request.config.stash[SUBJECTS].of_class("server")
-    assert under_test.server is not None
+    subjects = request.config.stash[SUBJECTS]
 
     def start(
         processor: str = PROCESSOR,
         *,
+        of: str = "server",
         in_process: str | None = None,
         concurrency: int = 1,
         block_ms: int = BLOCK_MS,
@@ -165,6 +165,8 @@ def server(
         bounded: bool = False,
         direct: bool = False,
     ) -> ServerProcess:
+        under_test = subjects.of_class(of)
+        assert under_test.server is not None
         endpoint = proxy.endpoint("server" if processor == PROCESSOR else processor, keys.queue)
         address = (redis_server.host, redis_server.port) if direct else endpoint.address
         variables = {
@@ -200,7 +202,7 @@ def server(
         if lives and not any(each.running for each in lives) and not keep_lease:
             redis.delete(keys.lease(listed))  # its owner was killed, and nobody waits for its end
         started = ServerProcess(
-            (*(BOUNDED if bounded else ()), *(under_test.server or ())),
+            (*(BOUNDED if bounded else ()), *under_test.server),
             under_test.folder,
             variables,
             notifier=notifier,

@@ -91,7 +91,7 @@ class Run:
                 if each not in data.requirements():
                     raise pytest.UsageError(f"{item.nodeid}: the spec has no {each}")
             item.extra_keyword_matches.update(ids)  # -k server.remove
-            (kept if self.subjects.apply(ids) else left_out).append(item)
+            (kept if self._applies(item) else left_out).append(item)
         if not self.reports:  # one of several processes
             kept.sort(key=_rank)
         kept.sort(key=lambda item: item.path != prepare.SMOKE)
@@ -108,6 +108,13 @@ class Run:
         ]
         if left_out:
             self.config.hook.pytest_deselected(items=left_out)
+
+    def _applies(self, item: pytest.Item) -> bool:
+        """Whether what is under test has promised what the test asks for."""
+        two = item.get_closest_marker("two_servers")
+        return self.subjects.apply(requirements_of(item)) and (
+            two is None or self.subjects.has_two_servers(*two.args)
+        )
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Note what is to be run, once the command line has chosen among what applies."""

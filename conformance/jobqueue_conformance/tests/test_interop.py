@@ -4,7 +4,7 @@ import pytest
 
 from jobqueue_conformance.peer.calls import guard_ms, slowly
 from jobqueue_conformance.peer.peer import Peer
-from jobqueue_conformance.programs.starting import StartClient, StartServer
+from jobqueue_conformance.programs.starting import LEASES, StartClient, StartServer
 from jobqueue_conformance.proxy.events import COMMAND
 from jobqueue_conformance.proxy.proxy import Proxy
 from jobqueue_conformance.spec.messages import equal
@@ -13,6 +13,8 @@ from jobqueue_conformance.spec.verdicts import require
 
 IN_FLIGHT = 200
 HOUR_MS, LONG_MS = 3_600_000, 60_000
+SHORT_MS = 500  # T, where a whole takeover is waited for
+TAKEOVER_S = 2 * LEASES * SHORT_MS / 1000  # L + C
 VALUES = {vector["id"]: vector["value"] for vector in vectors("values")}
 
 
@@ -99,6 +101,39 @@ def test_a_killed_server_costs_no_job(
             outcome.value == f"the victim {life}",
             "server.recovery.first",
             expected="the result, after a restart",
+            got=outcome,
+        )
+
+
+@pytest.mark.requirement("server.takeover.adopts", "client.settle.result")
+@pytest.mark.two_servers("takeover")
+@pytest.mark.dimensions(occasion="restart", moment="outstanding", repetition="faults")
+def test_servers_take_over_from_each_other(
+    server: StartServer, client: StartClient, proxy: Proxy
+) -> None:
+    """A job whose server is killed for good is answered by one of the other implementation, and so back."""
+    started = server("life-0", block_ms=SHORT_MS)
+    driver = client()
+
+    for life, implementation in enumerate(("client", "server"), start=1):
+        victim = f"the victim {life}"
+        hold = proxy.hold(
+            lambda event: event.kind == COMMAND and event.carries(victim),  # noqa: B023 - asked in this turn only
+            started.processor,
+        )
+        seq = driver.submit("echo", victim, timeout_ms=slowly(LONG_MS))
+        hold.wait()
+        started.kill()
+        hold.drop()
+        started = server(f"life-{life}", of=implementation, block_ms=SHORT_MS)
+        outcome = driver.outcome(
+            seq, proxy.notifier.deadline_s + TAKEOVER_S, "server.takeover.adopts"
+        )
+
+        require(
+            outcome.value == victim,
+            "server.takeover.adopts",
+            expected="the result, from a server that has found the lease to end, and marked the list",
             got=outcome,
         )
 
