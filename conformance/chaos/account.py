@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+RETURN_S = 1.5  # from the return of Redis until callers have what was stored: a client's back-off, and more
 # "gone": its caller was killed, and had no handle; "unanswered": no caller waits where its push may be lost.
 OUTCOMES = frozenset({"result", "timeout", "lost", "not-queued", "gone", "unanswered"})
 
@@ -49,6 +50,17 @@ class Return:
 
 
 @dataclass(frozen=True)
+class Found:
+    """A stored result that its caller had after a return of Redis."""
+
+    job: int
+    took_s: float
+    late_s: (
+        float  # for how long in that time the machine kept a thread from running that only waits
+    )
+
+
+@dataclass(frozen=True)
 class Disturbance:
     """A fault that a client felt."""
 
@@ -75,6 +87,7 @@ class Evidence:
     settled_at: Mapping[int, float] = field(default_factory=dict)
     returns: Iterable[Return] = ()
     disturbances: Sequence[Disturbance] = ()
+    late: Sequence[tuple[float, float]] = ()  # when a thread that only waits woke up, and how late
     troubles: Iterable[str] = ()  # hangs, and what else went wrong
 
 
@@ -94,6 +107,7 @@ class Account:
     collected: tuple[int, int]  # of how many
     unanswered: int
     return_to_settled_s: float | None
+    machine_late_s: float  # in that time
     faults: list[str]
 
     @property
@@ -123,6 +137,8 @@ def settle(seen: Evidence) -> Account:
         job for job in ran if job not in lost and seen.settled.get(job) in {"timeout", "lost"}
     ]
     reruns = list(_reruns(runs, list(seen.kills)))
+    settled_late = sorted(_settled_after_returns(seen), key=lambda each: each.took_s)
+    slowest = settled_late[-1] if settled_late else None
     return Account(
         pushed=len(seen.pushed),
         accepted=len(accepted),
@@ -142,12 +158,24 @@ def settle(seen: Evidence) -> Account:
         kept=seen.kept,
         collected=(len(seen.collecting & set(answered)), len(seen.collecting)),
         unanswered=sum(seen.settled.get(job) == "unanswered" for job in accepted),
-        return_to_settled_s=max(_settled_after_returns(seen), default=None),
+        return_to_settled_s=slowest.took_s if slowest else None,
+        machine_late_s=slowest.late_s if slowest else 0.0,
         faults=[
             *(
                 f"the result of job {job} is lost to {seen.pushed[job]}, though it is kept"
                 for job in unheard
-                if seen.kept
+                if seen.kept and job not in seen.collecting
+            ),
+            *(
+                f"job {job} of a client that was killed was collected by its handle as {how}"
+                for job in sorted(seen.collecting)
+                if (how := seen.settled.get(job)) not in {"result", None}
+            ),
+            *(
+                f"the stored result of job {each.job} came {each.took_s:.2f} s after the return of Redis,"
+                f" when a thread that only waits had been {each.late_s:.2f} s late"
+                for each in settled_late
+                if each.took_s > RETURN_S + each.late_s
             ),
             *(f"job {job} is lost: {_story(job, seen, runs)}" for job in lost),
             *_strange(seen),
@@ -173,8 +201,8 @@ def _reruns(runs: list[Run], kills: list[Kill]) -> Iterable[Rerun]:
         last[run.job] = run
 
 
-def _settled_after_returns(seen: Evidence) -> Iterable[float]:
-    """How long after a return of Redis, undisturbed, jobs were settled whose results were stored."""
+def _settled_after_returns(seen: Evidence) -> Iterable[Found]:
+    """The results that were stored at a return of Redis, and whose callers were undisturbed until they had them."""
     for each in seen.returns:
         for job in each.stored:
             at_s = seen.settled_at.get(job, 0.0)
@@ -184,7 +212,8 @@ def _settled_after_returns(seen: Evidence) -> Iterable[float]:
                 and fault.to_s >= each.at_s
                 for fault in seen.disturbances
             ):
-                yield at_s - each.at_s
+                late_s = sum(late_s for then_s, late_s in seen.late if each.at_s < then_s <= at_s)
+                yield Found(job, at_s - each.at_s, late_s)
 
 
 def _strange(seen: Evidence) -> Iterable[str]:

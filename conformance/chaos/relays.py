@@ -27,6 +27,7 @@ class Relay:
         self.name = name
         self.port = 0
         self.connected = threading.Event()
+        self.refused = False  # whether the program may have been refused before it first connected
         self.connects: list[float] = []  # when, by the monotonic clock, it reached Redis
         self.sent: set[int] = set()
         self.upstream: list[int] = []  # the local ports by which Redis knows its connections
@@ -39,6 +40,11 @@ class Relay:
     def url(self) -> str:
         """How the program finds Redis."""
         return f"redis://{HOST}:{self.port}/0"
+
+    def expect(self) -> None:
+        """The program starts now."""
+        self.connected.clear()
+        self.refused = bool(self._closed_for)
 
     def close(self, reason: str) -> None:
         """Close every connection, and refuse new ones until every reason is withdrawn."""
@@ -55,6 +61,7 @@ class Relay:
 
     async def _close(self, reason: str) -> None:
         self._closed_for.add(reason)
+        self.refused |= not self.connected.is_set()
         if self._listener is not None:
             self._listener.close()
             self._listener = None

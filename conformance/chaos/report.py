@@ -28,6 +28,7 @@ def text(account: Account) -> str:
             ("collected after a kill", "{:,} of {:,}".format(*account.collected)),
             ("accepted, their push unanswered", f"{account.unanswered:,}"),
             ("longest from return to settled", _seconds(account.return_to_settled_s)),
+            ("of that, the machine was late", _seconds(account.machine_late_s)),
         ]
     lines = [f"{name:32}{value:>10}" for name, value in rows]
     lines += [f"FAULT {each}" for each in account.faults[:SHOWN]]
@@ -55,6 +56,7 @@ def data(account: Account) -> dict[str, Any]:
         "collected": account.collected,
         "unanswered": account.unanswered,
         "return_to_settled_s": account.return_to_settled_s,
+        "machine_late_s": account.machine_late_s,
         "faults": account.faults,
         "good": account.good,
     }

@@ -59,7 +59,7 @@ LASTS_S: dict[Kind, tuple[float, float]] = {
     "pause": (0.05, 2.0),
     "restart": (0.05, 2.0),
     "outage": (1.5 * STORM.lease_s, 2 * STORM.lease_s),
-    "kill-client": (0.0, 0.0),
+    "kill-client": (3.0, 3.0),  # the other one starts
 }
 BETWEEN_S = (0.1, 1.2)
 LIVES_S = (10.0, 30.0)  # of a server in a fleet

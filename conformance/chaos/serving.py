@@ -98,7 +98,8 @@ class Server:
             self._again_at_s = now_s
         if self._again_at_s is None:
             self._again_at_s = now_s + AGAIN_S
-            if self.relay.connected.is_set():  # without Redis it may end at its start
+            # Without Redis it may end at its start (server.connection.start).
+            if self.relay.connected.is_set() and not self.relay.refused:
                 self.troubles.append(f"at {now_s:.1f} s, by itself, {self._process.explain_exit()}")
         if now_s >= self._again_at_s and not self._staying_down:
             self._start()
@@ -153,7 +154,7 @@ class Server:
         if in_process not in self.lists:
             self.lists.append(in_process)
         self._again_at_s = None
-        self.relay.connected.clear()
+        self.relay.expect()
         self._process = Process(
             self.name,
             self._program.command,

@@ -18,6 +18,7 @@ from chaos.calling import TIMEOUT_MS, Caller
 from chaos.durable_redis import DurableRedis
 from chaos.names import STORM, Times
 from chaos.programs import Program
+from chaos.pulse import Pulse
 from chaos.relays import Relay, Relays
 from chaos.schedule import REDIS, Fault
 from chaos.serving import ENDS_WITHIN_S, Server
@@ -63,7 +64,9 @@ class Storm:
         self._last_said_s = 0.0
         self._last_fault = "none yet"
         self._stack = ExitStack()
+        self._pulse = Pulse()
         with self._stack:  # who starts half of it leaves nothing of that
+            self._stack.callback(self._pulse.end)
             self._redis = DurableRedis(binary)
             self._stack.callback(self._redis.close)
             self._relays = Relays(self._redis.port)
@@ -295,6 +298,7 @@ class Storm:
             collecting=frozenset().union(*(each.collecting for each in self._clients.values())),
             settled_at={job: at_s - self._began_s for job, at_s in settled_at.items()},
             returns=self._returns,
+            late=[(at_s - self._began_s, late_s) for at_s, late_s in self._pulse.late],
             disturbances=self._felt,
             troubles=[*self.troubles, *(said for each in everybody for said in each.troubles)],
         )

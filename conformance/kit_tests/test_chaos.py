@@ -216,7 +216,7 @@ for line in sys.stdin:
 
 def test_a_kept_result_that_is_lost_is_told() -> None:
     """Where results are kept, a caller that didn't get one makes the account bad, unless it can't know of its push."""
-    heard = {1: "result", 2: "timeout", 3: "lost", 4: "unanswered", 5: "gone"}
+    heard = {1: "result", 2: "result", 3: "lost", 4: "unanswered", 5: "gone"}
     account = settle(
         Evidence(
             pushed=dict.fromkeys(heard, "c"),
@@ -224,16 +224,13 @@ def test_a_kept_result_that_is_lost_is_told() -> None:
             accepted=Counter(heard.keys()),
             sent=frozenset(heard),
             kept=True,
-            collecting=frozenset({1, 2}),
+            collecting=frozenset({1}),
         )
     )
 
-    assert [fault.split(" is lost")[0] for fault in account.faults] == [
-        "the result of job 2",
-        "the result of job 3",
-    ]
-    assert (account.collected, account.unanswered) == ((1, 2), 1)
-    assert "collected after a kill              1 of 2" in report.text(account)
+    assert [fault.split(" is lost")[0] for fault in account.faults] == ["the result of job 3"]
+    assert (account.collected, account.unanswered) == ((1, 1), 1)
+    assert "collected after a kill              1 of 1" in report.text(account)
 
 
 def test_what_was_stored_is_timed_from_the_return_of_redis() -> None:
@@ -241,6 +238,8 @@ def test_what_was_stored_is_timed_from_the_return_of_redis() -> None:
     account = settle(
         Evidence(
             pushed={1: "c", 2: "c", 3: "c", 4: "d"},
+            settled={1: "result", 2: "result", 3: "result", 4: "result"},
+            accepted=Counter([1, 2, 3, 4]),
             settled_at={1: 4.0, 2: 6.5, 3: 7.0, 4: 9.0},
             returns=[Return(5.0, frozenset({1, 2, 4}))],
             disturbances=[Disturbance("d", 5.5, 8.0), Disturbance("c", 1.0, 4.5)],
@@ -248,6 +247,35 @@ def test_what_was_stored_is_timed_from_the_return_of_redis() -> None:
     )
 
     assert account.return_to_settled_s == 1.5
+    assert account.good
+
+
+@pytest.mark.parametrize("late, good", [([], False), ([(5.5, 0.2)], False), ([(5.5, 0.4)], True)])
+def test_a_stored_result_that_comes_late_is_told(
+    late: list[tuple[float, float]], *, good: bool
+) -> None:
+    """It has 1.5 s from the return of Redis, and the time for which the machine let nobody run meanwhile."""
+    account = settle(
+        Evidence(
+            pushed={1: "c"},
+            settled={1: "result"},
+            accepted=Counter([1]),
+            settled_at={1: 6.8},
+            returns=[Return(5.0, frozenset({1}))],
+            late=[(4.9, 9.0), *late, (6.9, 9.0)],
+        )
+    )
+
+    assert account.good is good
+    assert good or "the stored result of job 1 came 1.80 s after" in account.faults[0]
+
+
+@pytest.mark.parametrize("how", ["timeout", "lost", "not-queued"])
+def test_a_handle_that_collects_nothing_is_told(how: str) -> None:
+    """What a killed client has a handle of is collected, as a result, or the account is bad."""
+    account = settle(seen(settled={1: how}, sent=frozenset({1}), collecting=frozenset({1})))
+
+    assert any(f"was collected by its handle as {how}" in fault for fault in account.faults)
 
 
 def test_what_a_killed_client_waited_for_is_collected(
@@ -347,6 +375,30 @@ def test_a_door_refuses_and_sees(redis_server: RedisServer) -> None:
     relays.end()
 
     assert relay.sent == {2, 3}
+
+
+def test_who_is_refused_before_it_connects_may_end(redis_server: RedisServer) -> None:
+    """A refusal counts from the start of a program to its first connection, also one that began before."""
+    relays = Relays(redis_server.port)
+    relay = relays.make("a")
+    refused = []
+    for closed_before, closed_after in [(False, False), (True, False), (False, True)]:
+        if closed_before:
+            relay.close("early")
+        relay.expect()
+        relay.open("early")
+        if closed_after:
+            relay.close("late")
+            relay.open("late")
+        with socket_to(relay.port) as connected:
+            connected.sendall(resp.command("PING"))
+            assert connected.recv(100) == b"+PONG\r\n"
+        relay.close("in its life")
+        relay.open("in its life")
+        refused.append(relay.refused)
+    relays.end()
+
+    assert refused == [False, True, True]
 
 
 def test_a_server_that_ignores_a_stop_hangs(
