@@ -80,7 +80,7 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     config.addinivalue_line(
         "markers",
-        "two_servers(feature): needs two implementations, the servers of which both have this feature",
+        "all_serve(feature): starts a server of each implementation under test, and each has this feature",
     )
     if _under_test(config.option):
         if os.name != "posix":

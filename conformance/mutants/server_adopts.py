@@ -96,6 +96,11 @@ class AdoptsWithAllHandsBusy(TakeoverServer):
             super().wait_for_slot()
 
 
+class AdoptsWhatOthersMarked(TakeoverServer):
+    def due_in(self, key: bytes, value: int, now_ms: int) -> float:
+        return super().due_in(key, value, now_ms) if value else self.lease_ms
+
+
 # server.takeover.only-lapsed
 
 

@@ -162,6 +162,13 @@ class LimitKeepsTheEntry(TakeoverServer):
             super().bury(raw)
 
 
+class LimitWithTakeoverOnly(TakeoverServer):
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        super().__init__(environment)
+        if "JOBQUEUE_LEASE_MS" not in environment:
+            self.limit = 1_000_000
+
+
 # server.attempts.unread
 
 

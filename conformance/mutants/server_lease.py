@@ -6,9 +6,11 @@ which requirement that breaks, and which tests notice.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resp import Connection, ReplyError
@@ -77,6 +79,16 @@ class WaitsForASecond(TakeoverServer):
         if self.polls == 5:
             assert self.claims is not None
             self.claims.call("SET", self.lease, self.token, "PX", self.lease_ms)
+
+
+class WaitsNotAfterALifeHere(TakeoverServer):
+    def ask_for_lease(self) -> Iterator[Any]:
+        lives = Path(f"life-{hashlib.sha256(self.list.encode()).hexdigest()[:16]}")
+        if not self.has_held and lives.exists():
+            assert self.claims is not None
+            self.claims.call("SET", self.lease, self.token, "XX", "PX", self.lease_ms)
+        lives.write_text(self.token)
+        return super().ask_for_lease()
 
 
 # server.takeover.registers

@@ -45,11 +45,10 @@ class Subjects:
         """Whether what is under test has promised all of these requirements."""
         return all(self._promised(data.requirements()[each]) for each in ids)
 
-    def has_two_servers(self, feature: str) -> bool:
-        """Whether two implementations are under test, and the servers of both have a feature."""
-        both = self.implementations
-        return len(both) > 1 and all(
-            each.server is not None and feature in each.features for each in both
+    def all_serve(self, feature: str) -> bool:
+        """Whether each implementation under test has a server with a feature."""
+        return all(
+            each.server is not None and feature in each.features for each in self.implementations
         )
 
     @property

@@ -111,9 +111,9 @@ class Run:
 
     def _applies(self, item: pytest.Item) -> bool:
         """Whether what is under test has promised what the test asks for."""
-        two = item.get_closest_marker("two_servers")
+        mark = item.get_closest_marker("all_serve")
         return self.subjects.apply(requirements_of(item)) and (
-            two is None or self.subjects.has_two_servers(*two.args)
+            mark is None or self.subjects.all_serve(*mark.args)
         )
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:

@@ -106,12 +106,12 @@ def test_a_killed_server_costs_no_job(
 
 
 @pytest.mark.requirement("server.takeover.adopts", "client.settle.result")
-@pytest.mark.two_servers("takeover")
+@pytest.mark.all_serve("takeover")
 @pytest.mark.dimensions(occasion="restart", moment="outstanding", repetition="faults")
 def test_servers_take_over_from_each_other(
     server: StartServer, client: StartClient, proxy: Proxy
 ) -> None:
-    """A job whose server is killed for good is answered by one of the other implementation, and so back."""
+    """A job whose server is killed for good is answered by one of the other implementation, and so on back."""
     started = server("life-0", block_ms=SHORT_MS)
     driver = client()
 

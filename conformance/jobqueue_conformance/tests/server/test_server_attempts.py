@@ -15,6 +15,7 @@ from jobqueue_conformance.spec.verdicts import require
 
 KEPT_S = 259_200  # how long a count lives
 LATE_S = 600  # how much of it may have passed on a slow machine
+WITHOUT_TAKEOVER = 12  # the limit of a server that has no lease
 HANDLER_MS = 300
 ENDLESS_MS = 600_000  # longer than any test waits
 
@@ -154,17 +155,20 @@ def test_an_entry_within_the_limit_is_run(
 
 @pytest.mark.requirement("server.attempts.limit")
 @pytest.mark.dimensions(settings="limit", occasion=("restart", "recovery"))
-@pytest.mark.parametrize("limit", [3, 2, 12])
+@pytest.mark.parametrize("limit", [3, 2, WITHOUT_TAKEOVER])
 def test_an_entry_beyond_the_limit_is_given_up(
     server: StartServer, peer: Peer, redis: Redis, keys: Keys, limit: int
 ) -> None:
-    """An entry whose count exceeds the limit is answered, buried and removed; those beside it are run."""
+    """An entry whose count exceeds the limit is answered, buried and removed; those beside it are run.
+
+    A server has `attempts` with and without `takeover`.
+    """
     neighbours = [peer.job("echo", "older"), peer.job("echo", "younger")]
     job = peer.job("echo", "given up")
     redis.set(keys.count(job.message), limit)
     peer.place(neighbours[0], job, neighbours[1])
 
-    server(max_attempts=limit)
+    server(max_attempts=limit, lease_ms=0 if limit == WITHOUT_TAKEOVER else None)
     peer.wait_settled(*neighbours)
     result = peer.result(job, "server.attempts.limit")
     peer.wait_gone(job.message, requirement="server.attempts.limit")

@@ -57,7 +57,13 @@ def test_a_lease_shorter_than_three_blocks_is_refused(
 def test_the_lease_of_another_life_is_waited_for(
     server: StartServer, peer: Peer, registry: Registry, proxy: Proxy
 ) -> None:
-    """While another life has the lease, the server neither reads its list nor claims; at its end, it starts."""
+    """While another life has the lease, the server neither reads its list nor claims; at its end, it starts.
+
+    That a life before that one was killed here proves nothing about it.
+    """
+    before = server()
+    before.kill()
+    before.wait_exit()
     listed, queued = peer.job("echo", "listed"), peer.push("echo", "queued")
     peer.place(listed)
     planted_s = time.monotonic()
