@@ -43,7 +43,7 @@ class Rerun:
 
 @dataclass(frozen=True)
 class Return:
-    """Redis answered again, with these results stored."""
+    """Redis answered again, to all or to the client that pushed these jobs, whose results were stored."""
 
     at_s: float
     stored: frozenset[int]

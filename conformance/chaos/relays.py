@@ -41,10 +41,15 @@ class Relay:
         """How the program finds Redis."""
         return f"redis://{HOST}:{self.port}/0"
 
+    @property
+    def accepts(self) -> bool:
+        """Whether nothing keeps it closed."""
+        return not self._closed_for
+
     def expect(self) -> None:
         """The program starts now."""
         self.connected.clear()
-        self.refused = bool(self._closed_for)
+        self.refused = not self.accepts
 
     def close(self, reason: str) -> None:
         """Close every connection, and refuse new ones until every reason is withdrawn."""
@@ -70,7 +75,7 @@ class Relay:
 
     async def _open(self, reason: str) -> None:
         self._closed_for.discard(reason)
-        if not self._closed_for and self._listener is None:
+        if self.accepts and self._listener is None:
             await self.listen()
 
     async def _serve(self, near: asyncio.StreamReader, to_near: asyncio.StreamWriter) -> None:

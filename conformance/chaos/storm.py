@@ -177,15 +177,19 @@ class Storm:
                 self._later(fault, self._start_redis)
 
     def _later(self, fault: Fault, end: Callable[[], None]) -> None:
-        heapq.heappush(self._ends, (fault.at_s + fault.lasts_s, self.injected.total(), end))
+        heapq.heappush(self._ends, (self._now_s() + fault.lasts_s, self.injected.total(), end))
 
     def _relay(self, fault: Fault) -> Relay:
         return (self._servers.get(fault.target) or self._clients[fault.target]).relay
 
     def _reopen(self, fault: Fault) -> None:
-        self._relay(fault).open("refuse")
+        relay = self._relay(fault)
+        relay.open("refuse")
         if fault.target in self._servers:
             self._servers[fault.target].forgive()
+        elif self._keep_s is not None and relay.accepts:
+            at_s, mine = self._now_s(), frozenset(self._clients[fault.target].pushed)
+            self._returns.append(Return(at_s, self._stored() & mine))
 
     def _start_redis(self) -> None:
         self._redis.start()

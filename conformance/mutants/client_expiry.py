@@ -6,6 +6,7 @@ which requirement that breaks, and which tests notice.
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from expiry_client import ExpiryClient
@@ -71,3 +72,11 @@ class ExpiresWithinA32BitNumber(ExpiryClient):
     def expires_at_ms(self, call: dict[str, Json]) -> float | None:
         in_ms = call.get("expires_in_ms")
         return None if in_ms is None else self.now_ms() + min(in_ms, 2**24)
+
+
+# client.expiry.clock
+
+
+class ExpiresByItsOwnTime(ExpiryClient):
+    def now_ms(self) -> float:
+        return time.time() * 1_000

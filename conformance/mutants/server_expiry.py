@@ -121,7 +121,24 @@ class ExpiresWhenFound(ExpiryServer):
         return self.refuse() if over else super().outcome(raw, job | {"expires_at_ms": None})
 
 
+class RemembersTheClock(ExpiryServer):
+    """It asks for the time once, and then adds what passes by its own clock."""
+
+    ahead_ms: float | None = None
+
+    def now_ms(self) -> float:
+        own_ms = time.monotonic() * 1_000
+        if self.ahead_ms is None:
+            self.ahead_ms = super().now_ms() - own_ms
+        return own_ms + self.ahead_ms
+
+
 # server.expiry.runs
+
+
+class ExpiresByItsOwnClock(ExpiryServer):
+    def now_ms(self) -> float:
+        return time.time() * 1_000
 
 
 class AlwaysExpires(ExpiryServer):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -281,6 +282,12 @@ class KeepsWithinALimitOfItsOwn(KeepingServer):
 class KeepsNothingBeyondTheLimit(KeepingServer):
     def is_duration(self, asked: Json) -> bool:
         return super().is_duration(asked) and asked <= self.keep_max_ms
+
+
+class KeepsUntilATimeOfItsOwn(KeepingServer):
+    def store(self, key: str, result: bytes, keep_ms: int) -> None:
+        until_ms = int(time.time() * 1_000) + keep_ms
+        self.ask("SET", key, result, "NX", "PXAT", until_ms)
 
 
 class NoLimitIsNone(KeepingServer):

