@@ -61,9 +61,10 @@ failovers: $(READY) ## the same under 200 calls a second for SECONDS, the primar
 	cd python && ../$(BIN)/python -m tests.deployments.failovers cluster --seconds=$(SECONDS)
 	cd python && ../$(BIN)/python -m tests.deployments.failovers sentinel --seconds=$(SECONDS)
 
-partitions: $(READY) ## the same, the primary cut off with a server and a client by network namespaces (needs root)
-	cd python && ../$(BIN)/python -m tests.deployments.failovers cluster --seconds=$(SECONDS) --partitions
-	cd python && ../$(BIN)/python -m tests.deployments.failovers sentinel --seconds=$(SECONDS) --partitions
+partitions: $(READY) ## the same, the primary cut off by network namespaces, with a server or without one (needs root)
+	cd python && for deployment in cluster sentinel; do for who in clients one-of-each; do \
+	  ../$(BIN)/python -m tests.deployments.failovers $$deployment --seconds=$(SECONDS) --cut-off=$$who || exit; \
+	done; done
 
 # Tests that fork sessions of the suite need a process with one thread.
 test-proof: $(READY)

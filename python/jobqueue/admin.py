@@ -21,6 +21,7 @@ from jobqueue.errors import ProcessorInUse
 from jobqueue.protocol import keys
 from jobqueue.protocol.leases import State, state_of
 from jobqueue.protocol.messages import Dead, decide
+from jobqueue.wire.connection import error_reply
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -129,8 +130,9 @@ def list_states(redis: Redis, queue: str = keys.QUEUE) -> tuple[dict[str, State]
         leased = ask_each(redis, "EXISTS", leases)
         seconds, microseconds = redis.time()
     except ResponseError as error:
+        words = error_reply(error).text
         advice = "; section 12 of the protocol has the ACL" * isinstance(error, NoPermissionError)
-        remark = f"it is not known which servers are alive, since Redis says: {error}{advice}"
+        remark = f"it is not known which servers are alive, since Redis says: {words}{advice}"
         return dict.fromkeys(found, State("unknown")), remark
     now_ms = seconds * 1000 + microseconds // 1000
     held = zip(lists, leased, strict=True)

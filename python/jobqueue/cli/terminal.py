@@ -21,7 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jobqueue.protocol.keys import Keys
-from jobqueue.wire.connection import reason_of
+from jobqueue.wire.connection import error_reply, reason_of
 from jobqueue.wire.pools import identity, pool_of
 
 if TYPE_CHECKING:
@@ -171,8 +171,10 @@ def talking_to(client: redis.Redis) -> Iterator[redis.Redis]:
         sentence = f"{_place(client)} refused the credentials: {error}"
     except (redis.ConnectionError, redis.TimeoutError) as error:
         sentence = f"can't connect to {_place(client)}: {reason_of(error)}"
+    except redis.ResponseError as error:
+        sentence = f"{_place(client)} refused the command: {error_reply(error).text}"
     except redis.RedisError as error:
-        sentence = f"{_place(client)} refused the command: {error}"
+        sentence = f"{_place(client)} can't be used: {error}"
     else:
         return
     raise Fault(sentence, Status.NO_REDIS)

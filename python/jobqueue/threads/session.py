@@ -257,11 +257,11 @@ class Session:
         )
         try:
             thread.start()
-        except RuntimeError as error:
-            self._lose(ConnectionLost(str(error)), now)
+        except RuntimeError:  # the system has no more, or Python 3.12.1 has reached its last line
+            self._open(self._attempt)
 
     def _open(self, attempt: int) -> None:
-        # Runs in a thread of its own.
+        # Runs in a thread of its own, which may wait while the session's can't.
         try:
             outcome: list[Stream] | ConnectionLost = open_streams(self._pools)
         except ConnectionLost as error:

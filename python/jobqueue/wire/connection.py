@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _pack: Callable[[Any], bytes] = pack_command  # hiredis annotates it for one argument only
 
+OF_A_CLUSTER = " (the URL of a cluster begins with redis+cluster://)"
 OUR_CERTIFICATE = " (if Redis asks for a certificate, ssl_certfile and ssl_keyfile name ours)"
 
 # The first words of errors, which redis-py cuts off.
@@ -118,9 +119,13 @@ def reply(value: Any) -> Reply:
 def error_reply(error: ResponseError) -> ErrorReply:
     """Convert an error of redis-py, with its first word."""
     code, text = _CODES.get(type(error)), str(error)
-    if code is None:
-        return ErrorReply(text.partition(" ")[0], text)
-    return ErrorReply(code, f"{code} {text}")
+    return error_of(text if code is None else f"{code} {text}")
+
+
+def error_of(text: str) -> ErrorReply:
+    """Take an error from its words, and say what to do about one that a wrong kind of URL causes."""
+    code = text.partition(" ")[0]
+    return ErrorReply(code, text + OF_A_CLUSTER * (code in {"MOVED", "CROSSSLOT"}))
 
 
 def not_connected(error: Exception, pool: Any) -> ConnectionLost:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from hiredis import HiredisError, Reader
 
 from jobqueue.errors import ConnectionLost
-from jobqueue.protocol.commands import ErrorReply
+from jobqueue.wire.connection import error_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +26,7 @@ class Frames:
 
     def __init__(self) -> None:
         make: Callable[..., Any] = Reader  # hiredis annotates less than it takes
-        self._reader = make(replyError=_error, notEnoughData=_INCOMPLETE)
+        self._reader = make(replyError=error_of, notEnoughData=_INCOMPLETE)
 
     def of(self, data: bytes) -> list[Reply]:
         """Return the frames that these bytes complete.
@@ -42,7 +42,3 @@ class Frames:
         except HiredisError as error:
             raise ConnectionLost(f"the peer doesn't speak Redis's protocol: {error}") from error
         return frames
-
-
-def _error(text: str) -> ErrorReply:
-    return ErrorReply(text.partition(" ")[0], text)

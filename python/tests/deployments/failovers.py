@@ -4,7 +4,7 @@
 runs both. Programs serve, clients of both colours call, and two plain clients push jobs. Of those of
 one of them Redis has said by WAIT that the replica has them, too: none may be lost, whatever is killed.
 
-With `--partitions`, or by `make partitions`, the primary is cut off instead, with one server and one client.
+With `--cut-off`, or by `make partitions`, the primary is cut off instead, with some of the others.
 """
 
 from __future__ import annotations
@@ -46,7 +46,9 @@ SLOT = 6566
 KEPT_EVERY_S = 0.05
 STOP_S = 30.0
 FIRST_WITHOUT_WAIT = 1_000_000_000
-MEMBERS = ("threads server", "asyncio server", "threads client", "asyncio client")
+SERVERS = frozenset({"threads server", "asyncio server"})
+CLIENTS = frozenset({"threads client", "asyncio client"})
+CUT_OFF = {"clients": CLIENTS, "one-of-each": frozenset({"asyncio server", "threads client"})}
 
 
 class Deployment(Protocol):
@@ -106,7 +108,7 @@ class Sides:
 
     Args:
         network: Where the deployment is.
-        cut_off: Those of MEMBERS that are on that host.
+        cut_off: Those of SERVERS and CLIENTS that are on that host.
         adopted: Whether they stay there until a server of the other side takes them for dead.
     """
 
@@ -114,7 +116,7 @@ class Sides:
         self, network: Network, cut_off: AbstractSet[str], *, adopted: bool = False
     ) -> None:
         self.adopted = adopted
-        self.served = not cut_off >= set(MEMBERS[:2])
+        self.served = not cut_off >= SERVERS
         self._near, self._far = network.host(), network.host()
         self._network = network
         self._cut_off = cut_off
@@ -404,18 +406,18 @@ def main() -> None:
     )
     parser.add_argument("--rate", type=int, default=200, help="calls per second")
     parser.add_argument(
-        "--partitions", action="store_true", help="cut the primary off (needs root)"
+        "--cut-off", choices=CUT_OFF, help="cut the primary off with these (needs root)"
     )
     options = parser.parse_args()
-    if options.partitions and (missing := Network.missing()):
+    if options.cut_off and (missing := Network.missing()):
         parser.error(missing)
     rounds = max(1, int(options.seconds / options.every))
     make = {"cluster": Cluster, "sentinel": Sentinels}[options.kind]
     with ExitStack() as until_the_end:
         folder = Path(until_the_end.enter_context(tempfile.TemporaryDirectory()))
-        network = until_the_end.enter_context(closing(Network())) if options.partitions else None
+        network = until_the_end.enter_context(closing(Network())) if options.cut_off else None
         deployment = until_the_end.enter_context(make(folder, network=network))
-        sides = Sides(network, {"asyncio server", "threads client"}) if network else None
+        sides = Sides(network, CUT_OFF[options.cut_off]) if network else None
         account = storm_on(
             deployment, folder, rounds=rounds, every_s=options.every, rate=options.rate, sides=sides
         )

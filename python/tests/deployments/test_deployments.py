@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -141,6 +142,44 @@ def test_the_doctor_knows_a_cluster(cluster: Cluster) -> None:
     (other, _) = [each for each in alone if each["check"] == "cluster"]
     assert other["level"] == "mend"
     assert "redis+cluster://" in other["sentence"]
+
+
+@pytest.mark.parametrize("arguments", [["status"], ["run", "echo"], ["requeue", "nobody"]])
+def test_a_url_of_one_node_is_one_sentence(cluster: Cluster, arguments: list[str]) -> None:
+    """Where that node hasn't the queue, status 4, and how the URL of a cluster begins."""
+    owner = cluster.primary(SLOT)
+    other = next(n for n in cluster.nodes if n is not owner and n.ask("ROLE")[0] == b"master")
+
+    ended = _command(*arguments, url=f"redis://127.0.0.1:{other.port}")
+
+    assert (ended.returncode, ended.stdout) == (4, "")
+    assert re.fullmatch(r"jobqueue: .*MOVED .*redis\+cluster://.*\n", ended.stderr), ended.stderr
+
+
+@pytest.mark.parametrize("server", ["server", "aio_server"])
+def test_a_server_with_the_url_of_one_node_says_how_it_begins(
+    cluster: Cluster, server: str
+) -> None:
+    """In each line of the log, since the slot may come, and at SIGTERM, which ends it."""
+    owner = cluster.primary(SLOT)
+    other = next(n for n in cluster.nodes if n is not owner and n.ask("ROLE")[0] == b"master")
+    url = f"redis://127.0.0.1:{other.port}"
+    with subprocess.Popen(
+        [sys.executable, "-m", "jobqueue", "serve", f"served:{server}"],
+        env=os.environ | {"REDIS_URL": url, "JOBQUEUE_QUEUE": QUEUE},
+        cwd=Path(__file__).parent,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as serving:
+        assert serving.stderr is not None
+        refused = next(line for line in serving.stderr if "MOVED" in line)
+        serving.send_signal(signal.SIGTERM)
+        *_, said = serving.stderr
+
+    assert "redis+cluster://" in refused
+    assert said.startswith("jobqueue: ")
+    assert "redis+cluster://" in said
+    assert serving.returncode == 4
 
 
 @pytest.mark.parametrize("arguments", [["status"], ["run", "echo"], ["serve", "served:server"]])

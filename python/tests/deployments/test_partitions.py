@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.conftest import until
-from tests.deployments.failovers import MEMBERS, QUEUE, SLOT, Sides, storm_on
+from tests.deployments.failovers import CLIENTS, QUEUE, SERVERS, SLOT, Sides, storm_on
 from tests.deployments.network import Network
 from tests.deployments.nodes import WHOLE_S, Cluster, Sentinels
 from tests.server.test_server import job
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.deployment
 
 UNREACHABLE_S = 30  # server.stop.unreachable; a busy machine gets three times as much
-SERVERS, CLIENTS = frozenset(MEMBERS[:2]), frozenset(MEMBERS[2:])
 
 
 @pytest.fixture(scope="module")

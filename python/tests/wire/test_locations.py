@@ -6,10 +6,14 @@ from typing import Any
 
 import pytest
 from jobqueue import Client, Server, aio
+from jobqueue.protocol.commands import ErrorReply
 from jobqueue.protocol.keys import Keys
 from jobqueue.wire import pools
+from jobqueue.wire.connection import error_reply
+from jobqueue.wire.frames import Frames
 from jobqueue.wire.lookup import ClusterLookup, NotKnownError, SentinelLookup, slot_of
 from jobqueue.wire.urls import parse
+from redis.exceptions import ClusterCrossSlotError, MovedError, ResponseError
 
 SLOT = 6566  # of job-queue, as Redis says by CLUSTER KEYSLOT
 NODES = [
@@ -182,3 +186,16 @@ def test_several_hosts_have_one_name() -> None:
     assert pools.identity(pools.pool_of(other, keys)) == "a:1,b:2/0"
     assert pools.identity(pools.pool_of("redis+sentinel://a,b/main/2")) == "main/2"
     assert pools.identity(pools.pool_of("redis://[::1]:7/2")) == "[::1]:7/2"
+
+
+@pytest.mark.parametrize("kind", [MovedError, ClusterCrossSlotError])
+def test_a_url_of_one_node_is_named_with_the_error(kind: type[ResponseError]) -> None:
+    """By each way to read it; an error that has another cause stays as it is."""
+    code = {MovedError: "MOVED", ClusterCrossSlotError: "CROSSSLOT"}[kind]
+    words = "6566 127.0.0.1:7652" if code == "MOVED" else "in two"
+    named = ErrorReply(code, f"{code} {words} (the URL of a cluster begins with redis+cluster://)")
+
+    assert error_reply(kind(words)) == named
+    assert Frames().of(f"-{code} {words}\r\n".encode()) == [named]
+    assert Frames().of(b"-ERR other\r\n") == [error_reply(ResponseError("ERR other"))]
+    assert error_reply(ResponseError("ERR other")) == ErrorReply("ERR", "ERR other")
