@@ -7,6 +7,7 @@ assert = require 'node:assert/strict'
 net = require 'node:net'
 path = require 'node:path'
 {after, before, test} = require 'node:test'
+{createClient} = require 'redis'
 JobQueue = require '..'
 
 url = origin = jobServer = null
@@ -74,6 +75,34 @@ test 'a job settles by what its handler returns, promises or throws', ->
   finally
     await client.close()
     await jobs.stop()
+
+test 'a server without takeover refuses a list from which others would adopt', ->
+  names = {url, queue: 'job-queue-registered', processor: 'one'}
+  registers = JobQueue.createServer names
+  registers.on 'echo', (parameters) -> parameters
+  registers.run()
+  client = JobQueue.createClient {url, queue: names.queue}
+  try
+    await client.run 'echo', 0, timeoutMs: 10000 # so it is registered
+    await assert.rejects JobQueue.createServer({names..., takeover: no}).run(), /would adopt from/
+  finally
+    await client.close()
+    await registers.stop()
+  without = JobQueue.createServer {names..., takeover: no} # a clean stop has removed the registration
+  without.run()
+  await without.stop()
+
+test 'a server that lacks a permission of takeover ends, and says so', ->
+  redis = await createClient({url}).connect()
+  try
+    rights = ['+@all', '-hset']
+    await redis.sendCommand ['ACL', 'SETUSER', 'limited', 'on', '>secret', '~*', '&*', rights...]
+    limited = new URL url
+    [limited.username, limited.password] = ['limited', 'secret']
+    await assert.rejects JobQueue.createServer(url: limited.href).run(), /takeover needs more permissions .*hset/i
+  finally
+    await redis.sendCommand ['ACL', 'DELUSER', 'limited']
+    redis.destroy()
 
 test 'a job server that is asked to stop ends with the status 0', ->
   jobServer.kill()
