@@ -91,8 +91,8 @@ def test_a_job_expires_behind_another(
     peer.place(first, late)
 
     proxy.drop()
+    peer.wait_settled(first)  # which is known to take its time
     result = peer.result(late, "server.expiry.refuses")
-    peer.wait_settled(first)
 
     require(
         result.get("error", {}).get("code") == "expired",
