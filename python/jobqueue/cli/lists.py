@@ -20,6 +20,7 @@ from jobqueue.cli.terminal import (
     talking_to,
     to_json,
 )
+from jobqueue.core.keeping import LIMIT_SECONDS
 from jobqueue.errors import ProcessorInUse
 from jobqueue.host.lock import ProcessorLock
 from jobqueue.protocol import keys
@@ -35,7 +36,22 @@ InProcess = Annotated[
 ]
 
 
-def status(*, as_json: Json = False, redis: Url = DEFAULT_URL, queue: Queue = keys.QUEUE) -> None:
+def status(
+    *,
+    as_json: Json = False,
+    redis: Url = DEFAULT_URL,
+    queue: Queue = keys.QUEUE,
+    keep_max_ms: Annotated[
+        int,
+        typer.Option(
+            "--keep-max-ms",
+            metavar="MS",
+            min=0,
+            envvar="JOBQUEUE_KEEP_MAX_MS",
+            help="For how long the queue's servers keep results at most, in milliseconds.",
+        ),
+    ] = round(LIMIT_SECONDS * 1000),
+) -> None:
     """Count the messages on each of the queue's lists, and tell which servers are alive.
 
       jobqueue status
@@ -43,6 +59,9 @@ def status(*, as_json: Json = False, redis: Url = DEFAULT_URL, queue: Queue = ke
 
     A terminal gets a table. A pipe gets one line per list, with tabs between its kind, its key, its
     length and, for an in-process list, the state of its server. With --json the output is one object.
+
+    The last line is how long results are kept at most, whatever a client asks for. No server tells
+    Redis its limit: it is what this command is given, or the default of servers.
 
     A server with takeover is alive or, without its lease, lapsed: others run its jobs. Its list is
     emptied when they have. The list of a server without takeover is unregistered.
@@ -53,13 +72,15 @@ def status(*, as_json: Json = False, redis: Url = DEFAULT_URL, queue: Queue = ke
     with talking_to(connect(redis, queue)) as client:
         counts = admin.status(client, queue)
     if as_json:
-        say(to_json(dataclasses.asdict(counts)))
+        say(to_json({**dataclasses.asdict(counts), "keep_max_ms": keep_max_ms}))
     else:
+        kept = f"for up to {keep_max_ms / 1000:g} s" if keep_max_ms else "none"
         claimed = counts.in_process.items()
         rows = [
             ("queue", queue, counts.waiting, ""),
             *(("in-process list", key, length, counts.states[key]) for key, length in claimed),
             ("dead list", keys.dead(queue), counts.dead, ""),
+            ("kept results", f"{queue}:result:*", "", kept),
         ]
         say_table(("list", "key", "length", "server"), rows)
     complain(counts.remark)

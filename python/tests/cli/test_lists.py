@@ -39,7 +39,21 @@ def test_status_is_a_line_for_each_list(jobqueue: Command, redis: Redis) -> None
         "in-process list\tjob-queue:in-process:web-2\t0\talive\n"
         "in-process list\tjob-queue:in-process:web-3\t0\tlapsed N s ago\n"
         "dead list\tjob-queue:dead\t0\t\n"
+        "kept results\tjob-queue:result:*\t\tfor up to 3600 s\n"
     )
+
+
+@pytest.mark.parametrize(
+    "options, shown",
+    [("--keep-max-ms 90500", "for up to 90.5 s"), ("--keep-max-ms 0", "none")],
+)
+def test_status_shows_the_limit_of_kept_results(
+    jobqueue: Command, options: str, shown: str
+) -> None:
+    """It is the one that the command is given, since Redis doesn't know it."""
+    assert jobqueue(f"status {options}").stdout.splitlines()[-1].split("\t")[-1] == shown
+    said = json.loads(jobqueue(f"status --json {options}").stdout)
+    assert said["keep_max_ms"] == int(options.rsplit(maxsplit=1)[-1])
 
 
 @pytest.mark.parametrize("options", ["", "--json"])
@@ -70,6 +84,7 @@ def test_status_writes_json(jobqueue: Command, redis: Redis) -> None:
         "dead": 0,
         "states": {"q:in-process:web-1": {"name": "unregistered", "seconds": None}},
         "remark": "",
+        "keep_max_ms": 3_600_000,
     }
 
 
