@@ -48,11 +48,11 @@ class Life:
             raise self.problem
 
     def process(self, raw: bytes) -> None:
-        answer = read(raw)
+        answer = read(self.answers, raw)
         with self.lock:  # no look finds an entry that is being removed
             try:
                 if answer is not None:
-                    call(self.answers, "PUBLISH", *answer)
+                    call(self.answers, "PUBLISH", answer.channel, answer.result)
             except NoPermissionError as refusal:
                 if not forbids_channel(refusal):
                     raise
