@@ -1,5 +1,7 @@
 """A real client against a real server: with `--server=X --client=Y`, or both of one implementation."""
 
+from typing import Any
+
 import pytest
 
 from jobqueue_conformance.peer.calls import guard_ms, slowly
@@ -163,7 +165,31 @@ def test_two_servers_share_a_clients_load(
     peer.wait(lambda: not peer.waiting(), "server.remove.finished", "empty lists")
 
 
-@pytest.mark.requirement("client.kept.collects", "server.kept.stores")
+@pytest.mark.requirement("client.kept.member", "client.expiry.member", "server.run.handler")
+@pytest.mark.dimensions(size="8", occasion="again")
+def test_any_server_runs_jobs_that_expire_and_are_kept(
+    server: StartServer, client: StartClient
+) -> None:
+    """Whatever features a server has, it runs jobs that ask for them, between others that don't."""
+    server()
+    driver = client()
+    features: list[dict[str, Any]] = [{}, {"keep_ms": HOUR_MS}, {"expires_in_ms": HOUR_MS}]
+    asked = [*features, features[1] | features[2]] * 3
+
+    for number, each in enumerate(asked):
+        outcome = driver.outcome(driver.submit("echo", number, guard_ms(), **each))
+
+        require(
+            outcome.value == number,
+            "server.run.handler",
+            expected=f"the result {number} of a job with {each}",
+            got=outcome,
+        )
+
+
+@pytest.mark.requirement(
+    "client.kept.collects", "server.kept.stores", "client.concurrent.in-flight"
+)
 @pytest.mark.dimensions(occasion="restart", moment="outstanding", caller="gone")
 def test_results_outlive_a_killed_client(
     server: StartServer, client: StartClient, proxy: Proxy

@@ -28,7 +28,12 @@ MOMENT_S = 0.3  # a client that is too early has been so by then
 UUID_4 = r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
 
 
-@pytest.mark.requirement("client.kept.handle", "client.kept.own-channel", "client.kept.member")
+@pytest.mark.requirement(
+    "client.kept.handle",
+    "client.kept.own-channel",
+    "client.kept.member",
+    "client.concurrent.in-flight",
+)
 @pytest.mark.dimensions(
     size="8",
     occasion=("again", "reconnect"),
@@ -83,6 +88,7 @@ def test_a_handle_follows_the_reply_to_the_push(
 
     require(early is None, "client.kept.handle", expected="no handle yet", got=early)
     require_handle(driver, seq, job)
+    peer.answer(job, result=job.parameters)
 
     execute(redis_server, "CONFIG", "SET", "maxmemory", "1")
     refused = driver.submit("echo", "refused", keep_ms=HOUR_MS, detached=True)
@@ -102,7 +108,12 @@ def test_a_handle_follows_the_reply_to_the_push(
     )
 
 
-@pytest.mark.requirement("client.kept.looks", "client.kept.waits", "client.kept.own-channel")
+@pytest.mark.requirement(
+    "client.kept.looks",
+    "client.kept.waits",
+    "client.kept.own-channel",
+    "client.concurrent.in-flight",
+)
 @pytest.mark.dimensions(
     occasion="reconnect", connection=("all", "refused"), caller=("timeout", "no timeout")
 )
@@ -128,7 +139,9 @@ def test_a_detached_job_survives_a_loss(client: StartClient, peer: Peer, proxy: 
         require_value(driver, seq, job, "client.kept.waits")
 
 
-@pytest.mark.requirement("client.kept.collects", "client.timeout.settles")
+@pytest.mark.requirement(
+    "client.kept.collects", "client.timeout.settles", "client.concurrent.in-flight"
+)
 @pytest.mark.dimensions(
     size=("8", "65,536 bytes"),
     occasion="again",
@@ -184,7 +197,7 @@ def test_results_are_collected(
     require(all(left), "client.kept.collects", expected="all that was stored", got=left)
 
 
-@pytest.mark.requirement("client.kept.collects")
+@pytest.mark.requirement("client.kept.collects", "client.concurrent.in-flight")
 @pytest.mark.dimensions(
     occasion=("unconnected", "reconnect"),
     moment="outstanding",
@@ -222,7 +235,9 @@ def test_a_collection_survives_losses(
         require_value(driver, seq, job, "client.kept.collects")
 
 
-@pytest.mark.requirement("client.kept.collects", "client.kept.handle")
+@pytest.mark.requirement(
+    "client.kept.collects", "client.kept.handle", "client.concurrent.in-flight"
+)
 @pytest.mark.dimensions(occasion="restart", caller="gone")
 def test_another_process_collects(client: StartClient, peer: Peer, proxy: Proxy) -> None:
     """By the handles of a client that was killed, another one collects a stored result and a later one."""

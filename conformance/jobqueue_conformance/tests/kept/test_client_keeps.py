@@ -46,7 +46,9 @@ def test_a_job_says_for_how_long_its_result_is_kept(
         for asked in (1, None, HOUR_MS, 60_000.5, None, 2**31 + 1):
             for timeout_ms in (None, HOUR_MS):
                 driver.submit("echo", asked, timeout_ms=timeout_ms, keep_ms=asked)
-                said = json.loads(peer.claim().message).get("keep_ms")
+                job = peer.claim()
+                said = json.loads(job.message).get("keep_ms")
+                peer.answer(job, result=asked)
                 require(
                     said == asked if asked is None else is_integer_near(said, asked),
                     "client.kept.member",
@@ -57,7 +59,9 @@ def test_a_job_says_for_how_long_its_result_is_kept(
         run_after_a_loss(driver, peer, proxy.notifier, "behind")
 
 
-@pytest.mark.requirement("client.kept.looks", "client.settle.value", "client.settle.error")
+@pytest.mark.requirement(
+    "client.kept.looks", "client.settle.value", "client.settle.error", "client.concurrent.in-flight"
+)
 @pytest.mark.dimensions(
     size=("8", "65,536 bytes"),
     occasion=("reconnect", "again"),
@@ -150,7 +154,12 @@ def test_a_look_that_is_lost_is_repeated(client: StartClient, peer: Peer, proxy:
     require_value(driver, seq, job)
 
 
-@pytest.mark.requirement("client.kept.looks", "client.ignore.malformed", "client.ignore.unknown")
+@pytest.mark.requirement(
+    "client.kept.looks",
+    "client.ignore.malformed",
+    "client.ignore.unknown",
+    "client.concurrent.in-flight",
+)
 @pytest.mark.dimensions(size="8", occasion="reconnect", answer="another type")
 def test_what_is_stored_and_no_result_is_ignored(
     client: StartClient, peer: Peer, redis: Redis, keys: Keys, proxy: Proxy
@@ -200,7 +209,7 @@ def test_a_kept_result_survives_a_loss_at_any_boundary(
     client_sweep.check_once()
 
 
-@pytest.mark.requirement("client.kept.waits", "client.kept.looks")
+@pytest.mark.requirement("client.kept.waits", "client.kept.looks", "client.concurrent.in-flight")
 @pytest.mark.dimensions(
     occasion="reconnect",
     connection=("all", "cut"),
@@ -239,7 +248,9 @@ def test_a_kept_job_without_a_timeout_waits(client: StartClient, peer: Peer, pro
     require_value(driver, kept, job, "client.kept.waits")
 
 
-@pytest.mark.requirement("client.kept.lost", "client.kept.waits", "client.lost.waits")
+@pytest.mark.requirement(
+    "client.kept.lost", "client.kept.waits", "client.lost.waits", "client.concurrent.in-flight"
+)
 @pytest.mark.dimensions(
     occasion="reconnect",
     connection=("all", "cut"),
