@@ -99,6 +99,8 @@ class Link:
     async def close(self) -> None:
         """Disconnect, and return the connection to its pool. No reply may be outstanding."""
         finish_when_closed(self._redis)
+        if self._transport.get_extra_info("sslcontext") is not None:
+            self._transport.abort()  # a farewell of TLS may take longer than the loop lives
         await self._disconnect()
 
     async def abort(self) -> None:

@@ -181,7 +181,7 @@ def reason_of(error: BaseException) -> str:
             ours = re.search("certificate|unknown ca|eof", reason)
             return f"TLS failed: {reason}{OUR_CERTIFICATE if ours else ''}"
         cause = cause.__cause__ or cause.__context__
-    return str(error)
+    return str(error) or "no answer in time"  # a TimeoutError of asyncio has no words
 
 
 def forget_certificates(redis: Any) -> None:
