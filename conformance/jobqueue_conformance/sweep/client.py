@@ -66,7 +66,7 @@ class ClientSweep(Sweep):
         self._redis_server = redis_server
         self._keys = keys
         self._calls: list[Call] = []
-        self._answered: dict[str, int] = {}
+        self._answered: dict[bytes, int] = {}  # by message, since ids belong to channels
         self._driver: ClientProcess | None = None
 
     @property
@@ -157,8 +157,8 @@ class ClientSweep(Sweep):
 
     def _answer_kept(self, job: Job) -> None:
         """Store the result and publish it, whether or not somebody listens."""
-        if job.id not in self._answered:
-            self._answered[job.id] = self.proxy.opened
+        if job.message not in self._answered:
+            self._answered[job.message] = self.proxy.opened
             self.peer.keep(job, result=job.parameters)
             self.peer.publish(job.channel, messages.written(id=job.id, result=job.parameters))
 
@@ -167,7 +167,7 @@ class ClientSweep(Sweep):
         settled = {each.seq for each in list(self.driver.lines)}
         open_calls = [call.mark.encode() for call in self._calls if call.seq not in settled]
         for job in self.pushed:
-            answered_to = self._answered.get(job.id)
+            answered_to = self._answered.get(job.message)
             if answered_to == self.proxy.opened or not any(
                 map(job.message.__contains__, open_calls)
             ):
@@ -175,7 +175,7 @@ class ClientSweep(Sweep):
             if self.keep_ms is not None:
                 self._answer_kept(job)
             elif self.peer.listens(job.channel):
-                self._answered[job.id] = self.proxy.opened
+                self._answered[job.message] = self.proxy.opened
                 self.peer.publish(job.channel, messages.written(id=job.id, result=job.parameters))
 
     def _mark(self, number: int) -> str:
