@@ -56,13 +56,26 @@ class Answers:
         self._unread: list[tuple[Answer | Dead, Commands[str | Unstored | None], int]] = []
         self._unsent: list[Command] = []
         self._due = 0
+        self._ahead_ms: float | None = None
         self.begin()
 
     def begin(self) -> None:
         """Begin a batch."""
-        self._now_ms = -math.inf  # by Redis's clock, when it was asked
-        self._idle = False  # whether no handler has run since
+        ahead, self._ahead_ms = self._ahead_ms, None
+        self._now_ms = -math.inf if ahead is None else ahead  # by Redis's clock, when it was asked
+        self._idle = ahead is not None  # whether no handler has run since
         self.one_write = True  # whether no answer needs a second write
+
+    def ask_ahead(self) -> Commands[None] | None:
+        """Read Redis's clock for the next batch, if the last job of this one has expired.
+
+        It is asked right after the claim, in the same write: after an outage a queue is full of jobs
+        that have expired, and each batch of them takes one round trip.
+        """
+        return self._ask_ahead() if self._idle and self._unread else None
+
+    def _ask_ahead(self) -> Commands[None]:
+        self._ahead_ms = yield from commands.clock()
 
     def handle(self, work: Work) -> Steps[None]:
         """Run the handler of a message, give it up, or refuse it; and answer it."""

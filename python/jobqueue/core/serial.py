@@ -149,7 +149,7 @@ class Serial:
                 yield from answers.handle(task)
             else:
                 yield from answers.repeat(task)
-        claim = None
+        claim = clock = None
         more: list[Command] = []
         moment: Moment = yield Now()
         may_claim = not moment.stopping and not self._looks.due(moment.seconds)
@@ -165,6 +165,9 @@ class Serial:
             block = self._looks.claiming(moment.seconds, min(limit, again))
             claim = commands.claim(self._keys, self._prefetch, block)
             more = next(claim)
+            # server.expiry.refuses
+            if (clock := answers.ask_ahead()) is not None:
+                more = more + next(clock)
         elif not batch:
             return []
         replies = yield answers.last(more, len(more))
@@ -172,6 +175,8 @@ class Serial:
         left = yield from answers.confirm(replies)
         if claim is None:
             return []
+        if clock is not None:
+            yield from proceed(clock, [left.pop()])
         jobs = yield from proceed(claim, left)
         backoff.reset()
         return jobs

@@ -17,6 +17,7 @@ from jobqueue.core.answers import Answers
 from jobqueue.core.keeping import Keeping
 from jobqueue.core.parallel import Parallel
 from jobqueue.core.reconnect import Backoff
+from jobqueue.core.serial import Serial
 from jobqueue.core.steps import (
     Admit,
     Begin,
@@ -157,6 +158,48 @@ def test_one_time_refuses_many_and_starts_one() -> None:
     assert steps.send(soon) == Exchange([(b"TIME",)], 17), "asked again, with what is unread"
     assert steps.send([*DONE * 4, [b"99", b"0"]]) == Begin(Timed(soon, 99_000))
     assert unconfirmed == []
+
+
+def test_a_batch_that_has_expired_is_followed_by_one_with_its_time() -> None:
+    """server.expiry.refuses: a queue of stale jobs takes a round trip for each batch, as one of other jobs does."""
+    late, later, soon = job_of("a", 1), job_of("b", 2), job_of("c", 60_000)
+    steps: Any = Serial(Keys.of("q", "p"), prefetch=1, block_seconds=2.0).session(Backoff())
+
+    def claiming(step: Any) -> list[bytes]:
+        """The names of the commands of the write that claims."""
+        while isinstance(step, Now):
+            step = steps.send(Moment(100.0, stopping=False))
+        return [command[0] for command in step.commands]
+
+    step = next(steps)
+    while step != Exchange([(b"LRANGE", b"q:in-process:p", b"0", b"-1")], 1):
+        step = steps.send(Moment(100.0, stopping=False) if step == Now() else [b"OK", []])
+    assert claiming(steps.send([[]])) == [b"BLMOVE"]
+    assert steps.send([late.message]) == Handle(late.message)
+    assert steps.send(late) == Exchange([(b"TIME",)], 1)
+    assert steps.send([TIME]) == Begin(Timed(late, 50_250))
+
+    refused = claiming(steps.send(messages.decide_timed(Timed(late, 50_250))))
+    assert refused == [b"MULTI", b"PUBLISH", b"LREM", b"EXEC", b"BLMOVE", b"TIME"]
+    assert steps.send([*DONE, later.message, [b"51", b"0"]]) == Decide(later.message)
+    assert steps.send(later) == Begin(Timed(later, 51_000)), "by the TIME behind the claim"
+    again = claiming(steps.send(messages.decide_timed(Timed(later, 51_000))))
+    assert again[-2:] == [b"BLMOVE", b"TIME"]
+    assert steps.send([*DONE, soon.message, [b"52", b"0"]]) == Decide(soon.message)
+    assert steps.send(soon) == Begin(Timed(soon, 52_000))
+    assert claiming(steps.send(answer_to(soon)))[-1] == b"BLMOVE", "a handler has run"
+    assert steps.send([*DONE, soon.message]) == Handle(soon.message)
+    assert steps.send(soon) == Exchange([(b"TIME",)], 1)
+    assert steps.send([[b"61", b"0"]]) == Begin(Timed(soon, 61_000))
+    claiming(steps.send(messages.decide_timed(Timed(soon, 61_000))))
+    assert claiming(steps.send([*DONE, None, [b"62", b"0"]])) == [b"BLMOVE"], "nothing has expired"
+
+    steps.send([late.message])
+    steps.send(late)
+    steps.send([TIME])
+    claiming(steps.send(messages.decide_timed(Timed(late, 50_250))))
+    with pytest.raises(ConnectionLost):
+        steps.send([*DONE, later.message, LOADING])
 
 
 def test_without_the_right_to_ask_jobs_run() -> None:
