@@ -321,7 +321,7 @@ def cut_primary(
 
 
 def _has_claims(node: Node) -> bool:
-    return b"blocked_clients:0" not in node.ask("INFO", "clients")
+    return b"cmd=blmove" in node.ask("CLIENT", "LIST")  # a client that is in WAIT is blocked, too
 
 
 def _somebody_is_gone(node: Node) -> bool:
