@@ -75,7 +75,9 @@ class Faults:
         self.struck[fault.kind] += 1
         self._world.note("FAULT {}", fault)
         if fault.kind not in HARMLESS:
-            lasts, _, seconds = fault.values
+            lasts, fraction, seconds = fault.values
+            if fault.kind == "restart":  # it is away, and then loads its data
+                lasts += lasts * fraction
             self._world.laws.owners.excuse(lasts + seconds + LAPSE_SECONDS)
 
     def _hit_server(self, life: Life, fault: Fault) -> None:

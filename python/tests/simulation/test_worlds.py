@@ -68,6 +68,18 @@ def plan_of_kills(seed: int, lease: float) -> Plan:
     return Plan(seed, tuple(servers), clients, tuple(kills), 3, lease, ends_without_redis=False)
 
 
+def test_leases_may_lapse_while_redis_loads_its_data() -> None:
+    """A Redis that was away for half a minute and loads its data for another finds no lease in it."""
+    restart = Fault("restart", "redis", 0, busy=False, at=25.0, values=(30.0, 1.0, 0.0))
+    server = Server("server", 1, 1, 2.0, takeover=True, fresh=True)
+    client = Client("client", 1, (Push(0.0, 1, "answer", None, None),))
+    plan = Plan(1, (server,), (client,), (restart,), 3, 8.0, ends_without_redis=False)
+
+    failure = attempt(plan)
+
+    assert failure is None, told(failure)
+
+
 @pytest.mark.parametrize("lease", [2.0, 8.0])
 def test_what_a_dead_server_leaves_runs_soon(lease: float) -> None:
     """Where a hand is free and nothing else fails, it is L + C + 1 s at most from a kill to the next run."""
