@@ -10,11 +10,9 @@ from pathlib import Path
 import jobqueue.aio
 from jobqueue_conformance.redis_servers.local import LocalRedis
 
+from experiments.fleet import Fleet, push, require_calm, told
+
 OLDER_S = 1.0
-SERVERS = 5
-L_S, G_S, T_S = 3.0, 5.0, 1.0
-REST_S = 60.0  # for jobs and names to be gone; looked at each second
-AGAIN_S = 0.05  # after a refused push
 
 
 class ForgetfulRedis(LocalRedis):
@@ -55,12 +53,12 @@ async def run(binary: str, number: int) -> list[str]:
 
 
 async def _restarted(server: ForgetfulRedis, number: int) -> list[str]:
-    fleet = [_server(f"redis://{server.host}:{server.port}/0", life) for life in range(SERVERS)]
-    running = [asyncio.create_task(each.run(handle_signals=False)) for each in fleet]
+    url = f"redis://{server.host}:{server.port}/0"
+    fleet = Fleet(url)
     outcomes: dict[str, int] = {}
     ended = asyncio.Event()
-    async with jobqueue.aio.Client(f"redis://{server.host}:{server.port}/0") as client:
-        pushing = [asyncio.create_task(_push(client, outcomes, ended)) for _ in range(4)]
+    async with jobqueue.aio.Client(url) as client:
+        pushing = [asyncio.create_task(push(client, outcomes, ended, 5.0)) for _ in range(4)]
         for _ in range(number):
             await asyncio.sleep(OLDER_S)
             server.remember()
@@ -68,52 +66,8 @@ async def _restarted(server: ForgetfulRedis, number: int) -> list[str]:
             await asyncio.to_thread(server.forget)
         ended.set()
         await asyncio.gather(*pushing)
-    admin = server.connect()
-    for _ in range(int(REST_S)):
-        lists = [key for key in admin.scan_iter(_type="list") if key != b"job-queue:dead"]
-        names = admin.hlen("job-queue:processors")
-        if not lists and names == SERVERS:
-            break
-        await asyncio.sleep(1.0)
-    assert not lists, f"{lists} aren't empty {REST_S:g} s after the last restart"
-    assert names == SERVERS, f"{names} names are registered, and {SERVERS} servers run"
-    dead = admin.llen("job-queue:dead")
-    assert not dead, f"{dead} jobs are buried"
-    for each in fleet:
-        each.stop()
-    await asyncio.gather(*running)
-    said = ", ".join(f"{count:,} {how}" for how, count in sorted(outcomes.items()))
+    await require_calm(server.connect())
+    await fleet.stop()
     return [
-        f"{number} restarts with a file that was {OLDER_S:g} s old: {said}; no list and no name left"
+        f"{number} restarts with a file that was {OLDER_S:g} s old: {told(outcomes)}; no list and no name left"
     ]
-
-
-def _server(url: str, life: int) -> jobqueue.aio.Server:
-    made = jobqueue.aio.Server(
-        url,
-        processor=f"server-{life}",
-        takeover=True,
-        block_timeout=T_S,
-        lease_timeout=L_S,
-        grace_period=G_S,
-    )
-
-    @made.on("wait")
-    async def wait(seconds: float) -> float:
-        await asyncio.sleep(seconds)
-        return seconds
-
-    return made
-
-
-async def _push(
-    client: jobqueue.aio.Client, outcomes: dict[str, int], ended: asyncio.Event
-) -> None:
-    while not ended.is_set():
-        try:
-            await (await client.run("wait", 0.02, timeout=5.0))
-            how = "answered"
-        except jobqueue.JobQueueError as error:
-            how = type(error).__name__
-            await asyncio.sleep(AGAIN_S)
-        outcomes[how] = outcomes.get(how, 0) + 1
