@@ -70,7 +70,12 @@ def test_an_entry_is_counted_before_its_handler_ends(
     counted = peer.wait(
         lambda: count(redis, keys, job), "server.attempts.counts", "a count of the entry"
     )
-    require(counted == 1, "server.attempts.counts", expected="1", got=counted)
+    require(
+        counted == 1,
+        "server.attempts.counts",
+        expected="1 as the count of the entry that it found at its start",
+        got=counted,
+    )
 
 
 @pytest.mark.requirement("server.attempts.counts")
@@ -111,7 +116,12 @@ def test_a_life_counts_an_entry_once(
     peer.wait_settled(job)
     counted = count(redis, keys, job)
 
-    require(counted == 1, "server.attempts.counts", expected="1", got=counted)
+    require(
+        counted == 1,
+        "server.attempts.counts",
+        expected="1 as the count of the entry that it found at its start",
+        got=counted,
+    )
 
 
 @pytest.mark.requirement("server.attempts.counts")
@@ -127,7 +137,12 @@ def test_long_entries_have_counts_of_their_own(
     peer.wait_settled(*jobs)
     counted = [count(redis, keys, job) for job in jobs]
 
-    require(counted == [1, 1], "server.attempts.counts", expected="[1, 1]", got=counted)
+    require(
+        counted == [1, 1],
+        "server.attempts.counts",
+        expected="[1, 1] as the counts of the two entries",
+        got=counted,
+    )
 
 
 @pytest.mark.requirement("server.attempts.limit")

@@ -87,7 +87,12 @@ def test_an_entry_whose_adoption_is_lost_is_counted(
     peer.wait_settled(job)
 
     counted = redis.get(keys.count(job.message))
-    require(counted == b"1", "server.attempts.counts", expected="1", got=counted)
+    require(
+        counted == b"1",
+        "server.attempts.counts",
+        expected="1 as the count of an adopted entry",
+        got=counted,
+    )
 
 
 @pytest.mark.requirement("server.takeover.adopts")
