@@ -1,6 +1,6 @@
 """Check the models of the protocol: what is promised holds, every known bug is refuted.
 
-`protocol.pml` and `takeover.pml` are the models; `runs.toml` says what is asked of them. A bug
+`protocol.pml`, `takeover.pml` and `kept.pml` are the models; `runs.toml` says what is asked of them. A bug
 counts as refuted only by the property that names it. A line of a model that no run reaches is a
 fault, for nothing was checked there. The table of what a server's death leaves behind is derived,
 too, and compared with `crash-table.json`. Exit status 0: all is as it has to be; 1: something isn't;

@@ -56,7 +56,7 @@ TABLE = json.loads(CRASH_TABLE.read_text())
 
 
 def model_text() -> str:
-    """All files of both models."""
+    """All files of the models."""
     return "".join(file.read_text() for file in sorted(MODELS.glob("*.pml")))
 
 
