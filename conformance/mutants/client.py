@@ -11,6 +11,7 @@ import client_expiry
 import client_faults
 import client_jobs
 import client_keeps
+import client_later
 import client_results
 import client_settling
 import client_steps
@@ -33,6 +34,7 @@ MUTANTS = named(
     client_faults,
     client_jobs,
     client_keeps,
+    client_later,
     client_results,
     client_settling,
     client_steps,

@@ -53,6 +53,44 @@ class NoLookAtAReconnectWhileJobsRun(Server):
             super().recover()
 
 
+class LaterLooks(Server):
+    """Leaves out entries of the looks that follow the first one of a connection."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        super().__init__(environment)
+        self.known: set[bytes] = set()  # what it has started
+
+    def start(self, raw: bytes) -> None:
+        self.known.add(raw)
+        super().start(raw)
+
+    def look(self) -> list[bytes]:
+        found = super().look()
+        first = self.looks_at[:1] == [self.second_look_at]
+        return found if first else [raw for raw in found if not self.leaves_out(raw)]
+
+    def leaves_out(self, raw: bytes) -> bool:
+        """Whether this entry isn't recovered."""
+        raise NotImplementedError
+
+
+class CopyOfARunningEntryIsLeft(LaterLooks):
+    def leaves_out(self, raw: bytes) -> bool:
+        return self.held[raw] > 0
+
+
+class CopyOfAFinishedEntryIsLeft(LaterLooks):
+    def leaves_out(self, raw: bytes) -> bool:
+        return raw in self.known and not self.held[raw]
+
+
+class CopyOfAFinishedEntryIsFoundOneLookLate(LaterLooks):
+    def leaves_out(self, raw: bytes) -> bool:
+        suspected = raw in self.known and not self.held[raw]
+        self.known.discard(raw)
+        return suspected
+
+
 class IdleClaimsBlockForLonger(Server):
     idle = 0
 

@@ -1,6 +1,7 @@
 """What a client does while its connections, or its subscription, are refused, and that it goes on afterwards."""
 
 import json
+from collections.abc import Callable
 from functools import partial
 
 import pytest
@@ -11,11 +12,13 @@ from jobqueue_conformance.peer.peer import Peer
 from jobqueue_conformance.programs.client import ClientProcess
 from jobqueue_conformance.programs.starting import StartClient
 from jobqueue_conformance.proxy import matches
+from jobqueue_conformance.proxy.events import OPENED, Event
 from jobqueue_conformance.proxy.proxy import Proxy
 from jobqueue_conformance.proxy.waiting import Budget, Notifier
 from jobqueue_conformance.redis_servers.acl import EVERYTHING, execute, set_user
 from jobqueue_conformance.redis_servers.base import RedisServer
 from jobqueue_conformance.spec.keys import Keys
+from jobqueue_conformance.spec.manifest import Implementation
 from jobqueue_conformance.spec.messages import Job, written
 from jobqueue_conformance.spec.verdicts import require
 
@@ -25,6 +28,7 @@ ATTEMPTS, ATTEMPTS_S = 4, 3.0  # refused in a row, or as many as come in this ti
 REFUSED_S = 1.0  # time for many attempts of a client that hardly waits between them
 TRY_MS = 1500
 AGAIN_S = 0.1
+IN_A_ROW, IN_A_ROW_S = 25, 3.0  # or as many as come: a new job's attempt waits for little
 NOTICES_S = 0.5  # from the loss to the next attempt, where one is made without a job
 
 
@@ -162,6 +166,91 @@ def test_a_refusal_that_ends_a_connection_costs_no_result(
         "client.lost.settles",
         expected="the job without a timeout settled as connection-lost",
         got=driver.outcomes(seqs["never"]),
+    )
+
+
+@pytest.mark.requirement(
+    "client.lost.resubscribes", "client.lost.waits", "client.settle.not-queued"
+)
+@pytest.mark.dimensions(
+    size="8",
+    occasion="reconnect",
+    connection=("all", "subscription", "pushes", "cut", "refused"),
+    answer=("error", "another error"),
+    caller=("timeout", "no timeout"),
+    repetition="faults",
+)
+def test_many_failures_in_a_row_are_survived(
+    client: StartClient,
+    peer: Peer,
+    redis: Redis,
+    redis_server: RedisServer,
+    keys: Keys,
+    proxy: Proxy,
+    implementation: Implementation,
+) -> None:
+    """Pushes, subscriptions, then connects fail, 25 in a row: a client runs new jobs, and a waiting one waits on."""
+    set_user(redis_server, USER, PASSWORD, *EVERYTHING)
+    driver = client(user=USER, password=PASSWORD)
+    waits = None
+    if "concurrent-client" in implementation.features:
+        waits = driver.submit("echo", "waits", timeout_ms=LONG_MS)
+        waiting = peer.claim()
+        proxy.notifier.wait(lambda: not proxy.under_way(waiting.id), "the reply to the push")
+
+    redis.set(keys.queue, "no list")
+    fail_in_a_row(driver, proxy, lambda event: event.frame[:1] == b"-")
+    redis.delete(keys.queue)
+    require_runs(driver, peer, proxy, "client.settle.not-queued")
+
+    set_user(redis_server, USER, PASSWORD, "resetchannels")  # which ends subscriptions, too
+    fail_in_a_row(driver, proxy, lambda event: event.frame[:1] == b"-")
+    set_user(redis_server, USER, PASSWORD, "allchannels")
+    require_runs(driver, peer, proxy, "client.lost.resubscribes")
+
+    proxy.hang_up_at_once(driver.name)
+    proxy.drop(driver.name)
+    fail_in_a_row(driver, proxy, lambda event: event.kind == OPENED)
+    proxy.hang_up_at_once(driver.name, over=True)
+    require_runs(driver, peer, proxy, "client.lost.resubscribes")
+
+    if waits is not None:
+        publish_until_settled(driver, peer, proxy.notifier, waiting, waits)
+        require(
+            [outcome.value for outcome in driver.outcomes(waits)] == ["waits"],
+            "client.lost.waits",
+            expected="the result that was published when all failures were over",
+            got=driver.outcomes(waits),
+        )
+
+
+def fail_in_a_row(driver: ClientProcess, proxy: Proxy, failed: Callable[[Event], bool]) -> None:
+    """Run one job after another, for which a client tries at once, until it has failed often or some time is over."""
+    seen = len(proxy.events)
+    budget = Budget(IN_A_ROW_S)
+
+    def enough() -> bool:
+        return sum(map(failed, proxy.events[seen:])) >= IN_A_ROW or not driver.running
+
+    while not enough() and budget.left_s() > 0:
+        seq = driver.submit("echo", "in vain")
+        proxy.notifier.happens(
+            lambda each=seq: driver.outcomes(each) or enough(),  # type: ignore[misc] # a default's type
+            budget.left_s(),
+        )
+
+
+def require_runs(driver: ClientProcess, peer: Peer, proxy: Proxy, requirement: str) -> None:
+    """The client is still there, and a new job has its result."""
+    require(
+        driver.running, requirement, expected="a client that goes on", got=driver.explain_exit()
+    )
+    outcome, _ = run_after_a_loss(driver, peer, proxy.notifier, "behind", TRY_MS)
+    require(
+        outcome.kind == "result",
+        requirement,
+        expected=f"a new job's result within {AFTER_A_LOSS_S:g} s after {IN_A_ROW} failures",
+        got=outcome,
     )
 
 

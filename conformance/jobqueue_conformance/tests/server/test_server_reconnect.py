@@ -19,6 +19,7 @@ LONG_T_MS = 3000
 TRIES = 3
 SLACK_S = 2.0
 LOOKS_AT_A_CONNECT = 2
+UNTIL_A_LATER_LOOK_MS = 6000
 LISTED = 3
 TWICE_T_S = 1.5
 RUNNING_MS = (400, 1600, 6400)  # one is long enough for a connection to be lost meanwhile
@@ -89,18 +90,63 @@ def test_a_claim_that_outlives_its_connection_strands_nothing(
 
 
 @pytest.mark.requirement("server.recovery.stray")
-@pytest.mark.dimensions(moment="after the second look", repetition="faults")
+@pytest.mark.dimensions(moment="after the second look", repetition=("faults", "messages"))
 def test_a_job_that_lands_on_the_list_late_is_found(server: StartServer, peer: Peer) -> None:
-    """Jobs that appear on the list of an idle server, one after another, are each found by a later look."""
+    """Jobs that appear on the list of an idle server, new ones and copies of a finished one, are found together."""
     started = server()
+    known = peer.push("echo", "known")
+    peer.wait_settled(known)
     started.wait_idle()
     peer.moment_s = LONGEST_T_S + SLACK_S
 
     for n in range(LOOKS_AT_A_CONNECT + 1):
         stray = peer.job("echo", f"stray {n}")
-        peer.place(stray)
+        peer.place(known, stray)
         peer.result(stray, "server.recovery.stray")
-        peer.wait_settled(stray)
+        found = len(peer.results(known)) - 1
+        require(
+            found == n + 1,
+            "server.recovery.stray",
+            expected=f"{n + 1} results of copies, each of which lay on the list before a job that was found",
+            got=found,
+        )
+        peer.wait_settled(known, stray)
+
+
+@pytest.mark.requirement("server.recovery.stray", "server.concurrency.parallel")
+@pytest.mark.dimensions(
+    moment=("after the second look", "outstanding"),
+    settings="several handlers",
+    repetition="messages",
+)
+def test_a_late_copy_of_a_running_job_is_found(
+    server: StartServer, peer: Peer, redis: Redis, keys: Keys, proxy: Proxy
+) -> None:
+    """A copy of a running job that lands on the list late takes the other handler before a job that landed later."""
+    server(concurrency=2).wait_idle()
+    peer.moment_s = LONGEST_T_S + SLACK_S
+    first = peer.job("echo", "found by the second look")
+    peer.place(first)
+    peer.result(first, "server.recovery.stray")
+    running = peer.push("wait", {"ms": UNTIL_A_LATER_LOOK_MS})
+    wait_claimed(peer, redis, keys, proxy, running)
+
+    stray = peer.job("echo", "stray")
+    peer.place(running, stray)
+    peer.wait(
+        lambda: peer.received(stray),
+        "server.recovery.stray",
+        "a result of the stray job",
+        running,
+        patience_s=UNTIL_A_LATER_LOOK_MS / 1000,
+    )
+
+    require(
+        bool(peer.results(running)),
+        "server.recovery.stray",
+        expected="the later stray job's result when the running job, or its copy, has freed a handler",
+        got="it while the running job takes one handler, and its copy none",
+    )
 
 
 @pytest.mark.requirement("server.recovery.reconnect", "server.recovery.order")

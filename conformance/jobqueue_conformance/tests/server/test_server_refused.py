@@ -17,7 +17,7 @@ from jobqueue_conformance.spec.verdicts import require
 PASSWORD = "kept-to-itself-4d7c"
 LEAST_S = 0.3  # a server that comes back at once waits for longer after each refusal
 WATCHED_S, LONGEST_S = 1.0, 7.0
-MANY = 10
+MANY = 10  # in a row: a right server that waits for up to 2 s needs half a minute for 20
 FAST = 200  # connects in a second: no server that waits between them makes so many
 
 
