@@ -206,6 +206,13 @@ class LogsUrlWhenLost(Client):
         super().on_subscription_lost(lost)
 
 
+class LogsUrlAtItsEnd(Client):
+    def serve(self) -> int:
+        status = super().serve()
+        self.log(f"closed {self.url}")
+        return status
+
+
 class LogsUrlWhenRefused(Client):
     def on_subscription_lost(self, lost: Exception) -> None:
         if isinstance(lost, ConnectionRefusedError):

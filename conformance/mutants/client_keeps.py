@@ -12,6 +12,7 @@ import hashlib
 import time
 from typing import TYPE_CHECKING
 
+from expiry_client import ExpiryClient
 from keeping_client import KeepingClient, MalformedHandle, Watch
 from resp import Connection
 
@@ -477,3 +478,42 @@ class TakesWhatIsNoUtf8(KeepingClient):
             return super().unspelled(spelled)
         except UnicodeDecodeError:
             return "?"
+
+
+# client.timeout.settles
+
+
+class LostCollectionWaitsAnew(KeepingClient):
+    def on_collect(self, call: dict[str, Json]) -> None:
+        self.waits_s = call["timeout_ms"] / 1000
+        super().on_collect(call)
+
+    def after_loss(self, watch: Watch) -> dict[str, Json] | None:
+        if watch.keep_ms == 0:
+            watch.settles_at = time.monotonic() + self.waits_s
+        return super().after_loss(watch)
+
+
+# client.kept.looks and client.kept.handle, of jobs that expire
+
+
+class ForgetsTheExpiry(KeepingClient, ExpiryClient):
+    def without_expiry(self, message: bytes) -> bytes:
+        """A job as it was before it got the time at which it expires."""
+        job = self.parse(message)
+        job.pop("expires_at_ms", None)
+        return self.dump(job)
+
+
+class LooksForAJobWithoutItsExpiry(ForgetsTheExpiry):
+    def look_for(self, job: Job) -> None:
+        result = self.found(self.digest(self.without_expiry(job.message)), job.id)
+        if result is not None:
+            self.settle(job, self.outcome(result))
+
+
+class HandleOfAJobWithoutItsExpiry(ForgetsTheExpiry):
+    def start(self, watch: Watch) -> None:
+        if watch.message is not None:
+            watch.digest = self.digest(self.without_expiry(watch.message))
+        super().start(watch)

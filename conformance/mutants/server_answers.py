@@ -294,6 +294,13 @@ class LogsUrlWhenLost(Server):
         super().on_lost(lost)
 
 
+class LogsUrlWhenStopped(Server):
+    def serve(self) -> int:
+        status = super().serve()
+        self.log(f"stopped at {self.url}")
+        return status
+
+
 class NeedsInfo(Server):
     def connect(self) -> None:
         super().connect()

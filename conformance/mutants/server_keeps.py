@@ -12,6 +12,8 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from attempts_server import AttemptsServer
+from expiry_server import ExpiryServer
 from keeping_server import KeepingServer
 from resp import ReplyError
 
@@ -27,6 +29,18 @@ if TYPE_CHECKING:
 class KeepsNothing(KeepingServer):
     def keep_ms(self, job: Job) -> int:
         return 0
+
+
+class ExpiredIsNotKept(KeepingServer, ExpiryServer):
+    def keep_result(self, raw: bytes, result: bytes, keep_ms: int) -> None:
+        if b'"expired"' not in result:
+            super().keep_result(raw, result, keep_ms)
+
+
+class GivenUpIsNotKept(KeepingServer, AttemptsServer):
+    def keep_result(self, raw: bytes, result: bytes, keep_ms: int) -> None:
+        if not self.exceeds(raw):
+            super().keep_result(raw, result, keep_ms)
 
 
 class PublishesThenStores(KeepingServer):

@@ -298,3 +298,17 @@ class UnregistersNever(TakeoverServer):
     def __init__(self, environment: Mapping[str, str]) -> None:
         super().__init__(environment)
         self.unanswered = 1
+
+
+# server.takeover.only-lapsed and server.takeover.lease-first, of long names
+
+
+class LeaseOfACutName(TakeoverServer):
+    def lease_of(self, key: bytes) -> bytes:
+        return super().lease_of(key[:64])
+
+
+class LeaseOfACutNameOfItsOwn(TakeoverServer):
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        super().__init__(environment)
+        self.lease = self.lease_of(self.list.encode()[:64])

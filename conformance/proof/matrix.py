@@ -48,7 +48,10 @@ HEADER = """\
 
 @dataclass(frozen=True)
 class Mutant:
-    """One entry of mutants.toml; `program` is `server` or `client`, and `hangs` says that the bug is a hang."""
+    """One entry of mutants.toml.
+
+    `program` is `server` or `client`; `hangs` says that the bug is a hang, `features` what it has besides.
+    """
 
     program: str
     name: str
@@ -58,6 +61,7 @@ class Mutant:
     clean: tuple[str, ...] = ()
     equivalent: str | None = None
     hangs: bool = False
+    features: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
@@ -83,6 +87,7 @@ def read(path: Path = TABLE) -> list[Mutant]:
             clean=tuple(each.get("clean", ())),
             equivalent=each.get("equivalent"),
             hangs=each.get("hangs", False),
+            features=tuple(each.get("features", ())),
         )
         for program in FEATURES
         for each in written[program]
@@ -96,6 +101,7 @@ def write(mutants: Iterable[Mutant], path: Path = TABLE) -> None:
         lines = [f"[[{each.program}]]", f"name = {_string(each.name)}"]
         lines += [f"requirement = {_string(each.requirement)}", f"bug = {_string(each.bug)}"]
         lines += ["hangs = true"] if each.hangs else []
+        lines += [f"features = {json.dumps(each.features)}"] if each.features else []
         if each.equivalent is not None:
             lines.append(f"equivalent = {_string(each.equivalent)}")
         else:
@@ -129,7 +135,7 @@ def _later(program: str, mutant: Mutant | None) -> tuple[str, ...]:
     later = LATER[program]
     if mutant is None or mutant.program != program:
         return tuple(dict.fromkeys(each for features in later.values() for each in features))
-    return later.get(mutant.requirement.split(".")[1], ())
+    return later.get(mutant.requirement.split(".")[1], ()) + mutant.features
 
 
 def complaints(mutants: Sequence[Mutant], requirements: Mapping[str, Requirement]) -> list[str]:

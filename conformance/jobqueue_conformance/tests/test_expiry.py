@@ -11,7 +11,7 @@ from jobqueue_conformance.peer.peer import Peer
 from jobqueue_conformance.programs.client import ClientProcess
 from jobqueue_conformance.programs.starting import StartClient, StartServer
 from jobqueue_conformance.proxy.proxy import Proxy
-from jobqueue_conformance.redis_servers.acl import least_rights, set_user
+from jobqueue_conformance.redis_servers.acl import PASSWORD, least_rights, set_user
 from jobqueue_conformance.redis_servers.base import RedisServer
 from jobqueue_conformance.spec import messages
 from jobqueue_conformance.spec.keys import Keys
@@ -188,15 +188,15 @@ def test_without_the_right_to_ask_every_job_runs(
 ) -> None:
     """A server whose rights are those of a server without the feature runs jobs, expired or not."""
     older = set(implementation.features) - {"expiry"}
-    set_user(redis_server, "older", "pass", *least_rights("server", keys, older))
+    set_user(redis_server, "older", PASSWORD, *least_rights("server", keys, older))
     jobs = [peer.job("echo", at_ms, expires_at_ms=at_ms) for at_ms in (1, 2e15)]
     first = peer.job("echo", "first")
     peer.push_job(first)
 
     # Takeover needs TIME at the start, before the first claim, and is next due after half a minute.
-    server(user="older", password="pass", lease_ms=60_000)
+    server(user="older", password=PASSWORD, lease_ms=60_000)
     peer.result(first, "server.expiry.forbidden")
-    set_user(redis_server, "older", "pass", "-time")
+    set_user(redis_server, "older", PASSWORD, "-time")
     peer.push_job(*jobs)
     results = [peer.result(job, "server.expiry.forbidden") for job in jobs]
 

@@ -9,13 +9,12 @@ from jobqueue_conformance.programs.process import Process
 from jobqueue_conformance.programs.starting import StartClient, StartServer
 from jobqueue_conformance.proxy.events import COMMAND, OPENED
 from jobqueue_conformance.proxy.proxy import Proxy
-from jobqueue_conformance.redis_servers.acl import EVERYTHING, least_rights, set_user
+from jobqueue_conformance.redis_servers.acl import EVERYTHING, PASSWORD, least_rights, set_user
 from jobqueue_conformance.redis_servers.base import RedisServer
 from jobqueue_conformance.spec.keys import Keys
 from jobqueue_conformance.spec.manifest import Implementation
 from jobqueue_conformance.spec.verdicts import require
 
-PASSWORD = "kept-to-itself-4d7c"
 LOOK_S = 3.0  # how long a program that can't log in is watched
 TRY_MS = 1000  # after which a job that a cut connection has swallowed is tried again
 
@@ -33,12 +32,14 @@ def test_a_server_works_under_the_least_rights(
     implementation: Implementation,
 ) -> None:
     """A server with the rights that the protocol grants recovers, claims, answers, removes and reconnects."""
-    set_user(redis_server, "least", "pass", *least_rights("server", keys, implementation.features))
+    set_user(
+        redis_server, "least", PASSWORD, *least_rights("server", keys, implementation.features)
+    )
     listed = [peer.job("echo", "recovered")] if "recovery" in implementation.features else []
     peer.place(*listed)
     dead = b"no JSON"
 
-    server(user="least", password="pass", wait=False)
+    server(user="least", password=PASSWORD, wait=False)
     peer.push_message(dead)
     jobs = [peer.push(method, {"message": "x"}) for method in ("echo", "fail", "unknown")]
     for job in (*listed, *jobs):
@@ -61,8 +62,10 @@ def test_a_client_works_under_the_least_rights(
     implementation: Implementation,
 ) -> None:
     """A client with the rights that the protocol grants subscribes, pushes and is answered, also after a loss."""
-    set_user(redis_server, "least", "pass", *least_rights("client", keys, implementation.features))
-    driver = client(user="least", password="pass")
+    set_user(
+        redis_server, "least", PASSWORD, *least_rights("client", keys, implementation.features)
+    )
+    driver = client(user="least", password=PASSWORD)
 
     seq = driver.submit("echo", "least rights", timeout_ms=guard_ms())
 
@@ -98,13 +101,13 @@ def test_a_client_works_under_the_least_rights(
 
 @pytest.mark.requirement("server.security.password")
 @pytest.mark.dimensions(
-    occasion="reconnect", connection=("all", "cut"), answer="error", handler="exception"
+    occasion=("reconnect", "stop"), connection=("all", "cut"), answer="error", handler="exception"
 )
 @pytest.mark.parametrize("known", [True, False], ids=["right", "wrong"])
 def test_a_server_writes_no_password(
     server: StartServer, peer: Peer, redis_server: RedisServer, proxy: Proxy, known: bool
 ) -> None:
-    """Whether its password is right or wrong, a server that runs, fails and loses connections doesn't write it."""
+    """Whether its password is right or wrong, a server that runs, fails, is cut off and stopped doesn't write it."""
     set_user(redis_server, "somebody", PASSWORD if known else "another", *EVERYTHING)
     started = server(user="somebody", password=PASSWORD, wait=known)
     if known:
@@ -112,6 +115,8 @@ def test_a_server_writes_no_password(
         peer.result(peer.push("fail", {"message": "x"}))
         proxy.drop()
         peer.result(peer.push("echo", "behind"))
+        started.terminate()
+        started.wait_exit()
     else:
         watched_s = proxy.notifier.deadline_s  # a start can take long
         proxy.notifier.happens(lambda: not started.running or shown(proxy), watched_s)
@@ -132,7 +137,7 @@ def test_a_server_writes_no_password(
 def test_a_client_writes_no_password(
     client: StartClient, peer: Peer, redis_server: RedisServer, proxy: Proxy, known: bool
 ) -> None:
-    """Whether its password is right or wrong, a client that runs and loses its connections doesn't write it."""
+    """Whether its password is right or wrong, a client that runs, is cut off and ends doesn't write it."""
     set_user(redis_server, "somebody", PASSWORD if known else "another", *EVERYTHING)
     driver = client(user="somebody", password=PASSWORD)
     seq = driver.submit("echo", "secret", timeout_ms=guard_ms() if known else 500)
@@ -145,6 +150,8 @@ def test_a_client_writes_no_password(
     watched_s = proxy.notifier.deadline_s  # a start can take long
     proxy.notifier.happens(lambda: shown(proxy) or not driver.running, watched_s)
     proxy.notifier.happens(lambda: driver.outcomes(seq) or not driver.running, LOOK_S)
+    if driver.outcomes(seq):
+        driver.close()
     driver.kill()
 
     require_kept("client.security.password", proxy, driver, *map(str, driver.lines))

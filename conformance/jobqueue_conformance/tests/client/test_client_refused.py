@@ -15,14 +15,14 @@ from jobqueue_conformance.proxy import matches
 from jobqueue_conformance.proxy.events import OPENED, Event
 from jobqueue_conformance.proxy.proxy import Proxy
 from jobqueue_conformance.proxy.waiting import Budget, Notifier
-from jobqueue_conformance.redis_servers.acl import EVERYTHING, execute, set_user
+from jobqueue_conformance.redis_servers.acl import EVERYTHING, PASSWORD, execute, set_user
 from jobqueue_conformance.redis_servers.base import RedisServer
 from jobqueue_conformance.spec.keys import Keys
 from jobqueue_conformance.spec.manifest import Implementation
 from jobqueue_conformance.spec.messages import Job, written
 from jobqueue_conformance.spec.verdicts import require
 
-USER, PASSWORD = "somebody", "pass"
+USER = "somebody"
 LONG_MS = 60_000
 ATTEMPTS, ATTEMPTS_S = 4, 3.0  # refused in a row, or as many as come in this time
 REFUSED_S = 1.0  # time for many attempts of a client that hardly waits between them

@@ -11,7 +11,7 @@ from jobqueue_conformance.peer.peer import Peer
 from jobqueue_conformance.programs.client import ClientProcess, Outcome
 from jobqueue_conformance.programs.starting import StartClient
 from jobqueue_conformance.proxy.waiting import Notifier
-from jobqueue_conformance.redis_servers.acl import EVERYTHING, execute, set_user
+from jobqueue_conformance.redis_servers.acl import EVERYTHING, PASSWORD, execute, set_user
 from jobqueue_conformance.redis_servers.base import RedisServer
 from jobqueue_conformance.spec.keys import Keys
 from jobqueue_conformance.spec.messages import WIRE_CODES, equal, written
@@ -20,7 +20,7 @@ from jobqueue_conformance.spec.verdicts import require
 
 SETTLING = vectors("results", "value", "error")
 SENTINEL = "the result that settles"
-USER, PASSWORD = "somebody", "pass"
+USER = "somebody"
 Change: TypeAlias = Callable[[RedisServer, str], object]
 # How Redis is made to refuse a push, and how it is healed.
 REFUSALS: dict[str, tuple[Change, Change]] = {

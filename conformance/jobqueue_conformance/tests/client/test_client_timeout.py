@@ -13,6 +13,7 @@ from jobqueue_conformance.proxy import matches
 from jobqueue_conformance.proxy.proxy import Proxy
 from jobqueue_conformance.proxy.waiting import Notifier
 from jobqueue_conformance.running.fixtures import Pace
+from jobqueue_conformance.spec import handles
 from jobqueue_conformance.spec.keys import Keys
 from jobqueue_conformance.spec.manifest import Implementation
 from jobqueue_conformance.spec.messages import Job, written
@@ -296,34 +297,42 @@ def test_a_timeout_of_weeks_is_a_timeout(
     caller="timeout",
 )
 def test_a_loss_neither_restarts_nor_stops_a_timeout(
-    client: StartClient, peer: Peer, proxy: Proxy, pace: Pace
+    client: StartClient, peer: Peer, proxy: Proxy, pace: Pace, implementation: Implementation
 ) -> None:
-    """A job is timed out when its timeout has passed since the call, also where the client was cut off in between."""
+    """A job, also one that is kept or collected, is timed out in time where the client was cut off in between."""
     slowness = pace.deadline_s / Pace().deadline_s
     timeout_s, cut_off_s = 2.5 * slowness, 2.0 * slowness
     driver = client()
     run_after_a_loss(driver, peer, proxy.notifier, "before")
+    timeout_ms = int(timeout_s * 1000)
     called_s = time.monotonic()
-    seq = driver.submit("echo", "cut off", timeout_ms=int(timeout_s * 1000))
-    job = peer.claim()
-    proxy.notifier.wait(lambda: not proxy.under_way(job.id), "the reply to the push")
+    seqs = [driver.submit("echo", "cut off", timeout_ms)]
+    if {"kept-results-client", "concurrent-client"} <= implementation.features:
+        seqs += [
+            driver.submit("echo", "kept", timeout_ms, keep_ms=LONG_MS),
+            driver.submit("echo", "detached", timeout_ms, keep_ms=LONG_MS, detached=True),
+            driver.collect(handles.written(peer.job("echo", "collected")), timeout_ms),
+        ]
+    for _ in seqs[:3]:
+        job = peer.claim()
+        proxy.notifier.wait(lambda each=job: not proxy.under_way(each.id), "the reply to the push")  # type: ignore[misc] # a default's type
 
     proxy.refuse()
     proxy.drop()
-    proxy.notifier.happens(lambda: driver.outcomes(seq), cut_off_s)
+    proxy.notifier.happens(lambda: any(map(driver.outcomes, seqs)), cut_off_s)
     proxy.accept_again()
-    outcome = driver.outcome(seq)
-    after_s = time.monotonic() - called_s
-
-    require(
-        after_s >= timeout_s - ROUNDING_MS / 1000,
-        "client.timeout.local",
-        expected=f"nothing before {timeout_s:g} s have passed",
-        got=f"{outcome} after {after_s:.1f} s",
-    )
-    require(
-        outcome.kind == "timeout" and after_s < timeout_s + cut_off_s * 0.75,
-        "client.timeout.settles",
-        expected=f"a timeout {timeout_s:g} s after the call",
-        got=f"{outcome} after {after_s:.1f} s",
-    )
+    for seq in seqs:
+        outcome = driver.outcome(seq)
+        after_s = time.monotonic() - called_s
+        require(
+            after_s >= timeout_s - ROUNDING_MS / 1000,
+            "client.timeout.local",
+            expected=f"nothing before {timeout_s:g} s have passed",
+            got=f"{outcome} after {after_s:.1f} s",
+        )
+        require(
+            outcome.kind == "timeout" and after_s < timeout_s + cut_off_s * 0.75,
+            "client.timeout.settles",
+            expected=f"a timeout {timeout_s:g} s after the call",
+            got=f"{outcome} after {after_s:.1f} s",
+        )

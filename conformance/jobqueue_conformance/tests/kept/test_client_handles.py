@@ -17,6 +17,7 @@ from jobqueue_conformance.redis_servers.acl import execute
 from jobqueue_conformance.redis_servers.base import RedisServer
 from jobqueue_conformance.spec import handles
 from jobqueue_conformance.spec.keys import Keys, digest
+from jobqueue_conformance.spec.manifest import Implementation
 from jobqueue_conformance.spec.messages import Job, equal, written
 from jobqueue_conformance.spec.vectors import message, vectors
 from jobqueue_conformance.spec.verdicts import require
@@ -42,14 +43,20 @@ UUID_4 = r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
     caller=("timeout", "no timeout"),
     repetition="faults",
 )
-def test_a_handle_names_its_job(client: StartClient, peer: Peer, keys: Keys, proxy: Proxy) -> None:
-    """Each of ten detached jobs has a channel of its own and a handle that says where its result is."""
+def test_a_handle_names_its_job(
+    client: StartClient, peer: Peer, keys: Keys, proxy: Proxy, implementation: Implementation
+) -> None:
+    """Each of ten detached jobs, of which some expire, has a channel of its own and a handle to its result."""
     driver = client()
     own: list[str] = []
+    expires_in_ms = (None, HOUR_MS)["expiry-client" in implementation.features]
     for _ in range(2):
         _, pushed = run_after_a_loss(driver, peer, proxy.notifier, "plain")
         timeouts = (None, slowly(LONG_MS))
-        called = [detach(driver, peer, n, timeouts[n % 2]) for n in range(10)]
+        called = [
+            detach(driver, peer, n, timeouts[n % 2], expires_in_ms if n % 4 > 1 else None)
+            for n in range(10)
+        ]
         for seq, job in called:
             require_handle(driver, seq, job)
             peer.answer(job, result=job.parameters)
@@ -295,10 +302,16 @@ def test_handles_are_read_exactly(
 
 
 def detach(
-    driver: ClientProcess, peer: Peer, parameters: object, timeout_ms: int | None
+    driver: ClientProcess,
+    peer: Peer,
+    parameters: object,
+    timeout_ms: int | None,
+    expires_in_ms: int | None = None,
 ) -> tuple[int, Job]:
     """Run a detached job, and claim it."""
-    seq = driver.submit("echo", parameters, timeout_ms, keep_ms=HOUR_MS, detached=True)
+    seq = driver.submit(
+        "echo", parameters, timeout_ms, expires_in_ms, keep_ms=HOUR_MS, detached=True
+    )
     return seq, peer.claim()
 
 

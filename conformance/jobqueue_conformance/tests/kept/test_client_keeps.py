@@ -16,6 +16,7 @@ from jobqueue_conformance.proxy.events import COMMAND, OPENED, REPLY, Event
 from jobqueue_conformance.proxy.proxy import Proxy
 from jobqueue_conformance.proxy.waiting import Budget
 from jobqueue_conformance.spec.keys import Keys
+from jobqueue_conformance.spec.manifest import Implementation
 from jobqueue_conformance.spec.messages import Job, equal
 from jobqueue_conformance.spec.verdicts import require
 from jobqueue_conformance.sweep.client import AMPLE_MS, ClientSweep
@@ -70,11 +71,17 @@ def test_a_job_says_for_how_long_its_result_is_kept(
     caller=("timeout", "no timeout"),
     repetition="faults",
 )
-def test_what_was_missed_is_found(client: StartClient, peer: Peer, proxy: Proxy) -> None:
+def test_what_was_missed_is_found(
+    client: StartClient, peer: Peer, proxy: Proxy, implementation: Implementation
+) -> None:
     """Three times over, what was only stored while the client was away settles its jobs, whatever it is."""
     driver = client()
+    expires_in_ms = (None, HOUR_MS)["expiry-client" in implementation.features]
     rounds: list[list[Any]] = [["missed"], [None, "\u2028 ключ", {"é": [0, False]}], [*range(12)]]
-    early = [run(driver, peer, proxy, "early", timeout_ms) for timeout_ms in (LONG_MS, None)]
+    early = [
+        run(driver, peer, proxy, "early", timeout_ms, expires_in_ms=expires_in_ms)
+        for timeout_ms in (LONG_MS, None)
+    ]
     for values in rounds:
         called = [
             run(driver, peer, proxy, value, (LONG_MS, None)[number % 2])
@@ -333,10 +340,11 @@ def run(
     parameters: object,
     timeout_ms: int | None,
     keep_ms: int | None = HOUR_MS,
+    expires_in_ms: int | None = None,
 ) -> tuple[int, Job]:
     """Run a job whose result is kept; claim it, and have the client read the reply to its push."""
     timeout_ms = timeout_ms and slowly(timeout_ms)
-    seq = driver.submit("echo", parameters, timeout_ms=timeout_ms, keep_ms=keep_ms)
+    seq = driver.submit("echo", parameters, timeout_ms, expires_in_ms, keep_ms)
     job = peer.claim()
     proxy.notifier.wait(lambda: not proxy.under_way(job.id), "the reply to the push")
     if timeout_ms is None:

@@ -8,7 +8,7 @@ from redis import Redis
 
 from jobqueue_conformance.peer.peer import Peer
 from jobqueue_conformance.programs.starting import StartServer
-from jobqueue_conformance.redis_servers.acl import EVERYTHING, set_user
+from jobqueue_conformance.redis_servers.acl import EVERYTHING, PASSWORD, set_user
 from jobqueue_conformance.redis_servers.base import RedisServer
 from jobqueue_conformance.spec.keys import Keys
 from jobqueue_conformance.spec.manifest import Implementation
@@ -54,19 +54,56 @@ def test_a_result_is_stored_when_it_is_published(
     listed = jobs[::2] if "recovery" in server_sweep.features else []
     peer.place(*listed)
     peer.push_job(*(job for job in jobs if job not in listed))
-    set_user(redis_server, "serial", "pass", *EVERYTHING, *rights)
+    set_user(redis_server, "serial", PASSWORD, *EVERYTHING, *rights)
 
     server_sweep.look_everywhere(
         jobs,
         lambda: require_stored(redis, keys, peer, *(job for job in jobs if server_sweep.out(job))),
         user="serial",
-        password="pass",
+        password=PASSWORD,
     )
 
     require_stored(redis, keys, peer, *jobs)
     for job in jobs:
         asked_ms = json.loads(job.message)["keep_ms"]
         require_left(redis, keys, job, asked_ms)
+
+
+@pytest.mark.requirement("server.kept.stores")
+@pytest.mark.dimensions(
+    occasion=("again", "recovery"), answer=("error", "another error"), settings="rights"
+)
+@pytest.mark.parametrize("rights", [(), ("-multi", "-exec")], ids=["all", "no-transactions"])
+def test_the_errors_of_features_are_stored(
+    server: StartServer,
+    peer: Peer,
+    redis: Redis,
+    redis_server: RedisServer,
+    keys: Keys,
+    implementation: Implementation,
+    rights: tuple[str, ...],
+) -> None:
+    """The answers to jobs that have expired, and to one that was given up, are stored as any other."""
+    jobs = [peer.job("echo", number, keep_ms=HOUR_MS) for number in range(2)]
+    if "expiry" in implementation.features:
+        expired = [peer.job("echo", n, keep_ms=HOUR_MS, expires_at_ms=n) for n in range(2)]
+        jobs[1:1] = expired
+    peer.push_job(*jobs)
+    if {"attempts", "recovery"} <= implementation.features:
+        spent = peer.job("echo", "spent", keep_ms=HOUR_MS)
+        peer.place(spent)
+        redis.set(keys.count(spent.message), 3)
+        jobs.append(spent)
+    set_user(redis_server, "serial", PASSWORD, *EVERYTHING, *rights)
+
+    server(user="serial", password=PASSWORD)
+    for job in jobs:
+        peer.result(job, "server.kept.stores")
+    peer.wait_gone(*(job.message for job in jobs), requirement="server.kept.stores")
+
+    require_stored(redis, keys, peer, *jobs)
+    for job in jobs:
+        require_left(redis, keys, job, HOUR_MS)
 
 
 @pytest.mark.requirement("server.kept.stores", "server.kept.first")

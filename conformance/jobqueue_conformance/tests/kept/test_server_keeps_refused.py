@@ -9,7 +9,7 @@ from jobqueue_conformance.programs.starting import StartServer
 from jobqueue_conformance.proxy import matches
 from jobqueue_conformance.proxy.events import REPLY
 from jobqueue_conformance.proxy.proxy import Proxy
-from jobqueue_conformance.redis_servers.acl import execute, least_rights, set_user
+from jobqueue_conformance.redis_servers.acl import PASSWORD, execute, least_rights, set_user
 from jobqueue_conformance.redis_servers.base import RedisServer
 from jobqueue_conformance.spec.keys import Keys
 from jobqueue_conformance.spec.manifest import Implementation
@@ -145,13 +145,13 @@ def test_a_result_is_published_where_none_may_be_stored(
     rest = ("in-process:*", "dead", "attempts:*", "processors", "lease:*", "scanned")
     rights = least_rights("server", keys, implementation.features)
     rights.remove(f"~{keys.queue}:*")
-    set_user(redis_server, "older", "pass", *rights, *(f"~{keys.queue}:{each}" for each in rest))
+    set_user(redis_server, "older", PASSWORD, *rights, *(f"~{keys.queue}:{each}" for each in rest))
     jobs = [peer.job("echo", number, keep_ms=HOUR_MS) for number in range(12)]
     listed = jobs[:4] if "recovery" in implementation.features else []
     peer.place(*listed)
     peer.push_job(*jobs[len(listed) :])
 
-    server(user="older", password="pass")
+    server(user="older", password=PASSWORD)
     for job in jobs:
         wait_for_result(peer, job)
     peer.wait_settled(*jobs)

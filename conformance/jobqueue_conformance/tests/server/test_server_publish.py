@@ -13,7 +13,7 @@ from jobqueue_conformance.programs.starting import StartServer
 from jobqueue_conformance.proxy import matches
 from jobqueue_conformance.proxy.events import Event
 from jobqueue_conformance.proxy.proxy import Proxy
-from jobqueue_conformance.redis_servers.acl import EVERYTHING, set_user
+from jobqueue_conformance.redis_servers.acl import EVERYTHING, PASSWORD, set_user
 from jobqueue_conformance.redis_servers.base import RedisServer
 from jobqueue_conformance.spec.keys import Keys
 from jobqueue_conformance.spec.manifest import Implementation
@@ -24,7 +24,7 @@ from jobqueue_conformance.spec.verdicts import Unsupported, require
 TWICE_T_S = 2.0
 TIMES = 4
 PATIENCE_S = 1.0  # in which a server that removes by a command of its own has sent it
-USER, PASSWORD = "confined", "pass-for-tests"
+USER = "confined"
 
 
 @pytest.mark.requirement("server.publish.channel")

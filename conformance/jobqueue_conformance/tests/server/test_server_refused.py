@@ -10,11 +10,10 @@ from jobqueue_conformance.programs.server import ServerProcess
 from jobqueue_conformance.programs.starting import StartServer
 from jobqueue_conformance.proxy.events import OPENED
 from jobqueue_conformance.proxy.proxy import How, Proxy
-from jobqueue_conformance.redis_servers.acl import EVERYTHING, set_user
+from jobqueue_conformance.redis_servers.acl import EVERYTHING, PASSWORD, set_user
 from jobqueue_conformance.redis_servers.base import RedisServer
 from jobqueue_conformance.spec.verdicts import require
 
-PASSWORD = "kept-to-itself-4d7c"
 LEAST_S = 0.3  # a server that comes back at once waits for longer after each refusal
 WATCHED_S, LONGEST_S = 1.0, 7.0
 MANY = 10  # in a row: a right server that waits for up to 2 s needs half a minute for 20

@@ -15,7 +15,7 @@ from jobqueue_conformance.proxy import matches
 from jobqueue_conformance.proxy.events import COMMAND
 from jobqueue_conformance.proxy.proxy import Hold, Proxy
 from jobqueue_conformance.proxy.waiting import Hung
-from jobqueue_conformance.redis_servers.acl import EVERYTHING, set_user
+from jobqueue_conformance.redis_servers.acl import EVERYTHING, PASSWORD, set_user
 from jobqueue_conformance.redis_servers.base import RedisServer
 from jobqueue_conformance.spec.keys import Keys
 from jobqueue_conformance.spec.manifest import Implementation
@@ -23,7 +23,7 @@ from jobqueue_conformance.spec.messages import Job
 from jobqueue_conformance.spec.verdicts import fail, require
 
 HANDLERS = 40
-USER, PASSWORD = "somebody", "pass"
+USER = "somebody"
 LONG = "x" * 66_000
 LONGEST_STOP_S = 30.0  # for which a server may try to reach Redis after SIGTERM
 LONGEST_SILENCE_S = 30.0  # for which it may take a silent Redis for alive

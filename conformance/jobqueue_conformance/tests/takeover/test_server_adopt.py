@@ -21,6 +21,7 @@ MOMENT_S = (
 SCAN_S = 2 * L_S  # in which a scan has to happen
 LONG_LEASE_MS = 30_000
 GONE = "gone-away"  # a processor that never comes back
+LONG_NAMES = ["x" * 60, "x" * 250, "x" * 1030]
 
 
 @pytest.mark.requirement("server.takeover.adopts", "server.attempts.counts")
@@ -274,22 +275,35 @@ def test_a_mark_of_less_than_c_ago_is_too_young(
     require(left == [1, 1], "server.takeover.marked", expected="both entries left", got=left)
 
 
-@pytest.mark.requirement("server.takeover.marked", "server.takeover.only-lapsed")
-@pytest.mark.dimensions(occasion="again")
+@pytest.mark.requirement(
+    "server.takeover.marked", "server.takeover.only-lapsed", "server.takeover.lease-first"
+)
+@pytest.mark.dimensions(size=("8", "100", "1,024"), occasion="again", settings="names")
 def test_a_list_that_is_leased_again_is_left_alone(
     server: StartServer, peer: Peer, redis: Redis, registry: Registry
 ) -> None:
-    """The entries of a list with a lease stay there, however long ago it was marked."""
-    job, fence = peer.job("echo", "of a living owner"), peer.job("echo", "fence")
-    theirs = registry.lapsed("alive", job)
-    registry.lease("alive")
-    registry.lapsed("fence", fence)
+    """The entries of a list with a lease stay there, whatever its length of name and however old its mark is."""
+    fence = peer.job("echo", "fence")
+    jobs = {name: peer.job("echo", "of a living owner") for name in ("alive", *LONG_NAMES)}
+    theirs = {name: registry.lapsed(name, job) for name, job in jobs.items()}
+    for name in jobs:
+        registry.lease(name)
+    registry.lapsed(f"{LONG_NAMES[-1]}, but another one", fence)
 
-    server()
+    server(own := "y" * 120)
     adopted(peer, lambda: peer.received(fence))
 
-    left = redis.lrange(theirs, 0, -1)
-    require(left == [job.message], "server.takeover.only-lapsed", expected="the entry", got=left)
+    for name, job in jobs.items():
+        left = redis.lrange(theirs[name], 0, -1)
+        require(
+            left == [job.message], "server.takeover.only-lapsed", expected="the entry", got=left
+        )
+    require(
+        registry.holder(own) is not None,
+        "server.takeover.lease-first",
+        expected=f"a lease of {own!r:.100}",
+        got="none",
+    )
 
 
 @pytest.mark.requirement("server.takeover.first", "server.takeover.scans")
