@@ -119,6 +119,15 @@ def test_what_is_no_password_is_left() -> None:
     assert redaction.redacted(kept, redaction.passwords(["redis://127.0.0.1"])) == kept
 
 
+def test_the_kits_own_words_are_left() -> None:
+    """A password that is a part of what the kit says of a step is hidden in the step's text alone."""
+    step = {"kind": "reply", "fate": "held, then passed on", "text": "AUTH pass"}
+
+    shown = redaction.redacted({"steps": [step]}, redaction.passwords(["redis://:pass@host"]))
+
+    assert shown == {"steps": [step | {"text": f"AUTH {redaction.HIDDEN}"}]}
+
+
 @pytest.mark.parametrize("fate", ["lost", "held, then passed on"])
 @pytest.mark.parametrize("struck, begin", [(None, 60), (90, 60), (20, 16), (2, 0)])
 def test_a_diagram_shows_its_end_and_where_a_fault_struck(

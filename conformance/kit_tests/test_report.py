@@ -96,6 +96,21 @@ def test_every_form_is_written(tmp_path: Path) -> None:
     assert "`pytest test_order`" in page
 
 
+def test_a_page_shows_how_the_programs_were_started(tmp_path: Path) -> None:
+    """A failed test has the variables of each program, as text."""
+    variables = {"JOBQUEUE_QUEUE": "<jobs>", "JOBQUEUE_BLOCK_MS": "500"}
+    settings = [{"program": "server", "variables": variables}]
+    failed = Record(
+        "test_order", (ORDER,), "fail", replay="pytest", evidence={"settings": settings}
+    )
+
+    files.write(tmp_path, summary(failed))
+
+    data.validator("report").validate(json.loads((tmp_path / "report.json").read_text()))
+    page = (tmp_path / "index.html").read_text()
+    assert "JOBQUEUE_QUEUE=&lt;jobs&gt;\nJOBQUEUE_BLOCK_MS=500" in page
+
+
 @pytest.mark.parametrize(
     "verdict, message, color",
     [

@@ -48,8 +48,9 @@ def test_a_transcript_shows_no_password(parts: tuple[str, ...]) -> None:
 
 
 def test_a_long_argument_is_shortened() -> None:
-    """A transcript shows the beginning and the end of a megabyte."""
+    """A transcript shows the beginning and the end of a megabyte, and how much of it nobody sees."""
     [line] = transcript.lines([command("LPUSH", "queue", "x" * 1_000_000 + "end")])
 
     assert len(line) < 1000
     assert line.endswith("xend'")
+    assert f"({1_000_003 - transcript.LONGEST} characters left out)" in line

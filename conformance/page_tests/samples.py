@@ -63,6 +63,7 @@ def failed(
             "expected": "an empty in-process list",
             "got": said,
             "fault": FAULT,
+            "settings": [{"program": "server", "variables": {"JOBQUEUE_QUEUE": said[:400]}}],
             "output": [{"program": "server", "text": f"cannot remove {said}"}],
             "exchange": exchange(list(events(said)), 120),
         },

@@ -189,7 +189,7 @@ class Peer:
             found = look()
             if found or idle is None or idle.left_s() > 0:
                 return found
-            return give_up(f"nothing, and {reason}")
+            return give_up(f"nothing, and {reason}{self._where(job)}")
 
         try:
             return self._notifier.wait(
@@ -197,6 +197,14 @@ class Peer:
             )
         except Hung as hung:
             give_up(f"nothing: {hung}")
+
+    def _where(self, job: Job | None) -> str:
+        """On which lists the message of a job is, as the end of a sentence."""
+        if job is None:
+            return ""
+        lists = [self._keys.queue, *(each.in_process for each in self.servers), self._keys.dead]
+        there = [key for key in lists if job.message in self._redis.lrange(key, 0, -1)]
+        return f"; the message of {_short(job)} is on {' and on '.join(there)}" if there else ""
 
     def _why_nothing_comes(self) -> str | None:
         """Why no server will do anything more; None while one still may."""

@@ -52,6 +52,7 @@ class Process:
         self.name = name
         self.command = command
         self.redis_url = environment.get("REDIS_URL", "")
+        self.settings = dict(environment)
         self.started_s = time.monotonic()
         self._notifier = notifier
         file_name = name.replace("/", "_")

@@ -70,7 +70,8 @@ def quoted(text: bytes) -> str:
 def _shortened(words: str) -> str:
     if len(words) <= LONGEST:
         return words
-    return f"{words[: LONGEST // 2]}… {len(words) - LONGEST} more …{words[-LONGEST // 2 :]}"
+    left_out = len(words) - LONGEST
+    return f"{words[: LONGEST // 2]}… ({left_out} characters left out) …{words[-LONGEST // 2 :]}"
 
 
 def visible(text: str) -> str:

@@ -47,6 +47,9 @@ def of(item: pytest.Item, error: BaseException | None, report: pytest.TestReport
         shown["traceback"] = report.longreprtext[-LONGEST_TRACEBACK:]
     if fault := _fault(item):
         shown["fault"] = fault
+    shown["settings"] = [
+        {"program": each.name, "variables": each.settings} for each in _processes(item)
+    ]
     shown["output"] = [{"program": name, "text": text} for name, text in _output(item)]
     if events := _events(item):
         shown["exchange"] = exchange(events, DRAWN)

@@ -1,6 +1,7 @@
 """Keeps passwords out of everything that a run shows or writes.
 
 Pure. A password is known from the URL in which it was given; one in any other URL is recognised by its place.
+What only the kit writes holds none, and stays as it is, even where it contains what is a password elsewhere.
 """
 
 import json
@@ -10,6 +11,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 HIDDEN = "*****"
+OWN = {"kind", "fate"}  # members that only the kit writes
 LOGIN = re.compile(r"(\w://[^\s:/@]*):[^\s@]+@")
 
 
@@ -36,7 +38,9 @@ def _redacted(value: Any, secrets: list[str]) -> Any:
             value = value.replace(secret, HIDDEN)
         return LOGIN.sub(rf"\1:{HIDDEN}@", value)
     if isinstance(value, dict):
-        return {key: _redacted(each, secrets) for key, each in value.items()}
+        return {
+            key: each if key in OWN else _redacted(each, secrets) for key, each in value.items()
+        }
     if isinstance(value, list | tuple):
         return [_redacted(each, secrets) for each in value]
     return value
