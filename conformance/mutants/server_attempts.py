@@ -237,3 +237,8 @@ class RefusedIsLeft(TakeoverServer):
             self.found[raw] += 1  # so that no later look starts it either
             return
         super().start_counted(raw)
+
+
+class CountsAStrippedMessage(AttemptsServer):
+    def key(self, raw: bytes) -> str:
+        return super().key(raw.strip())

@@ -46,6 +46,17 @@ class ForbiddenLeft(Server):
                 raise
 
 
+class ForbiddenIsDeadInTransactionsOnly(Server):
+    def forbids_channel(self, refusal: str) -> bool:
+        assert self.answers is not None
+        try:
+            self.answers.call("MULTI")
+            self.answers.call("DISCARD")
+        except ReplyError:
+            return False
+        return super().forbids_channel(refusal)
+
+
 class WithRefusals(Server):
     """What Redis refuses but for a reason of rights is for `on_refused`, and not for the server."""
 

@@ -43,6 +43,11 @@ class GivenUpIsNotKept(KeepingServer, AttemptsServer):
             super().keep_result(raw, result, keep_ms)
 
 
+class DigestOfAStrippedMessage(KeepingServer):
+    def digest(self, raw: bytes) -> str:
+        return super().digest(raw.strip())
+
+
 class PublishesThenStores(KeepingServer):
     def answer(self, raw: bytes, job: Job, result: bytes) -> None:
         self.publish(job["channel"], result)
@@ -371,3 +376,17 @@ class TriesForEver(KeepingServer):
 class TriesForEverWithoutMemory(KeepingServer):
     def gives_up_keeping(self, raw: bytes, refusal: str) -> bool:
         return self.stopping or refusal.startswith("NOPERM")
+
+
+# server.kept.first, without transactions
+
+
+class ReplacesWithoutTransactions(KeepingServer):
+    def store(self, key: str, result: bytes, keep_ms: int) -> None:
+        try:
+            self.ask("MULTI")
+            self.ask("DISCARD")
+        except ReplyError:
+            self.ask("SET", key, result, "PX", keep_ms)
+        else:
+            super().store(key, result, keep_ms)

@@ -36,7 +36,8 @@ def test_parameters_and_results_of_any_size(client: StartClient, peer: Peer) -> 
     driver = client()
 
     for size in SIZES:
-        text = of_size(min(size, (1 << 20) - ENVELOPE_BYTES))
+        # A client may escape what isn't ASCII, which doubles the bytes of these characters.
+        text = of_size(size) if size < 1 << 18 else "x" * (size - ENVELOPE_BYTES)
         seq = driver.submit("echo", text, timeout_ms=guard_ms())
         job = peer.claim()
         require(

@@ -1,6 +1,7 @@
 """Results that are kept: what a server stores before it publishes, for how long, and what it leaves alone."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -83,8 +84,9 @@ def test_the_errors_of_features_are_stored(
     implementation: Implementation,
     rights: tuple[str, ...],
 ) -> None:
-    """The answers to jobs that have expired, and to one that was given up, are stored as any other."""
+    """The answers to jobs that have expired, and to one that was given up, are stored as any other, by all bytes."""
     jobs = [peer.job("echo", number, keep_ms=HOUR_MS) for number in range(2)]
+    jobs[0] = replace(jobs[0], message=b" " + jobs[0].message + b"\n")
     if "expiry" in implementation.features:
         expired = [peer.job("echo", n, keep_ms=HOUR_MS, expires_at_ms=n) for n in range(2)]
         jobs[1:1] = expired
@@ -160,10 +162,18 @@ def test_a_result_is_stored_after_a_lost_connection(
     occasion=("again", "recovery"),
     moment="outstanding",
     answer=("nothing", "another type"),
+    settings="rights",
     repetition="messages",
 )
+@pytest.mark.parametrize("rights", [(), ("-multi", "-exec")], ids=["all", "no-transactions"])
 def test_what_is_stored_stays(
-    server: StartServer, peer: Peer, redis: Redis, keys: Keys, implementation: Implementation
+    server: StartServer,
+    peer: Peer,
+    redis: Redis,
+    redis_server: RedisServer,
+    keys: Keys,
+    implementation: Implementation,
+    rights: tuple[str, ...],
 ) -> None:
     """Of twelve jobs whose results are stored already, new ones and found ones, none replaces or extends it."""
     jobs = [peer.job("echo", number, keep_ms=HOUR_MS) for number in range(12)]
@@ -178,8 +188,9 @@ def test_what_is_stored_stays(
     twice = peer.job("echo", "twice", keep_ms=HOUR_MS)
     peer.push_job(twice, twice)
     peer.push_message(other)
+    set_user(redis_server, "serial", PASSWORD, *EVERYTHING, *rights)
 
-    server()
+    server(user="serial", password=PASSWORD)
     peer.wait_settled(*jobs, twice)
     peer.wait_gone(other, requirement="server.remove.finished")
 

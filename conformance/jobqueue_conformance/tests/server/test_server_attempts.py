@@ -1,5 +1,7 @@
 """What a server counts, and which entries it gives up: the feature `attempts`."""
 
+from dataclasses import replace
+
 import pytest
 from redis import Redis
 
@@ -129,8 +131,9 @@ def test_a_life_counts_an_entry_once(
 def test_long_entries_have_counts_of_their_own(
     server: StartServer, peer: Peer, redis: Redis, keys: Keys
 ) -> None:
-    """Two entries that differ only behind their first 128 KiB are counted each by itself."""
+    """Entries that differ only behind their first 128 KiB, or in white space, are counted each by itself."""
     jobs = [peer.job("echo", "x" * (1 << 17)) for _ in range(2)]
+    jobs.append(replace(jobs[1], message=jobs[1].message + b"\n"))
     peer.place(*jobs)
 
     server()
@@ -138,9 +141,9 @@ def test_long_entries_have_counts_of_their_own(
     counted = [count(redis, keys, job) for job in jobs]
 
     require(
-        counted == [1, 1],
+        counted == [1, 1, 1],
         "server.attempts.counts",
-        expected="[1, 1] as the counts of the two entries",
+        expected="[1, 1, 1] as the counts of the three entries",
         got=counted,
     )
 

@@ -276,11 +276,17 @@ def test_a_refused_publish_leaves_the_job_where_it_is(
 
 @pytest.mark.requirement("server.publish.noperm", "server.dead-list.keeps")
 @pytest.mark.dimensions(answer="error", settings="rights")
+@pytest.mark.parametrize("rights", [(), ("-multi", "-exec")], ids=["all", "no-transactions"])
 def test_a_job_on_a_forbidden_channel_is_kept(
-    server: StartServer, peer: Peer, redis: Redis, redis_server: RedisServer, keys: Keys
+    server: StartServer,
+    peer: Peer,
+    redis: Redis,
+    redis_server: RedisServer,
+    keys: Keys,
+    rights: tuple[str, ...],
 ) -> None:
     """A job on whose channel Redis forbids to publish is on the dead list, byte for byte."""
-    set_user(redis_server, USER, PASSWORD, *EVERYTHING, "resetchannels", "&allowed:*")
+    set_user(redis_server, USER, PASSWORD, *EVERYTHING, *rights, "resetchannels", "&allowed:*")
     server(user=USER, password=PASSWORD)
 
     forbidden = peer.push("echo", "kept", channel="forbidden:1")
