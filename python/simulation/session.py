@@ -177,6 +177,8 @@ class Session:
                 life.workers.confirmed(messages)
             case steps.Running():
                 return list(life.workers.running.elements())
+            case _:
+                raise Broken("takes known steps", f"{life} takes {step!r:.80}")
         return None
 
     def _connect(self) -> None:

@@ -7,8 +7,9 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
-from jobqueue.core import recovery
+from jobqueue.core import recovery, steps
 from simulation import __main__ as command
+from simulation import server as servers
 from simulation.plan import LARGE_EVERY, Client, Fault, Plan, Push, Server, draw
 from simulation.search import Counts, attempt, shrink, told
 from simulation.world import World
@@ -16,6 +17,7 @@ from simulation.world import World
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from jobqueue.core.steps import Steps
     from jobqueue.protocol.messages import Answer, Dead
 
 SEEDS = range(240)
@@ -109,6 +111,21 @@ def test_a_seed_decides_everything() -> None:
 def forgets_outcomes(entries: Iterable[bytes], _: Iterable[Answer | Dead]) -> list[bytes]:
     """A wrong look: what has run and isn't confirmed runs again."""
     return list(entries)
+
+
+def test_a_step_that_is_not_simulated_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step of servers of several queues isn't answered as if it had been taken."""
+
+    def rests(*_: object, **__: object) -> Steps[None]:
+        yield steps.Sleep(1.0)
+        yield steps.Rest()
+
+    monkeypatch.setattr(servers, "run_with_reconnect", rests)
+
+    failure = attempt(draw(1))
+
+    assert failure is not None
+    assert failure.law == "takes known steps"
 
 
 def first_failure(law: str) -> Plan:
