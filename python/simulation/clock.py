@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+BEGINS_MS = 1_700_000_000_000  # by Redis, which is never set to a time before 1970
+
 
 class Clock:
     """The seconds since the beginning of a world, and what is going to happen in it.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from jobqueue.errors import ConnectionLost, JobTimeout, NotQueued
 
 from simulation.broken import Broken
+from simulation.clock import BEGINS_MS
 from simulation.owners import Owners
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class Job:
         self.dead = False  # it belongs on the dead list
         self.buried = False
         self.settled: str | None = None
-        self.expires_at_ms: int | None = None  # by Redis's clock
+        self.expires_at_ms: int | None = None  # by Redis's clock, since the world's beginning
         self.expected: object = None  # the value of its result, unless that is an error
 
     @property
@@ -97,7 +98,7 @@ class Laws:
             head, found, tail = message.rpartition(EXPIRY)
             if found and message not in self.jobs:
                 job = self.jobs[message] = self.jobs.pop(head + b"}")
-                job.message, job.expires_at_ms = message, int(tail[:-1])
+                job.message, job.expires_at_ms = message, int(tail[:-1]) - BEGINS_MS
 
     def pushed(self, key: bytes, messages: Iterable[bytes]) -> None:
         """Note what Redis has accepted."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobqueue.protocol.commands import ErrorReply
 
+from simulation.clock import BEGINS_MS
 from simulation.owners import LEASES
 from simulation.scripts import evaluate
 from simulation.store import GROWS, OK, READS, Store
@@ -77,7 +78,7 @@ class RedisProcess:
     @property
     def now_ms(self) -> int:
         """Its time, which may be stepped."""
-        return round((self._clock.now + self.clock_offset) * 1000)
+        return BEGINS_MS + round((self._clock.now + self.clock_offset) * 1000)
 
     @property
     def connections(self) -> list[Connection]:

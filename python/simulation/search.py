@@ -155,7 +155,7 @@ def _told(story: list[Line]) -> list[Line]:
 
 def _idle(values: tuple[Any, ...]) -> bool:
     """Whether a line is about claims, looks and replies without a job."""
-    exchanged = values[-1]
+    exchanged = values[-1] if values else None
     return isinstance(exchanged, list) and all(
         not each or (type(each) is tuple and each[0] in {b"BLMOVE", b"LMOVE", b"LRANGE"})
         for each in exchanged

@@ -54,7 +54,7 @@ class Life:
         self.chance = random.Random(f"{world.plan.seed}/{self.name}/{number}")
         self.over = False
         self.stopping = False
-        self.connected = False  # once, at least
+        self.connected = False  # the session that claims, once, at least
         self.stood_still_until = -1.0
         self.checked_at = 0.0  # when it asked for the time last
         self.renewal_sent_at = -1.0  # of the last successful one
@@ -80,6 +80,11 @@ class Life:
         """Start its sessions."""
         for session in self._sessions:
             session.resume()
+
+    def connects(self, session: Session) -> None:
+        """Note that a session has a connection; a server without one to claim on ends at its start."""
+        # server.connection.start
+        self.connected |= session is self._serving[0]
 
     def stop(self) -> None:
         """Request a graceful stop."""

@@ -198,7 +198,7 @@ class Session:
         if life.world.refuses:
             self._resume_if(number, Unreachable("there is no Redis"))
             return
-        life.connected = True
+        life.connects(self)
         self.connection = Connection(life.world.clock, life.chance, life.world.redis, self)
         self._resume_if(number, None)
 

@@ -224,8 +224,9 @@ class World:
         self.note("Redis is gone for good, and all servers are told to stop")
         self.ending = True
         self._away += 1
-        for connection in self.redis.connections:
-            connection.cut()
+        for redis in (self.redis, *self.redis.replicas):
+            for connection in redis.connections:
+                connection.cut()
         lives = [each for each in self.lives.values() if not each.over]
         for life in lives:
             self.stop(life)

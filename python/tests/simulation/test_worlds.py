@@ -11,7 +11,7 @@ from jobqueue.core import recovery, steps
 from simulation import __main__ as command
 from simulation import server as servers
 from simulation.plan import LARGE_EVERY, Client, Fault, Plan, Push, Server, draw
-from simulation.search import Counts, attempt, shrink, told
+from simulation.search import Counts, Failure, attempt, shrink, told
 from simulation.world import World
 
 if TYPE_CHECKING:
@@ -111,6 +111,33 @@ def test_a_seed_decides_everything() -> None:
 def forgets_outcomes(entries: Iterable[bytes], _: Iterable[Answer | Dead]) -> list[bytes]:
     """A wrong look: what has run and isn't confirmed runs again."""
     return list(entries)
+
+
+def test_a_redis_whose_clock_is_set_back_tells_a_time_after_1970() -> None:
+    """client.expiry.clock: a client asks for it, and pushes at once."""
+    step = Fault("step clock", "redis", 0, busy=False, at=1.0, values=(8.0, 0.0, 0.0))
+    client = Client("client", 1, (Push(2.0, 1, "answer", 5.0, None, expires=20.0),))
+    server = Server("server", 1, 1, 1.0)
+    world = World(Plan(0, (server,), (client,), (step,), 0, 0.0, ends_without_redis=False))
+
+    world.run()
+
+    story = [sentence.format(*values) for _, sentence, values in world.story]
+    assert "client/1 is told ['client', '1']" in story
+
+
+def test_no_replica_is_left_where_redis_is_gone() -> None:
+    """A client that stayed with the old primary is told of the loss; and the story of it can be told."""
+    fail_over = Fault("fail over", "redis", 0, busy=False, at=5.0, values=(0.0, 0.0, 0.0))
+    client = Client("client", 1, (Push(1.0, 1, "answer", None, None),))
+    plan = Plan(0, (), (client,), (fail_over,), 0, 0.0, ends_without_redis=True)
+
+    failure = attempt(plan)
+    assert failure is None, told(failure)
+
+    world = World(plan)
+    world.run()
+    assert "Redis is gone for good" in told(Failure(plan, "none", "it holds", world))
 
 
 def test_a_step_that_is_not_simulated_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
