@@ -80,7 +80,7 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     config.addinivalue_line(
         "markers",
-        "all_serve(feature): starts a server of each implementation under test, and each has this feature",
+        "all_serve(*features): starts a server of each implementation under test, and each has these features",
     )
     if _under_test(config.option):
         if os.name != "posix":

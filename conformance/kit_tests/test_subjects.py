@@ -35,3 +35,4 @@ def test_all_serve_where_each_has_a_server_with_the_feature(
 
     assert Subjects(first, other).all_serve("takeover") is expected
     assert Subjects(other, first).all_serve("takeover") is expected
+    assert Subjects(first, other).all_serve() is (other.server is not None)

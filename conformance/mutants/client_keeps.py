@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import select
 import time
 from typing import TYPE_CHECKING
 
@@ -196,6 +197,26 @@ class GivesUpWhereNothingIsFound(KeepingClient):
 
 
 # client.kept.waits and client.kept.lost
+
+
+class DeafOnceItHasLooked(KeepingClient):
+    looked: tuple[str, ...] = ()
+
+    def look_for(self, job: Job) -> None:
+        super().look_for(job)
+        self.looked += (job.id,)
+
+    def find(self, result: dict[str, Json]) -> Job | None:
+        job = super().find(result)
+        return None if job is not None and job.id in self.looked else job
+
+
+class DeafWhileItLooks(KeepingClient):
+    def look(self) -> None:
+        super().look()
+        subscription = self.subscription
+        while subscription is not None and select.select([subscription.socket], [], [], 0)[0]:
+            subscription.receive()
 
 
 class LosesKeptJobsAtOnce(KeepingClient):

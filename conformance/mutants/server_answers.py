@@ -90,6 +90,19 @@ class PublishErrorTwice(Server):
             super().publish(channel, result)
 
 
+class SilentToJobsThatAskForNothing(Server):
+    """Once a job has asked that its result be kept, it answers no other."""
+
+    asked = False
+
+    def answer(self, raw: bytes, job: Job, result: bytes) -> None:
+        self.asked |= "keep_ms" in job
+        if self.asked and "keep_ms" not in job:
+            self.remove(raw)
+        else:
+            super().answer(raw, job, result)
+
+
 class PublishUntilSomebodyListens(Server):
     def publish(self, channel: str, result: bytes) -> None:
         for _ in range(3):

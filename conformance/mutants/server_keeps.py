@@ -283,6 +283,16 @@ class KeepsWithoutBeingAsked(KeepingServer):
         return super().keep_ms(job | {"keep_ms": job.get("keep_ms", 60_000)})
 
 
+class KeepsOnceAsked(KeepingServer):
+    """Once a job has asked, the results of all others are stored, too."""
+
+    asked: Json = None
+
+    def keep_ms(self, job: Job) -> int:
+        self.asked = job.get("keep_ms", self.asked)
+        return super().keep_ms(job | {"keep_ms": self.asked})
+
+
 class KeepsIntegersOnly(KeepingServer):
     def is_duration(self, asked: Json) -> bool:
         return isinstance(asked, int) and super().is_duration(asked)

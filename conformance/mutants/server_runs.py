@@ -70,6 +70,18 @@ class UnknownMembersInvalid(Server):
         return super().run(job)
 
 
+class RefusesJobsThatAskForNothing(Server):
+    """Once a job has asked that its result be kept, one that doesn't is invalid."""
+
+    asked = False
+
+    def outcome(self, raw: bytes, job: Job) -> dict[str, Json]:
+        self.asked |= "keep_ms" in job
+        if self.asked and "keep_ms" not in job:
+            return self.error("invalid-job", "keep_ms is missing")
+        return super().outcome(raw, job)
+
+
 class UnknownMembersDead(Server):
     def is_answerable(self, job: Json) -> bool:
         known = {"method", "parameters", "channel", "id"}

@@ -69,6 +69,7 @@ class StartClient(Protocol):
     def __call__(
         self,
         *,
+        of: str = "client",
         user: str | None = None,
         password: str = "",
         database: str | None = None,
@@ -78,6 +79,7 @@ class StartClient(Protocol):
         """The driver is ready for `submit`.
 
         Args:
+            of: which implementation's it is: of the one whose "client" is under test, or whose "server" is.
             user: the user that it logs in as.
             password: its password.
             database: the last part of its URL.

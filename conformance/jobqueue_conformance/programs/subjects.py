@@ -45,10 +45,11 @@ class Subjects:
         """Whether what is under test has promised all of these requirements."""
         return all(self._promised(data.requirements()[each]) for each in ids)
 
-    def all_serve(self, feature: str) -> bool:
-        """Whether each implementation under test has a server with a feature."""
+    def all_serve(self, *features: str) -> bool:
+        """Whether each implementation under test has a server, with these features."""
         return all(
-            each.server is not None and feature in each.features for each in self.implementations
+            each.server is not None and each.features.issuperset(features)
+            for each in self.implementations
         )
 
     @property

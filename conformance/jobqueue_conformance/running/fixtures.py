@@ -25,7 +25,7 @@ from jobqueue_conformance.programs.starting import (
     StartClient,
     StartServer,
 )
-from jobqueue_conformance.programs.subjects import REDIS_VERSION, SUBJECTS
+from jobqueue_conformance.programs.subjects import REDIS_VERSION, SUBJECTS, Subjects
 from jobqueue_conformance.proxy.proxy import Proxy
 from jobqueue_conformance.proxy.waiting import Notifier
 from jobqueue_conformance.redis_servers import choice
@@ -60,6 +60,12 @@ def redis_server(pytestconfig: pytest.Config) -> Iterator[RedisServer]:
     pytestconfig.stash[REDIS_VERSION] = server.version
     yield server
     server.close()
+
+
+@pytest.fixture
+def subjects(request: pytest.FixtureRequest) -> Subjects:
+    """Whose server and whose client are under test."""
+    return request.config.stash[SUBJECTS]
 
 
 @pytest.fixture
@@ -242,22 +248,25 @@ def client(
     tmp_path: Path,
 ) -> Iterator[StartClient]:
     """Starts the drivers of clients under test."""
-    under_test = request.config.stash[SUBJECTS].of_class("client")
+    subjects = request.config.stash[SUBJECTS]
 
     def start(
         *,
+        of: str = "client",
         user: str | None = None,
         password: str = "",
         database: str | None = None,
         through: tuple[str, ...] = (),
         direct: bool = False,
     ) -> ClientProcess:
+        under_test = subjects.of_class(of)
+        assert under_test.client is not None
         endpoint = proxy.endpoint(
             "client" if not processes else f"client-{len(processes) + 1}", keys.queue
         )
         address = (redis_server.host, redis_server.port) if direct else endpoint.address
         started = ClientProcess(
-            (*through, *(under_test.client or ())),
+            (*through, *under_test.client),
             under_test.folder,
             {
                 "REDIS_URL": _url(redis_server, address, user, password, database),

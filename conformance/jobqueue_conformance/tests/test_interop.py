@@ -1,15 +1,21 @@
 """A real client against a real server: with `--server=X --client=Y`, or both of one implementation."""
 
+import json
 from typing import Any
 
 import pytest
+from redis import Redis
 
 from jobqueue_conformance.peer.calls import guard_ms, slowly
 from jobqueue_conformance.peer.peer import Peer
+from jobqueue_conformance.programs.client import ClientProcess
 from jobqueue_conformance.programs.starting import LEASES, StartClient, StartServer
+from jobqueue_conformance.programs.subjects import Subjects
+from jobqueue_conformance.proxy import matches
 from jobqueue_conformance.proxy.events import COMMAND
 from jobqueue_conformance.proxy.proxy import Proxy
-from jobqueue_conformance.spec.messages import equal
+from jobqueue_conformance.spec.keys import Keys
+from jobqueue_conformance.spec.messages import Job, equal
 from jobqueue_conformance.spec.vectors import vectors
 from jobqueue_conformance.spec.verdicts import require
 
@@ -17,6 +23,13 @@ IN_FLIGHT = 200
 HOUR_MS, LONG_MS = 3_600_000, 60_000
 SHORT_MS = 500  # T, where a whole takeover is waited for
 TAKEOVER_S = 2 * LEASES * SHORT_MS / 1000  # L + C
+FAR_MS = 10**14  # as a time of Redis, in the year 5138
+KINDS: dict[str, dict[str, Any]] = {
+    "kept": {"keep_ms": HOUR_MS},
+    "bare": {},
+    "due": {"expires_at_ms": FAR_MS},
+    "stale": {"expires_at_ms": 1},
+}
 VALUES = {vector["id"]: vector["value"] for vector in vectors("values")}
 
 
@@ -192,9 +205,9 @@ def test_any_server_runs_jobs_that_expire_and_are_kept(
 )
 @pytest.mark.dimensions(occasion="restart", moment="outstanding", caller="gone")
 def test_results_outlive_a_killed_client(
-    server: StartServer, client: StartClient, proxy: Proxy
+    server: StartServer, client: StartClient, proxy: Proxy, subjects: Subjects
 ) -> None:
-    """By the handles of a client that was killed, another one collects what is kept, and what is answered later."""
+    """By the handles of a killed client one of the other implementation collects what is kept, and what comes later."""
     server()
     first = client()
     hold = proxy.hold(lambda event: event.kind == COMMAND and event.carries("late"), "server")
@@ -203,7 +216,8 @@ def test_results_outlive_a_killed_client(
     hold.wait()
     first.kill()
 
-    second = client()
+    other = "kept-results-client" in subjects.of_class("server").features
+    second = client(of="server" if other else "client")
     kept, late = (second.collect(handle, slowly(LONG_MS)) for handle in given)
     outcome = second.outcome(kept, requirement="client.kept.collects")
     require(
@@ -214,3 +228,93 @@ def test_results_outlive_a_killed_client(
     require(
         outcome.value == "late", "client.kept.collects", expected="the late result", got=outcome
     )
+
+
+@pytest.mark.requirement(
+    "server.run.members", "server.run.handler", "server.publish.once", "client.settle.result"
+)
+@pytest.mark.all_serve
+@pytest.mark.dimensions(occasion="again", moment="outstanding")
+def test_one_queue_has_servers_with_features_and_without(
+    server: StartServer,
+    client: StartClient,
+    peer: Peer,
+    proxy: Proxy,
+    redis: Redis,
+    keys: Keys,
+    subjects: Subjects,
+) -> None:
+    """A server whose features are off answers each kind of job, alone and beside another that has its own features."""
+    features = {
+        "plain": subjects.of_class("server").features,
+        "other": subjects.of_class("client").features,
+    }
+    plain = server("plain", lease_ms=0, keep_max_ms=0, max_attempts=0)
+    for kind, members in KINDS.items():
+        job = peer.push("echo", kind, **members)
+        require_answer(peer, proxy, redis, keys, job, features)
+    driver = client()
+    call_in_each_way(driver, features["other"])
+
+    other = server("other", of="client")
+    for kind, members in [*KINDS.items()] * 2:
+        jobs = [peer.job("echo", kind, **members) for _ in range(2)]
+        plain.wait_idle()
+        other.wait_idle()
+        peer.push_job(*jobs)  # one for each of two claims that wait
+        for job in jobs:
+            require_answer(peer, proxy, redis, keys, job, features)
+    call_in_each_way(driver, features["other"])
+
+
+def call_in_each_way(driver: ClientProcess, features: frozenset[str]) -> None:
+    """A client with or without features has the results of its jobs, whatever server takes them."""
+    asked: list[dict[str, Any]] = [{}]
+    if "kept-results-client" in features:
+        asked.append({"keep_ms": HOUR_MS})
+    if "expiry-client" in features:
+        asked += [each | {"expires_in_ms": HOUR_MS} for each in asked]
+    for options in asked * 2:
+        outcome = driver.outcome(driver.submit("echo", [options], guard_ms(), **options))
+        require(
+            equal(outcome.value, [options]),
+            "client.settle.result",
+            expected=f"the result of a job with {options}",
+            got=outcome,
+        )
+
+
+def require_answer(
+    peer: Peer,
+    proxy: Proxy,
+    redis: Redis,
+    keys: Keys,
+    job: Job,
+    features: dict[str, frozenset[str]],
+) -> None:
+    """One server answers a job once, by its kind and by this server's features; only the other one stores results."""
+    wanted = f"one result of a job that is {job.parameters}"
+    peer.wait(lambda: peer.received(job), "server.publish.once", wanted)
+    peer.wait_gone(job.message, requirement="server.remove.finished")
+    peer.messages()  # a second result would be among them
+    answer, *more = peer.received(job)
+    require(not more, "server.publish.once", expected=wanted, got=peer.received(job))
+
+    (who,) = {each.who for each in list(proxy.events) if matches.command(job)(each)}
+    expired = job.parameters == "stale" and "expiry" in features[who]
+    code = answer.get("error", {}).get("code")
+    require(
+        code == "expired" if expired else answer.get("result") == job.parameters,
+        "server.run.handler",
+        expected=f"{'the error `expired`' if expired else 'a value'} from the {who} server",
+        got=answer,
+    )
+    if "kept-results" in features[who]:
+        stored = redis.get(keys.result(job.message))
+        kept = job.parameters == "kept" and who == "other"
+        require(
+            (stored and json.loads(stored)) == (answer if kept else None),
+            "server.kept.stores" if kept else "server.kept.value",
+            expected=f"{'the result' if kept else 'nothing'}, stored by the {who} server",
+            got=stored,
+        )

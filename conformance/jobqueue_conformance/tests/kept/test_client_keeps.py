@@ -140,12 +140,14 @@ def test_a_client_looks_once_it_is_subscribed(
     require_value(driver, seq, job)
 
 
-@pytest.mark.requirement("client.kept.looks")
+@pytest.mark.requirement("client.kept.looks", "client.kept.waits")
 @pytest.mark.dimensions(
     occasion="reconnect", moment="outstanding", connection=("held", "cut"), repetition="faults"
 )
-def test_a_look_that_is_lost_is_repeated(client: StartClient, peer: Peer, proxy: Proxy) -> None:
-    """Where all connections are lost again before what a look has found arrives, the next one finds it."""
+def test_a_look_that_is_lost_is_repeated(
+    client: StartClient, peer: Peer, keys: Keys, proxy: Proxy
+) -> None:
+    """Before what a look has found arrives, all is lost again: the next one finds it; or the result is published."""
     driver = client()
     seq, job = run(driver, peer, proxy, "missed", None)
     hold = proxy.hold(lambda each: each.kind == REPLY and job.id.encode() in each.frame, "client")
@@ -159,6 +161,17 @@ def test_a_look_that_is_lost_is_repeated(client: StartClient, peer: Peer, proxy:
     proxy.drop("client")
 
     require_value(driver, seq, job)
+
+    seq, job = run(driver, peer, proxy, "published", None)
+    hold = proxy.hold(matches.reply_naming(keys.result(job.message)), "client")
+    proxy.drop("client")
+    hold.wait("the client to look")
+    peer.answer(job, result=job.parameters)
+    heard = matches.message(job)
+    proxy.notifier.happens(lambda: any(map(heard, list(proxy.events))), LOOKED_S)
+    hold.release()
+
+    require_value(driver, seq, job, "client.kept.waits")
 
 
 @pytest.mark.requirement(
