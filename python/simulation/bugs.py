@@ -37,6 +37,19 @@ class Bug(NamedTuple):
         return source
 
 
+# Takes the lease, and leaves out the last command, which registers the list.
+_UNREGISTERED = """\
+def {}:
+    write = next(commands)
+    replies = yield {}
+    try:
+        commands.send({})
+    except StopIteration as over:
+        return over.value
+
+
+class Lapsed(ConnectionLost):"""
+
 BUGS = (
     Bug(
         "a server that Redis refuses never obeys a stop",
@@ -194,5 +207,163 @@ BUGS = (
         "a list is never forgotten",
         "jobqueue.protocol.leases",
         (("elseif not message and now + v >= tonumber(ARGV[3]) then", "elseif false then"),),
+    ),
+    Bug(
+        "a lease is taken, whoever has it",
+        "jobqueue.core.lease",
+        (
+            (
+                "            self._refuse(found)\n",
+                (
+                    "            self._former = found.holder\n            yield from self._inherit(found.holder)\n"
+                    "            continue\n"
+                ),
+            ),
+        ),
+    ),
+    Bug(
+        "a server looks at its list before it has the lease",
+        "jobqueue.core.serial",
+        (
+            (
+                "            if not (yield from takeover.begin(generation)):",
+                (
+                    "            yield from exchange(commands.look(self._keys))\n"
+                    "            if not (yield from takeover.begin(generation)):"
+                ),
+            ),
+        ),
+    ),
+    Bug(
+        "a list is registered after the first claim",
+        "jobqueue.core.lease",
+        (
+            (
+                "            leases.acquire(self._keys, self.token, self.milliseconds)\n",
+                "            _silent(leases.acquire(self._keys, self.token, self.milliseconds))\n",
+            ),
+            (
+                "class Lapsed(ConnectionLost):",
+                _UNREGISTERED.format("_silent(commands)", "write[:-1]", "[*replies, 0]"),
+            ),
+            (
+                "                yield from self._renew(backoff.generation)\n",
+                (
+                    "                yield from self._renew(backoff.generation)\n"
+                    "                yield from exchange(leases.register(self._keys))\n"
+                ),
+            ),
+        ),
+    ),
+    Bug(
+        "a list is registered at the start alone",
+        "jobqueue.core.lease",
+        (
+            (
+                "            leases.acquire(self._keys, self.token, self.milliseconds)\n",
+                "            _once(leases.acquire(self._keys, self.token, self.milliseconds), first)\n",
+            ),
+            (
+                "class Lapsed(ConnectionLost):",
+                _UNREGISTERED.format(
+                    "_once(commands, first)",
+                    "write if first else write[:-1]",
+                    "replies if first else [*replies, 0]",
+                ),
+            ),
+        ),
+    ),
+    Bug(
+        "an adopter takes a job off a list by one command, and puts it on its own by another",
+        "jobqueue.protocol.leases",
+        (
+            (
+                "redis.call('LMOVE', KEYS[5], KEYS[4], 'RIGHT', 'LEFT')",
+                (
+                    "redis.call('LRANGE', KEYS[5], '-1', '-1')[1] or false\n"
+                    "if message then\n  redis.call('LREM', KEYS[5], '-1', message)\n"
+                    "  redis.call('LPUSH', KEYS[4], message)\nend"
+                ),
+            ),
+        ),
+    ),
+    Bug(
+        "a server looks at its list twice on a connection, and never again",
+        "jobqueue.core.recovery",
+        (
+            (
+                "self._next = now + self._look_seconds\n",
+                'self._next = self._lost_until if self._lost_until and now < self._lost_until else float("inf")\n',
+            ),
+        ),
+    ),
+    Bug(
+        "a lease is given up while handlers run",
+        "jobqueue.core.parallel",
+        (
+            (
+                "                yield Room(1)\n                yield from takeover.end(looks)\n",
+                "                yield from takeover.end(looks)\n                yield Room(1)\n",
+            ),
+        ),
+    ),
+    Bug(
+        "a renewal counts from its reply",
+        "jobqueue.core.lease",
+        (
+            (
+                "        self._renewal = (generation, moment.seconds)\n\n    def _inherit",
+                (
+                    "        moment = yield Now()\n"
+                    "        self._renewal = (generation, moment.seconds)\n\n    def _inherit"
+                ),
+            ),
+        ),
+    ),
+    Bug(
+        "a list that was found empty isn't looked at any more",
+        "jobqueue.protocol.leases",
+        (
+            ("        late = answer > 0 or -v > now\n", "        late = False\n"),
+            (
+                "        return 0 if late else grace_ms - (now + v)",
+                "        return 0 if late else None",
+            ),
+        ),
+    ),
+    Bug(
+        "a job is given up one start too late",
+        "jobqueue.core.attempts",
+        (("        if count <= self._limit:", "        if count <= self._limit + 1:"),),
+    ),
+    Bug(
+        "a job is given up one start too early",
+        "jobqueue.core.attempts",
+        (("        if count <= self._limit:", "        if count < self._limit:"),),
+    ),
+    Bug(
+        "an adopted job isn't counted",
+        "jobqueue.core.attempts",
+        (
+            (
+                "        self._unstarted[message] += 1\n        return Suspect(message)",
+                "        return message",
+            ),
+        ),
+    ),
+    Bug(
+        "what every look finds is counted",
+        "jobqueue.core.attempts",
+        (("if (adopted or not self._looked) and self._limit:", "if self._limit:"),),
+    ),
+    Bug(
+        "an expired job starts",
+        "jobqueue.core.handlers",
+        (("decision = messages.decide_timed(work)", "decision = work.job"),),
+    ),
+    Bug(
+        "a server claims before it adopts the rest of what is due",
+        "jobqueue.core.takeover",
+        (("return bool(self._due) or now >= self._next_scan", "return now >= self._next_scan"),),
     ),
 )

@@ -74,6 +74,8 @@ class Faults:
     def _note(self, fault: Fault) -> None:
         self.struck[fault.kind] += 1
         self._world.note("FAULT {}", fault)
+        if fault.kind == "fill":
+            self._world.laws.owners.full(fault.values[0])
         if fault.kind not in HARMLESS:
             lasts, fraction, seconds = fault.values
             if fault.kind == "restart":  # it is away, and then loads its data

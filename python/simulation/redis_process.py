@@ -217,6 +217,8 @@ class RedisProcess:
             return self._evaluate(command)
         if command[0] == b"INCR":
             self._laws.counts()
+        if command[0] == b"DEL" and command[1].startswith(LEASES):
+            self._laws.owners.releases(command[1])
         reply = self.store.execute(command, self.now_ms)
         if command[0] in {b"SET", b"PEXPIRE"} and reply and command[1].startswith(LEASES):
             self._laws.owners.renewed(command[1], taken=b"NX" in command)

@@ -57,7 +57,7 @@ class Life:
         self.connected = False  # the session that claims, once, at least
         self.stood_still_until = -1.0
         self.checked_at = 0.0  # when it asked for the time last
-        self.renewal_sent_at = -1.0  # of the last successful one
+        self.renewal_sent_at = float("-inf")  # of the last successful one
         self.lease: Lease | None = None
         self.token = b"%s/%d" % (self.name.encode(), number)
         self._label = f"{self.name} (life {number + 1})"
@@ -127,6 +127,15 @@ class Life:
             raise Broken(
                 "claims within its lease", f"{self} claims {seconds:.3f} s after its last renewal"
             )
+
+    def check_look(self) -> None:
+        """Check that the list may be read.
+
+        Raises:
+            Broken: This life has never had its lease.
+        """
+        if self.lease is not None and self.renewal_sent_at < 0:
+            raise Broken("has its lease first", f"{self} looks at its list without a lease")
 
     def broken(self) -> bool:
         """Tell whether a session that runs beside the claims has failed; then it ends."""

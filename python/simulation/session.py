@@ -210,6 +210,10 @@ class Session:
             return ConnectionLost("it was reset before")
         if any(map(_claims, commands)):
             life.check_lease()
+            if life.settings.concurrency == 1 and not any(map(_adopts, commands)):
+                life.world.laws.owners.claims(life)
+        if any(map(_looks, commands)):
+            life.check_look()
         self._sent_at = life.world.clock.now
         life.world.note("{} sends {}", life, commands)
         self.connection.write(commands)
@@ -246,6 +250,10 @@ class Session:
 
 def _claims(command: Command) -> bool:
     return command[0] in {b"BLMOVE", b"LMOVE"} or _adopts(command)
+
+
+def _looks(command: Command) -> bool:
+    return command[0] == b"LRANGE"
 
 
 def _renews(commands: list[Command], replies: list[Any]) -> bool:

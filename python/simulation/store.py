@@ -82,6 +82,10 @@ class Store:
         except _WrongTypeError:
             return WRONG_TYPE
 
+    def ask(self, *command: bytes) -> Any:
+        """Execute a command of whoever watches, at the time of the last one."""
+        return self._do[command[0]](*command[1:])
+
     def copy(self) -> Store:
         """Return the same data, which stays as it is now."""
         copied = Store(self._removed, self._moved)

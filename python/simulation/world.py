@@ -134,7 +134,7 @@ class World:
         """Let another Redis serve."""
         self.redis = RedisProcess(self.clock, self.laws, store)
         self.redis.saves_memory = self.plan.seed % 2 == 0
-        self.laws.store = store
+        self.laws.store = self.laws.owners.store = store
 
     def refuse(self, seconds: float) -> None:
         """Let nobody connect to Redis for some seconds."""
