@@ -110,6 +110,8 @@ class Driver:
                 return self._workers.take()
             case steps.Rest():
                 return self._workers.rest()
+            case steps.Release():
+                return self._workers.release()
             case steps.Confirmed():
                 return self._workers.confirmed(step.messages)
             case steps.Running():

@@ -198,6 +198,11 @@ class Workers:
             self._seat.rest()
             self._changed.set()
 
+    def release(self) -> None:
+        """Give back the hands of jobs whose handlers have ended."""
+        self._seat.release()
+        self._changed.set()
+
     def confirmed(self, messages: list[bytes]) -> None:
         """Remove messages whose removal Redis has confirmed."""
         for message in messages:
@@ -215,6 +220,8 @@ class Workers:
 
     def finished(self, outcome: Answer | Dead | Run) -> None:
         """Have the outcome confirmed."""
+        if self._seat is not None and not isinstance(outcome, Run):
+            self._seat.ended(outcome.message)
         self._outcomes.put_nowait(outcome)
 
     async def _wait_for(self, ready: Callable[[], int]) -> int:

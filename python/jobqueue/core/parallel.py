@@ -38,7 +38,7 @@ from jobqueue.protocol.messages import Run, Timed
 if TYPE_CHECKING:
     from jobqueue.core.attempts import Entry
     from jobqueue.core.reconnect import Backoff
-    from jobqueue.core.steps import Moment, Steps
+    from jobqueue.core.steps import Moment, Release, Steps
     from jobqueue.protocol.keys import Keys
     from jobqueue.protocol.messages import Answer, Dead, Work
 
@@ -59,6 +59,8 @@ class Parallel:
         takeover: The right to claim, and what is adopted; None if that feature is off.
         keep_ms: The longest time for which a result is stored; 0 stores none.
     """
+
+    _unconfirmable: Release | None = None  # the step when the connection that confirms is lost
 
     def __init__(
         self,
@@ -94,7 +96,9 @@ class Parallel:
         # There is no connection until there is something to send.
         self._unconfirmed = yield Outcomes(BATCH)
         if self._unconfirmed:
-            yield from run_with_reconnect(self._confirm, self._takeover.lease, persist=True)
+            yield from run_with_reconnect(
+                self._confirm, self._takeover.lease, persist=True, on_loss=self._unconfirmable
+            )
 
     def _claim(self, backoff: Backoff) -> Steps[None]:
         looks, takeover, generation = self._looks, self._takeover, backoff.generation

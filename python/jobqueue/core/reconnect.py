@@ -16,7 +16,6 @@ from jobqueue.core.steps import (
     Now,
     Pause,
     Refused,
-    Rest,
     Sleep,
     Unreachable,
 )
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from jobqueue.core.lease import Lease
-    from jobqueue.core.steps import Moment, Steps
+    from jobqueue.core.steps import Moment, Release, Rest, Steps
 
 log = Log("jobqueue.server")
 
@@ -67,7 +66,7 @@ def run_with_reconnect(
     lease: Lease | None = None,
     *,
     persist: bool = False,
-    resting: bool = False,
+    on_loss: Rest | Release | None = None,
 ) -> Steps[None]:
     """Connect and start the session, again each time that its connection is lost.
 
@@ -76,7 +75,7 @@ def run_with_reconnect(
             is kept outside of the generator.
         lease: Which ends with the connection, for all sessions that share it.
         persist: Whether to try again even if the first attempt fails.
-        resting: Whether to give back the hands of a server of several queues meanwhile.
+        on_loss: What gives back hands to the other queues of a server meanwhile.
 
     Raises:
         Unreachable: The first attempt found no Redis, or was refused; or a permission is missing.
@@ -100,8 +99,8 @@ def run_with_reconnect(
             lost = error
         else:
             return
-        if resting:
-            yield Rest()
+        if on_loss is not None:
+            yield on_loss
         moment: Moment = yield Now()
         backoff.failed(moment)
         if backoff.gives_up(moment):

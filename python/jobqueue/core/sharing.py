@@ -5,6 +5,9 @@ It claims only as many jobs as there are hands kept for it, and gives back those
 queue that was found empty rests: its next claim waits in Redis, and no hand waits for it. If that
 claim brings a job when no hand is free, the job is returned, and its queue competes again.
 
+A hand is free when the removal of its job is confirmed. If that fails since Redis is away, it is lent to
+the other queues as soon as the handler has ended; its own queue still counts it as used.
+
 Two orders are possible. `fair`: next is the queue that has taken the least, so of two that compete
 none is ever more than one job ahead. `priority`: next is the first that competes. A queue whose claim
 is on its way still competes, so that no other one overtakes it.
@@ -24,6 +27,7 @@ from jobqueue.core.reconnect import run_with_reconnect
 from jobqueue.core.steps import (
     Exchange,
     Now,
+    Release,
     Rest,
     Room,
     Sleep,
@@ -59,7 +63,7 @@ class Turns:
     """
 
     def __init__(self, queues: int, hands: int, order: Order) -> None:
-        self.free = hands
+        self.hands = self.free = hands
         self.seats = [Seat(self) for _ in range(queues)]
         self._order = order
 
@@ -95,16 +99,19 @@ class Seat:
         self._alone = False  # whether that was counted before
         self._suspects: Counter[bytes] = Counter()  # those that run
         self._runs_alone = False  # whether one of these was counted before
+        self._unconfirmed = 0  # messages
+        self._ended: Counter[bytes] = Counter()  # those whose handlers have ended, with a hand each
+        self._lent: Counter[bytes] = Counter()  # those whose hands were given back before
 
     @property
     def competes(self) -> bool:
         """Whether others have to wait until this queue has had its turn."""
-        return self._active and not self._held_up
+        return self._active and not self._held_up and not self._full
 
     @property
     def waits(self) -> bool:
         """Whether it wants one more hand."""
-        return self.kept < self._wants
+        return self.kept < self._wants and not self._full
 
     def ask(self, wants: int, *, suspect: bool = False, alone: bool = False) -> None:
         """Give back the hands that weren't needed, and compete for so many, or for one for a suspect."""
@@ -122,7 +129,7 @@ class Seat:
     def take(self) -> bool:
         """Keep a hand for a job that has come without a turn, if one is free; compete in any case."""
         self._compete()
-        if not self._turns.free:
+        if not self._turns.free or self._full:
             return False
         self._suspect = False
         self.keep()
@@ -144,29 +151,57 @@ class Seat:
         """Use a kept hand for each of the messages."""
         for message in messages:
             self.kept -= 1
+            self._unconfirmed += 1
             self._suspects[message] += self._suspect
         self._runs_alone |= self._suspect and self._alone
 
-    def done(self, messages: Iterable[bytes]) -> None:
-        """Note that a hand has become free for each of the messages."""
-        for message in messages:
-            self._turns.free += 1
-            self._suspects[message] -= 1
-        self._suspects = +self._suspects
-        self._runs_alone &= bool(self._suspects)
+    def ended(self, message: bytes) -> None:
+        """Note that the handler of a message has ended."""
+        self._ended[message] += 1
+
+    def release(self) -> None:
+        """Lend the others the hands of all whose handlers have ended: confirming them may take long."""
+        self._turns.free += self._ended.total()
+        self._lent += self._ended
+        self._ended.clear()
         self._turns.allot()
 
+    def done(self, messages: Iterable[bytes]) -> None:
+        """Note that messages are confirmed; a hand becomes free for each, unless it was lent before."""
+        full = self._full
+        for message in messages:
+            self._unconfirmed -= 1
+            if self._lent[message]:
+                self._lent[message] -= 1
+            else:
+                self._turns.free += 1
+                self._ended[message] -= 1  # 0 before, if it wasn't run
+            self._suspects[message] -= 1
+        self._lent, self._ended, self._suspects = +self._lent, +self._ended, +self._suspects
+        self._runs_alone &= bool(self._suspects)
+        if full and not self._full:
+            self._level()
+        self._turns.allot()
+
+    @property
+    def _full(self) -> bool:
+        """Whether it may have no more hands, though some are free: it has lent them."""
+        # server.concurrency.limit: what is unconfirmed never grows beyond the hands.
+        return bool(self._lent) and self.kept + self._unconfirmed >= self._turns.hands
+
     def _compete(self) -> None:
-        """Start level with the others: who rested has missed nothing."""
-        if self._active:
-            return
+        if not self._active:
+            self._level()
+            self._active = True
+
+    def _level(self) -> None:
+        """Start level with the others: who rested, or could have no hand, has missed nothing."""
         rivals = [seat.taken for seat in self._turns.seats if seat.competes]
         if rivals:
             self.taken = max(self.taken, max(rivals) - 1)
         else:
             for seat in self._turns.seats:
                 seat.taken = 0
-        self._active = True
 
     def _give_back(self) -> None:
         self._turns.free += self.kept
@@ -195,6 +230,8 @@ class Sharing(Parallel):
     without waiting. If there are none, it gives back the hands, and its next claim waits in Redis.
     """
 
+    _unconfirmable = Release()
+
     def __init__(self, *args: Any, **limits: Any) -> None:
         super().__init__(*args, **limits)
         self._entries: deque[Entry] = deque()  # found or adopted, and not started yet
@@ -202,7 +239,7 @@ class Sharing(Parallel):
     def claiming(self) -> Steps[None]:
         """Recover and claim until a stop is requested and everything that is running is confirmed."""
         try:
-            yield from run_with_reconnect(self._claim, self._takeover.lease, resting=True)
+            yield from run_with_reconnect(self._claim, self._takeover.lease, on_loss=Rest())
         except (ConnectionLost, ProcessorLost):  # Redis may be reachable when the last handler ends
             yield Room(1)
             raise

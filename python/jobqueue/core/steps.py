@@ -112,7 +112,7 @@ class Turn(NamedTuple):
     """Wait until this queue may claim so many jobs, and send back how many: a hand is kept for each.
 
     The hands are kept until the next `Turn`, `Room` or `Rest`; `Start` uses them. Only for a server of
-    several queues, like the next two.
+    several queues, like the next three.
     """
 
     wants: int
@@ -126,6 +126,10 @@ class Take(NamedTuple):
 
 class Rest(NamedTuple):
     """Give back the hands that are kept, and let other queues go first."""
+
+
+class Release(NamedTuple):
+    """Give back the hands of jobs whose handlers have ended; they count as running until `Confirmed`."""
 
 
 class Confirmed(NamedTuple):
@@ -177,6 +181,7 @@ Step: TypeAlias = (
     | Turn
     | Take
     | Rest
+    | Release
     | Confirmed
     | Sleep
     | Pause

@@ -223,6 +223,12 @@ class Workers:
         with self._changed:
             self._rest()
 
+    def release(self) -> None:
+        """Give back the hands of jobs whose handlers have ended."""
+        with self._changed:
+            self._seat.release()
+            self._changed.notify_all()
+
     def confirmed(self, messages: list[bytes]) -> None:
         """Remove messages whose removal Redis has confirmed."""
         with self._changed:
@@ -241,6 +247,9 @@ class Workers:
 
     def finished(self, outcome: Answer | Dead | Run) -> None:
         """Have the outcome confirmed."""
+        if self._seat is not None and not isinstance(outcome, Run):
+            with self._changed:
+                self._seat.ended(outcome.message)
         self._outcomes.put(outcome)
 
     def _rest(self) -> None:

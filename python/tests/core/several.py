@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     Claim: TypeAlias = "tuple[Session, int, Command]"
 
 BLOCK_SECONDS = 2.0
+AWAY = ConnectionLost("Redis is away")
 
 
 class Session:
@@ -83,6 +84,9 @@ class Session:
             case steps.Sleep(seconds) | steps.Pause(seconds):
                 world.clock.after(seconds, self._answer, self._taken)
                 answer = later
+            case steps.Exchange() | steps.Connect() if queue.away:
+                world.clock.after(world.delay(), self._answer, self._taken, AWAY)
+                answer = later
             case steps.Connect():
                 world.clock.after(world.delay(), self._answer, self._taken)
                 answer = later
@@ -96,6 +100,10 @@ class Session:
                 queue.start([*map(message_of, work)])
             case steps.Confirmed(messages):
                 queue.confirmed(messages)
+            case steps.Release():
+                queue.seat.release()
+                world.check()
+                world.changed()
             case steps.Take():
                 answer = queue.seat.take()
                 world.taken_without_turn += answer
@@ -145,6 +153,7 @@ class Queue:
         self.name = b"q%d" % number
         self.keys = Keys.of(f"q{number}", "p")
         self.seat = world.turns.seats[number]
+        self.away = False  # its Redis
         self.running: Counter[bytes] = Counter()
         self.blocked: list[Claim] = []
         self.started: list[bytes] = []
@@ -197,6 +206,7 @@ class Queue:
         self.finished.append(message)
         self.world.finished(self)
         self.world.busy.remove(message)
+        self.seat.ended(message)
         self._outcomes.append(Answer(message, b"c", "1", b"result"))
         self.world.changed()
 
@@ -205,7 +215,14 @@ class Queue:
         self.running.subtract(messages)
         self.running = +self.running
         self.seat.done(messages)
+        self.world.check()
         self.world.changed()
+
+    def leave(self) -> None:
+        """Have its Redis away, and all connections to it lost."""
+        self.away = True
+        self.claiming.lose()
+        self.confirming.lose()
 
 
 class World:
@@ -286,7 +303,9 @@ class World:
     def check(self) -> None:
         """No more hands than there are; suspects of two queues together only if none was counted."""
         assert len(self.busy) <= self.hands, "more handlers run than there are hands"
-        assert self.turns.free >= 0
+        assert 0 <= self.turns.free <= self.hands - len(self.busy), "a hand was freed twice"
+        for queue in self.queues:
+            assert queue.running.total() <= self.hands, "what is unconfirmed grows without limit"
         suspects = [each for each in self.busy if each in self.suspects]
         if len({each.partition(b":")[0] for each in suspects}) > 1:
             self.beside += 1

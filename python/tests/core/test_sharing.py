@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from jobqueue.core.lease import Lapsed
-from jobqueue.core.sharing import Sharing
+from jobqueue.core.sharing import Seat, Sharing, Turns
 from jobqueue.core.steps import (
     Connect,
     Exchange,
@@ -199,6 +199,80 @@ def test_a_job_that_comes_when_no_hand_is_free_is_returned() -> None:
     assert world.store.entries(two.keys.queue) == [b"q1:1", b"q1:0"]
     assert world.store.entries(two.keys.in_process) == []
     world.end()
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("hands", [1, 2, 3])
+@pytest.mark.parametrize("seed", range(6))
+def test_a_queue_whose_redis_is_away_keeps_no_hand(seed: int, hands: int, order: Order) -> None:
+    """server.publish.again: the other one is served meanwhile; and each job of the first runs once."""
+    world = World(seed, order, queues=2, hands=hands)
+    world.slow = 0.0001
+    away, other = world.queues
+    away.push(*messages(away, hands))
+    world.begin()
+    while len(away.started) < hands:
+        world.clock.run(world.clock.now + 0.0001)
+    away.leave()
+    away.push(*messages(away, 20, hands))
+    other.push(*messages(other, 50))
+
+    world.clock.run(30)
+
+    assert len(other.finished) == 50
+    assert away.running.total() == hands
+    away.away = False
+    other.push(*messages(other, 20, 50))
+    world.clock.run(90)
+    assert Counter(away.finished) == Counter(messages(away, 20 + hands))
+    assert len(other.finished) == 70
+    world.end()
+
+
+def seats(hands: int) -> tuple[Turns, Seat, Seat]:
+    """Two queues: the first has used all hands, and lent those of `a`, whose handler has ended."""
+    turns = Turns(2, hands, "fair")
+    one, two = turns.seats
+    two.rest()
+    one.ask(hands)
+    assert one.granted() == hands
+    one.start([b"a", *[b"b"] * (hands - 1)])
+    one.ended(b"a")
+    one.release()
+    return turns, one, two
+
+
+def test_only_the_hand_of_a_handler_that_has_ended_is_lent() -> None:
+    """It is lent once, and what is confirmed later frees only what was not lent."""
+    turns, one, two = seats(2)
+    assert turns.free == 1
+    one.release()
+    assert turns.free == 1
+
+    one.done([b"b"])
+    assert turns.free == 2
+    one.done([b"a"])
+    assert turns.free == 2
+    two.ask(2)
+    assert two.granted() == 2
+
+
+def test_who_has_lent_its_hands_gets_none_before_they_are_confirmed() -> None:
+    """server.concurrency.limit: neither by its turn nor for a job that comes without; others do."""
+    turns, one, two = seats(1)
+    one.ask(1)
+    assert one.granted() == 0
+    assert not one.take()
+    for number in range(10):
+        two.ask(1)
+        assert two.granted() == 1
+        two.start([b"%d" % number])
+        two.done([b"%d" % number])
+
+    one.done([b"a"])
+    assert one.granted() == 1
+    assert one.taken >= two.taken - 1, "it has missed nothing"
+    assert turns.free == 0
 
 
 ANY = Turn(3, suspect=False, alone=False)
