@@ -6,13 +6,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from jobqueue import ConnectionLost, JobTimeout, NotQueued, Server, aio
+from jobqueue import Client, ConnectionLost, JobTimeout, NotQueued, Server, aio
 from redis.crc import key_slot
 
 from tests.client.calling import Caller
@@ -155,3 +156,39 @@ def test_a_queue_whose_node_is_away_holds_up_no_other(
 
         until(cluster.is_whole, "all nodes", within_s=WHOLE_S)
         until(partial(answers, callers[0]), "the other queue", within_s=WHOLE_S)
+
+
+@pytest.mark.usefixtures("partly")
+def test_a_job_whose_node_is_away_keeps_no_hand(cluster: Cluster, *, asynchronous: bool) -> None:
+    """server.publish.again: its handler ends meanwhile, the other queue has the only hand, and it is answered."""
+    first = primary(cluster, QUEUES[0])
+    gone = [first, cluster.replica(first)]
+    started, permit = threading.Event(), threading.Event()
+    runs: list[str] = []
+
+    def gate(parameters: str) -> str:
+        runs.append(parameters)
+        started.set()
+        assert permit.wait(WHOLE_S), "expected to be let go"
+        return parameters
+
+    handlers = {"echo": echo, "gate": gate}
+    with (
+        served(cluster, handlers, asynchronous=asynchronous) as callers,
+        ExitStack() as away,
+        Client(cluster.url(), queue=QUEUES[0]) as client,
+    ):
+        gated = client.run("gate", "once")
+        until(started.is_set, "the handler")
+        for node in gone:
+            away.enter_context(node.frozen())
+        permit.set()
+
+        for number in range(5):
+            assert callers[1].run("echo", number, timeout=WHOLE_S) == number
+
+        away.close()
+        until(cluster.is_whole, "all nodes", within_s=WHOLE_S)
+        assert gated.result(WHOLE_S) == "once"
+        until(partial(answers, callers[0]), "the other queue", within_s=WHOLE_S)
+        assert runs == ["once"]

@@ -220,6 +220,27 @@ def test_a_queue_that_cant_be_served_holds_up_no_other(
     assert "WRONGTYPE" in str(ended[0])
 
 
+def test_jobs_that_cant_be_confirmed_keep_no_hand(
+    gate: Gate, serve: Serve, connect: Connect, redis: Redis
+) -> None:
+    """server.publish.again: the other queue is served meanwhile, and no handler runs twice."""
+    serve({"gate": gate.handler, "echo": echo}, queue=QUEUES)
+    one, two = [connect(queue=queue) for queue in QUEUES]
+    jobs = [one.run("gate", number) for number in range(gate.hands)]
+    gate.full()
+    redis.rename("one:in-process:test", "aside")
+    redis.set("one:in-process:test", "no list")
+    gate.let_go(gate.hands)
+
+    others = [two.run("echo", number) for number in range(2 * gate.hands)]
+
+    assert [job.result(DEADLINE_S) for job in others] == [*range(2 * gate.hands)]
+    redis.rename("aside", "one:in-process:test")
+    assert [job.result(DEADLINE_S) for job in jobs] == [*range(gate.hands)]
+    until(lambda: lists(redis) == [], "empty lists")
+    assert sorted(gate.started) == [*range(gate.hands)]
+
+
 @pytest.mark.usefixtures("redis")
 def test_without_redis_it_ends_at_once(kind: str) -> None:
     """server.connection.start: all queues end with the first error."""
