@@ -187,9 +187,15 @@ class Parallel:
         yield from self._takeover.check(generation)
         # server.recovery.quiet: the running jobs are read first, and no claim is outstanding.
         running = yield Running()
-        adopted = self._looks.looked(moment.seconds)
         entries = yield from exchange(commands.look(self._keys))
         strays = recovery.strays(entries, running)
+        if strays and not self._looks.first:
+            # server.recovery.running: the other connection may be of a newer primary, and this one of a
+            # replica, which learns late what was removed there.
+            raise ConnectionLost(
+                "the list has unknown entries, which a new connection has to confirm"
+            )
+        adopted = self._looks.looked(moment.seconds)
         found = self._attempts.found(strays, adopted=adopted)
         if found:
             log.info("recovering %d messages from %s", len(found), keys.text(self._keys.in_process))

@@ -56,6 +56,7 @@ class Looks:
         self._block_seconds = block_seconds
         self._look_seconds = look_seconds
         self.all_answered = True  # whether no claim of this life can be late
+        self.first = True  # whether the next look is the first one on its connection
         self._next = 0.0
         self._outstanding = False
         self._adopting = False  # whether what is outstanding is an adoption
@@ -68,6 +69,7 @@ class Looks:
             self._outstanding = self.all_answered = False
             self._adoption_lost |= self._adopting
             self._lost_until = now + self._block_seconds
+        self.first = True
         self._next = now
 
     def due(self, now: float) -> bool:
@@ -75,12 +77,13 @@ class Looks:
         return now >= self._next
 
     def looked(self, now: float) -> bool:
-        """Note that the list is read by a command sent now, while no claim is outstanding.
+        """Note that the list was read by a command sent then, while no claim was outstanding.
 
         Returns:
             Whether it may find what was adopted by a command whose reply was lost.
         """
         # server.recovery.second-look, server.recovery.stray
+        self.first = False
         self._next = now + self._look_seconds
         adopted = self._adoption_lost
         if self._lost_until is not None and now >= self._lost_until:

@@ -365,6 +365,9 @@ def test_a_stop_looks_for_what_a_lost_claim_has_moved() -> None:
         *[(Connect(), None), at(1.0), (ANY, 3), at(1.0), (Running(), [])],
         *[(LOOK, [[]]), (ANY, 3), at(1.5, stopping=True), (Rest(), None)],
         *[(Sleep(1.5), None), at(3.0, stopping=True), (Running(), []), (LOOK, [[b"a"]])],
+        *[(Rest(), None), at(3.0, stopping=True), (Jitter(), 1.0), (Sleep(0.04), None)],
+        *[(Connect(), None), at(3.0, stopping=True), (ANY, 3), at(3.0, stopping=True)],
+        *[(Running(), []), (LOOK, [[b"a"]])],
         *[(ONE, 1), at(3.0, stopping=True), (Start([b"a"]), None)],
         *[(ANY, 3), at(3.1, stopping=True), (Room(1), 1)],
     )
