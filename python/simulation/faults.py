@@ -74,13 +74,15 @@ class Faults:
     def _note(self, fault: Fault) -> None:
         self.struck[fault.kind] += 1
         self._world.note("FAULT {}", fault)
+        lasts, fraction, seconds = fault.values
+        owners = self._world.laws.owners
+        if fault.kind == "restart":  # it is away, and then loads its data
+            lasts += lasts * fraction
+        # While Redis is full, a lease that has lapsed before can't be taken again.
+        if fault.kind not in HARMLESS or (fault.kind == "fill" and owners.excused):
+            owners.excuse(lasts + seconds + LAPSE_SECONDS)
         if fault.kind == "fill":
-            self._world.laws.owners.full(fault.values[0])
-        if fault.kind not in HARMLESS:
-            lasts, fraction, seconds = fault.values
-            if fault.kind == "restart":  # it is away, and then loads its data
-                lasts += lasts * fraction
-            self._world.laws.owners.excuse(lasts + seconds + LAPSE_SECONDS)
+            owners.full(lasts)
 
     def _hit_server(self, life: Life, fault: Fault) -> None:
         if fault.kind in DEATHS:

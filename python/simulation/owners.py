@@ -48,6 +48,11 @@ class Owners:
         """Note a fault by which leases may lapse, or lapsed ones be noticed late, for some seconds."""
         self._excused_until = max(self._excused_until, self._clock.now + seconds)
 
+    @property
+    def excused(self) -> bool:
+        """Whether such a fault may still show."""
+        return self._clock.now <= self._excused_until
+
     def full(self, seconds: float) -> None:
         """Note that Redis has no memory for some seconds: adopting waits, and no lease lapses."""
         self._full_until = max(self._full_until, self._clock.now + seconds)
@@ -72,7 +77,7 @@ class Owners:
         life = self._lives.get(key.removeprefix(LEASES))
         if life is None or self.late:
             return
-        if taken and life in self._renewed and self._clock.now > self._excused_until:
+        if taken and life in self._renewed and not self.excused:
             raise Broken("renews", f"{life} takes its lease again, which has ended")
         self._renewed[life] = self._clock.now
 
@@ -105,7 +110,7 @@ class Owners:
         owner = self._lives.get(source)
         if owner is None:
             return
-        if self._clock.now > self._excused_until:
+        if not self.excused:
             raise Broken("robs nobody", f"{source.decode()} loses a job, and {owner} serves")
         seconds = self._clock.now - self._renewed.get(owner, 0.0)
         if seconds < 2 * owner.world.plan.lease_seconds - SHORT and not self.clock_was_set:

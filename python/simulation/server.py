@@ -64,6 +64,9 @@ class Life:
         self._paused = False
         self._deferred: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
         self._busy: list[bytes] = []
+        # Of lives before the last one: no host keeps these tokens.
+        tokens = {b"%s/%d" % (self.name.encode(), each) for each in range(number)}
+        self._forgotten = tokens - {former}
         self._asked: dict[bytes, float] = {}  # jobs that can expire, and since when a place is free
         self._freed_at = 0.0
         self._begin_sessions(former)
@@ -239,9 +242,20 @@ class Life:
             raise Broken(
                 "drains", f"{self} ends without an error, and hasn't answered all it started"
             )
-        if self.error is not None and self.connected and not self.stopping:
+        if self.error is not None and not (self.stopping or self._may_end()):
             raise Broken("goes on", f"{self} ends although nobody has told it to: {self.error}")
         self.world.life_over(self)
+
+    def _may_end(self) -> bool:
+        """Whether it may end by itself: it has never reached Redis, or an earlier life holds its lease.
+
+        That happens where a late command or an older Redis brings back a lease of a life before the last.
+        """
+        if not self.connected:
+            return True
+        redis = self.world.redis
+        holder = redis.store.execute((b"GET", self.keys.lease), redis.now_ms)
+        return holder in self._forgotten
 
     def _seconds(self) -> float:
         return self.chance.choice((0.0, 0.001, 0.001, 0.01, 0.1, 1.0, 3.0)) * self.chance.random()
