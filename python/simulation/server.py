@@ -247,12 +247,14 @@ class Life:
         self.world.life_over(self)
 
     def _may_end(self) -> bool:
-        """Whether it may end by itself: it has never reached Redis, or an earlier life holds its lease.
+        """Whether it may end by itself: it has never reached Redis, or has lost its name to an earlier life.
 
         That happens where a late command or an older Redis brings back a lease of a life before the last.
         """
         if not self.connected:
             return True
+        if not isinstance(self.error, ProcessorLost):
+            return False
         redis = self.world.redis
         holder = redis.store.execute((b"GET", self.keys.lease), redis.now_ms)
         return holder in self._forgotten

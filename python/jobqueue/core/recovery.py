@@ -77,7 +77,7 @@ class Looks:
         return now >= self._next
 
     def looked(self, now: float) -> bool:
-        """Note that the list was read by a command sent then, while no claim was outstanding.
+        """Note that the list is read by a command sent at that time, while no claim is outstanding.
 
         Returns:
             Whether it may find what was adopted by a command whose reply was lost.
