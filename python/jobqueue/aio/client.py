@@ -125,7 +125,8 @@ class Client:
                 than 1 MiB (client.job.size), a time is negative, a detached job isn't kept, or the
                 client is closed.
 
-        After an exception, CancelledError included, no job was submitted.
+        After an exception, CancelledError included, no job was submitted. A detached one, for which this
+        call has waited, may nevertheless run, unless that was TypeError, ValueError or NotQueued.
         """
         if not detached:
             jobs = await self.run_many(
