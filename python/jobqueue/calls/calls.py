@@ -45,9 +45,12 @@ ATTEMPT_SECONDS = 10.0  # how long an attempt to connect may take
 RETRY_SECONDS = 1.0  # the longest wait for the next attempt
 CLOSE_SECONDS = 2.0  # how long a closing client continues to push what was submitted
 URGENT_SECONDS = 0.05  # the longest wait for the next attempt while a job waits to be pushed
+AGAIN_SECONDS = 1.0  # until a busy Redis is asked again for what is kept
 
 # Errors of a Redis that doesn't serve now; to reconnect may find another one.
 _UNAVAILABLE = {"READONLY", "LOADING", "MASTERDOWN", "MOVED", "CLUSTERDOWN"}
+# Errors of one that may answer later: a script runs for long, or a part of a cluster moves.
+_BUSY = {"BUSY", "ASK"}
 
 JobT = TypeVar("JobT")
 
@@ -170,7 +173,9 @@ class Calls(Generic[JobT]):
 
     def take_controls(self, now: float) -> list[tuple[int, Command]]:
         """Return the commands to write now, each with the number of its link."""
-        if self._jobs.own.busy and self._state is State.OPEN:
+        own = self._jobs.own
+        own.wake(now)
+        if own.busy and self._state is State.OPEN:
             self._ask_for_kept(now)
         return self._links.take_controls()
 
@@ -253,7 +258,7 @@ class Calls(Generic[JobT]):
 
     def next_tick(self) -> float | None:
         """Return when to call `tick` next, unless another event comes first; None for never."""
-        times = [self._jobs.next_time()]
+        times = [self._jobs.next_time(), self._jobs.own.next_time()]
         if self._released and not self._jobs.calls and self._state is not State.CLOSED:
             times.append(self._since)
         elif self._closing_until is not None and self._state is not State.CLOSED:
@@ -308,7 +313,6 @@ class Calls(Generic[JobT]):
                 continue
             key = keys.result(self._queue, call.keep.handle.digest)
             links.ask(0, (b"GET", key), Request(now, looks_up=job_id))
-        own.asked()
 
     def _frame(self, link: int, frame: Reply, now: float) -> None:
         if isinstance(frame, list) and frame and not self._answers(link, frame, now):
@@ -317,7 +321,7 @@ class Calls(Generic[JobT]):
         if request.looks_up is not None:
             self._jobs.own.looked()
         if isinstance(frame, ErrorReply):
-            self._refused(request, frame)
+            self._refused(request, frame, now)
         elif request.pushed is not None:
             self._failures = 0
             for keep, job in request.kept:
@@ -340,7 +344,7 @@ class Calls(Generic[JobT]):
         # What is missing here is a kind of push message that a later version of Redis may add.
         return frame[0] in {b"pong", b"subscribe", b"unsubscribe"}
 
-    def _refused(self, request: Request, error: ErrorReply) -> None:
+    def _refused(self, request: Request, error: ErrorReply, now: float) -> None:
         if request.pushed is None and self._state is State.SUBSCRIBING:
             raise ConnectionLost(f"Redis refused to subscribe: {error.text}")
         if request.asks_time and error.code not in _UNAVAILABLE:
@@ -351,11 +355,13 @@ class Calls(Generic[JobT]):
             self._jobs.settle(job_id, None, NotQueued(f"Redis refused the job: {error.text}"))
         if error.code in _UNAVAILABLE:
             raise ConnectionLost(f"Redis can't serve now: {error.text}")
+        again_at = now + AGAIN_SECONDS if error.code in _BUSY else None
         if request.channel is not None:
             for job_id in self._jobs.own.refused(request.channel):
-                self._jobs.give_up(job_id, f"Redis refused to subscribe: {error.text}")
+                reason = f"Redis refused to subscribe: {error.text}"
+                self._jobs.unsubscribed(job_id, reason, again_at)
         if request.looks_up is not None:
-            self._jobs.unfound(request.looks_up, f"Redis refused to look: {error.text}")
+            self._jobs.unfound(request.looks_up, f"Redis refused to look: {error.text}", again_at)
 
     def _flushed(self) -> bool:
         return not any(self._jobs.unpushed()) and not self._links.pushes()

@@ -6,6 +6,7 @@ Nothing here knows the connection. `jobqueue.calls.calls` tells what became of i
 from __future__ import annotations
 
 from collections import deque
+from itertools import chain
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from jobqueue.calls.deadlines import Deadlines
@@ -71,7 +72,7 @@ class Unsettled(Generic[JobT]):
         self._losses = Deadlines(self.calls)  # until when the results of kept jobs may be found
         self._settled: list[Settled[JobT]] = []
         self._handles: list[tuple[JobT, str]] = []
-        self.own = Own()
+        self.own = Own(channel)
         self.waiting_bytes = 0
         self._any_expires = False  # most clients have no job that does
 
@@ -103,8 +104,8 @@ class Unsettled(Generic[JobT]):
             self._settled.append(Settled(submission.job, None, error))
 
     def unpushed(self) -> Iterator[str]:
-        """Return the jobs that aren't pushed."""
-        for job_id in [*(each for ids in self.waiting for each in ids), *self.own.unconfirmed()]:
+        """Return the jobs that aren't pushed; none may be added or removed meanwhile."""
+        for job_id in chain(chain.from_iterable(self.waiting), self.own.unconfirmed()):
             call = self.calls.get(job_id)
             if call is not None and call.message is not None:
                 yield job_id
@@ -183,11 +184,9 @@ class Unsettled(Generic[JobT]):
         except InvalidMessage:
             return  # client.ignore.malformed
         # client.settle.result, client.settle.value, client.settle.error, client.settle.data
-        if channel != self._channel:
-            for job_id in self.own.waiting(channel, result.id):
-                self._settle_kept(job_id, result)
-            return
-        call = self.calls.get(result.id)
+        for job_id in self.own.waiting(channel, result.id):
+            self._settle_kept(job_id, result)
+        call = self.calls.get(result.id) if channel == self._channel else None
         if call is not None and (call.keep is None or call.keep.channel is None):
             self.settle(result.id, result.value, result.error)
 
@@ -202,10 +201,23 @@ class Unsettled(Generic[JobT]):
         if call is not None and call.keep is not None and result.id == call.keep.id:
             self._settle_kept(job_id, result)
 
-    def unfound(self, job_id: str, reason: str) -> None:
-        """Give up a job that is only collected, since its result can't be looked up."""
+    def unsubscribed(self, job_id: str, reason: str, again_at: float | None) -> None:
+        """Give up a job whose own channel is refused, unless it waits for its result and may be asked for again."""
+        call = self.calls[job_id]
+        if again_at is not None and call.message is None and call.keep is not None:
+            self.own.again(job_id, call.keep, again_at)
+        else:
+            self.give_up(job_id, reason)
+
+    def unfound(self, job_id: str, reason: str, again_at: float | None) -> None:
+        """Look for a result again if that may help; else give up a job that is only collected."""
         call = self.calls.get(job_id)
-        if call is not None and call.keep is not None and call.keep.collects:
+        if call is None or call.keep is None:
+            return
+        # client.kept.looks, client.kept.collects
+        if again_at is not None:
+            self.own.again(job_id, call.keep, again_at)
+        elif call.keep.collects:
             self.give_up(job_id, reason)
 
     def accepted(self, keep: Keep, job: JobT) -> None:

@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 import pytest
-from jobqueue.calls.calls import RETRY_SECONDS, Calls, State
+from jobqueue.calls.calls import AGAIN_SECONDS, RETRY_SECONDS, Calls, State
 from jobqueue.calls.kept import Keep
 from jobqueue.calls.times import KEEP_LIMIT_MS, keep_ms_of
 from jobqueue.calls.unsettled import Submission
@@ -23,6 +23,8 @@ NOPERM = ErrorReply("NOPERM", "NOPERM this user has no permissions")
 LOADING = ErrorReply("LOADING", "LOADING Redis is loading the dataset in memory")
 HANDLE = Handle.of(b"1", "1", "own")
 COLLECT = (b"GET", b"queue:result:" + HANDLE.digest)
+BUSY = ErrorReply("BUSY", "BUSY Redis is busy running a script")
+ASK = ErrorReply("ASK", "ASK 7 redis:6379")
 LINKS = pytest.mark.parametrize("links", [1, 2])
 
 
@@ -474,6 +476,163 @@ def test_who_may_not_look_collects_nothing() -> None:
     error = outcome(session)
     assert isinstance(error, ConnectionLost)
     assert "NOPERM" in str(error)
+
+
+@pytest.mark.parametrize("error", [BUSY, ASK])
+def test_a_busy_redis_is_asked_again(error: ErrorReply) -> None:
+    """client.kept.looks, client.kept.collects: a second later, as often as it takes."""
+    session = core("1", deadline=100)
+    session.lost("cut", 1, 0.0)
+    opened(session, 2)
+    collect(session, deadline=100)
+    session.take_controls(2)
+    session.received(0, [OWN, error], 2)
+    assert session.take_controls(2) == [(0, COLLECT)], "others are looked up meanwhile"
+    session.received(0, [error], 2.5)
+    for now in (2 + AGAIN_SECONDS, 2 + 2 * AGAIN_SECONDS):
+        assert session.next_tick() == now
+        assert session.take_controls(now - 0.01) == []
+        assert session.take_controls(now) == [look("1")]
+        session.received(0, [error], now)
+        assert session.take_controls(now + 0.5) == [(0, COLLECT)]
+        session.received(0, [error], now + 0.5)
+    assert session.take_settled() == []
+    assert session.take_controls(10) == [look("1")]
+
+    session.received(0, [stored("1")], 10)
+    assert outcome(session) == 7
+    assert session.take_controls(10) == [(0, COLLECT)]
+    session.received(0, [stored("1")], 10)
+    assert outcome(session) == 7
+
+
+def test_a_busy_redis_is_subscribed_to_again() -> None:
+    """client.kept.waits: on the same channel, where Redis has the job; or it isn't pushed."""
+    session = core()
+    detach(session)
+    session.take_controls(0)
+    session.received(0, [OWN], 0)
+    session.take_push(0)
+    session.received(0, [1], 0)
+    session.lost("cut", 1, 0.0)
+    opened(session, 2)
+    detach(session, "2")
+    assert session.take_controls(2) == [(0, (b"SUBSCRIBE", b"own"))]
+    session.received(0, [BUSY], 2)
+    refused = outcome(session)
+    assert isinstance(refused, NotQueued)
+    assert "BUSY" in str(refused)
+
+    assert session.take_controls(2) == []
+    again = 2 + AGAIN_SECONDS
+    assert session.take_controls(again) == [(0, (b"SUBSCRIBE", b"own"))]
+    session.received(0, [OWN], again)
+    assert session.take_controls(again) == [(0, COLLECT)]
+
+
+def test_who_has_gone_is_not_asked_for_again() -> None:
+    """client.kept.looks: whoever is settled, cancelled or asked for on another connection meanwhile."""
+    session = core("1", "2", deadline=100)
+    detach(session, "3")
+    session.take_controls(0)
+    session.received(0, [[b"subscribe", b"own", 2]], 0)
+    session.take_push(0)
+    session.received(0, [1], 0)
+    session.lost("cut", 1, 0.0)
+    opened(session, 2)
+    session.take_controls(2)
+    session.received(0, [BUSY, result("2"), BUSY], 2)  # for the channel, and for job 1
+    assert session.take_controls(2) == [], "2 is settled"
+    session.cancel("1")
+    session.cancel("3")
+    assert session.take_controls(3) == []
+    assert session.next_tick() is None
+
+    collect(session, deadline=100)
+    session.take_controls(3)
+    session.received(0, [OWN], 3)
+    session.take_controls(3)
+    session.received(0, [result("1", channel=b"own"), BUSY], 3)
+    session.take_controls(4)
+    session.received(0, [UNSUBSCRIBED], 4)
+    assert session.take_controls(9) == [], "it was settled while the look was outstanding"
+
+    collect(session, deadline=100)
+    session.take_controls(10)
+    session.received(0, [OWN], 10)
+    session.take_controls(10)
+    session.received(0, [BUSY], 10)
+    session.lost("cut", 10, 0.0)
+    opened(session, 20)
+    assert session.take_controls(20) == [(0, (b"SUBSCRIBE", b"own"))]
+    assert session.take_controls(30) == [], "not before it is subscribed to again"
+
+
+@LINKS
+def test_a_handle_that_names_the_shared_channel_takes_it_from_nobody(links: int) -> None:
+    """client.kept.collects, client.lost.waits: its result is found or arrives, and the channel stays."""
+    session = core("1", links=links)
+    forged = Handle.of(b"x", "1", "channel")
+    for job in ("found", "arrives"):
+        keep = Keep.collected(forged, delete=False)
+        session.submit([Submission(job, job, None, None, keep)], None)
+    assert all(command != b"UNSUBSCRIBE" for _, (command, _) in session.take_controls(0))
+    session.received(links - 1, [SUBSCRIBED], 0)
+    ((_, (asks, key)),) = session.take_controls(0)
+    assert (asks, key) == (b"GET", b"queue:result:" + forged.digest)
+    session.received(0, [stored("1", "8")], 0)
+    assert outcome(session) == 8, "the job of this client with the same id isn't settled by it"
+
+    session.received(links - 1, [result("1", "9")], 0)
+    assert [each.job for each in session.take_settled()] == ["arrives", "1"]
+    assert session.take_controls(0) == [], "the channel of all other jobs is kept"
+    session.cancel("2")
+    late = Keep.collected(forged, delete=False)
+    session.submit([Submission("late", "late", None, None, late)], None)
+    session.cancel("late")
+    assert all(command == b"GET" for _, (command, _) in session.take_controls(0))
+
+
+class _Channel(bytes):
+    """A channel that counts how often one is looked for."""
+
+    counted = 0
+
+    def __hash__(self) -> int:
+        _Channel.counted += 1
+        return super().__hash__()
+
+
+def test_a_detached_job_costs_the_same_however_many_others_wait() -> None:
+    """Nothing walks through the channels of other jobs, as long as the connection lasts."""
+    session = core()
+    costs = []
+    _Channel.counted = 0
+    for job in map(str, range(100)):
+        keep = Keep(job, 60)
+        keep.channel = _Channel(b"own" + job.encode())
+        session.submit([Submission(job, job, job.encode(), None, keep)], None)
+        session.take_controls(0)
+        session.received(0, [[b"subscribe", keep.channel, 2]], 0)
+        assert session.take_push(0) is not None
+        session.received(0, [1], 0)
+        session.tick(0)
+        session.take_controls(0)
+        session.next_tick()
+        costs.append(_Channel.counted)
+        _Channel.counted = 0
+    assert not session.has_controls
+    for job in map(str, range(100)):
+        own = _Channel(b"own" + job.encode())
+        session.received(0, [result(job, channel=own)], 0)
+        session.take_controls(0)
+        session.received(0, [[b"unsubscribe", own, 2]], 0)
+        session.take_controls(0)
+        costs.append(_Channel.counted)
+        _Channel.counted = 0
+
+    assert len(session.take_settled()) == 100
+    assert max(costs) <= 20, "and not as many as there are jobs"
 
 
 def test_a_closed_client_pushes_detached_jobs_first() -> None:
