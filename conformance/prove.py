@@ -264,8 +264,8 @@ def _discover(proof: Proof, tests: list[SuiteTest]) -> int:
     there = {test.id for test in tests}
     for label, each in mutants.items():
         renamed = not there.issuperset(each.tests)
-        asked = proof.options.only and proof.chooses("none", label)
-        if each.equivalent is None and (renamed or asked):
+        chosen = proof.chooses("none", label) if proof.options.only else renamed
+        if each.equivalent is None and chosen:
             mutants[label] = replace(each, killed_by=(), clean=())
     for choose in (matrix.candidates, matrix.others):
         orders = [
