@@ -171,7 +171,8 @@ class Server
     await @begin pair, message, @maxAttempts
 
   # Starts what isn't running. Called only while no claim is outstanding; what is held is noted before Redis is asked
-  # (server.recovery.quiet). A stop leaves to the next life what an earlier one claimed.
+  # (server.recovery.quiet). A stop leaves to the next life what an earlier one claimed. The connection is that of the removals,
+  # so that after a failover no late copy of the list shows what was removed on another server.
   recover: (pair) ->
     held = [@held...]
     listed = await pair.replies.redis.lRange @inProcess, 0, -1
