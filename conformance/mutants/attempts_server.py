@@ -85,9 +85,12 @@ class AttemptsServer(Server):
             count = int(self.claims.call("INCR", self.key(raw)))
             self.claims.call("EXPIRE", self.key(raw), KEPT_S)
         except ReplyError as refusal:
-            self.log(f"an entry of {len(raw)} bytes isn't counted: {refusal}")
-            return 1
+            return self.on_uncounted(raw, refusal)
         return count
+
+    def on_uncounted(self, raw: bytes, refusal: ReplyError) -> int:
+        self.log(f"an entry of {len(raw)} bytes isn't counted: {refusal}")
+        return 1
 
     # A job's thread.
 

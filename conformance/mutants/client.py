@@ -9,6 +9,7 @@ import client_arrivals
 import client_elsewhere
 import client_expiry
 import client_faults
+import client_handles
 import client_jobs
 import client_keeps
 import client_later
@@ -32,6 +33,7 @@ MUTANTS = named(
     client_elsewhere,
     client_expiry,
     client_faults,
+    client_handles,
     client_jobs,
     client_keeps,
     client_later,

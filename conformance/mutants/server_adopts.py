@@ -7,6 +7,7 @@ which requirement that breaks, and which tests notice.
 from __future__ import annotations
 
 import time
+from itertools import islice
 from typing import TYPE_CHECKING, ClassVar
 
 from resp import ReplyError
@@ -232,13 +233,6 @@ class PrunesEarly(OtherScript):
         return due_in - self.grace_ms / 2 if value < 0 else due_in
 
 
-class PrunesOnePage(TakeoverServer):
-    def registrations(self) -> Iterator[tuple[bytes, bytes]]:
-        assert self.claims is not None
-        _, page = self.claims.call("HSCAN", self.processors, 0)
-        yield from zip(page[::2], page[1::2], strict=True)
-
-
 class PrunesTheUsed(OtherScript):
     edits: ClassVar = {
         "local message": "if v < 0 and now + v >= tonumber(ARGV[3]) then\n"
@@ -279,6 +273,18 @@ class IgnoresNotTheForeign(TakeoverServer):
 
 
 # server.takeover.scans
+
+
+class ScansOnePage(TakeoverServer):
+    def registrations(self) -> Iterator[tuple[bytes, bytes]]:
+        assert self.claims is not None
+        _, page = self.claims.call("HSCAN", self.processors, 0)
+        yield from zip(page[::2], page[1::2], strict=True)
+
+
+class ScansAThousand(TakeoverServer):
+    def registrations(self) -> Iterator[tuple[bytes, bytes]]:
+        return islice(super().registrations(), 1000)
 
 
 class ScansAtItsStart(TakeoverServer):

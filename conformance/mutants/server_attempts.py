@@ -109,6 +109,17 @@ class CountsByTheFirst64KibibytesOnly(TakeoverServer):
         return super().key(raw[: 1 << 16])
 
 
+class CountsNothingOnceRefused(TakeoverServer):
+    may_count = True
+
+    def count(self, raw: bytes, before: int) -> int:
+        return super().count(raw, before) if self.may_count else 1
+
+    def on_uncounted(self, raw: bytes, refusal: ReplyError) -> int:
+        self.may_count = False
+        return super().on_uncounted(raw, refusal)
+
+
 # server.attempts.limit
 
 

@@ -133,6 +133,30 @@ class RemembersTheClock(ExpiryServer):
         return own_ms + self.ahead_ms
 
 
+class RemembersTheClockForAMoment(ExpiryServer):
+    """It takes the time that it has asked for, and what has passed by its own clock, for good for 0.3 s."""
+
+    asked_ms = -1_000.0
+    was_ms = 0.0
+
+    def now_ms(self) -> float:
+        own_ms = time.monotonic() * 1_000
+        if own_ms - self.asked_ms >= 300.0:
+            self.asked_ms, self.was_ms = own_ms, super().now_ms()
+        return self.was_ms + own_ms - self.asked_ms
+
+
+class ForbiddenToAskForGood(ExpiryServer):
+    may_ask = True
+
+    def is_over(self, at_ms: float) -> bool:
+        return self.may_ask and super().is_over(at_ms)
+
+    def on_no_time(self, refusal: ReplyError) -> bool:
+        self.may_ask = False
+        return super().on_no_time(refusal)
+
+
 # server.expiry.runs
 
 

@@ -202,6 +202,18 @@ class StoresOnce(KeepingServer):
             super().keep_result(raw, result, keep_ms)
 
 
+class KeepsNothingOnceForbidden(KeepingServer):
+    may_keep = True
+
+    def keep_result(self, raw: bytes, result: bytes, keep_ms: int) -> None:
+        if self.may_keep:
+            super().keep_result(raw, result, keep_ms)
+
+    def gives_up_keeping(self, raw: bytes, refusal: str) -> bool:
+        self.may_keep = not refusal.startswith("NOPERM")
+        return super().gives_up_keeping(raw, refusal)
+
+
 # server.kept.first
 
 
@@ -236,6 +248,16 @@ class DeletesTheFirst(KeepingServer):
 class PassesTheTimeOn(KeepingServer):
     def rounded(self, asked: float) -> int:
         return asked  # type: ignore[return-value] # that is the bug
+
+
+class KeepsForWholeSeconds(KeepingServer):
+    def rounded(self, asked: float) -> int:
+        return super().rounded(asked) // 1000 * 1000 or 1
+
+
+class KeepsForASecondBegun(KeepingServer):
+    def rounded(self, asked: float) -> int:
+        return -(-super().rounded(asked) // 1000) * 1000
 
 
 class ParsesTheTime(KeepingServer):

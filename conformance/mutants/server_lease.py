@@ -138,10 +138,23 @@ class RenewsBySet(TakeoverServer):
 
 
 class RenewsLate(TakeoverServer):
-    def renew_until_released(self) -> None:
-        while not self.released.wait(self.lease_s * 0.7):
-            if self.has_held and not self.renew():
-                self.begin_anew()
+    def renewal_pause_s(self) -> float:
+        return self.lease_s * 0.7
+
+
+class RenewsEveryHalf(TakeoverServer):
+    def renewal_pause_s(self) -> float:
+        return self.lease_s / 2
+
+
+class RenewsEveryHalfWhileItIsBusy(TakeoverServer):
+    def renewal_pause_s(self) -> float:
+        return self.lease_s / 2 if self.running else super().renewal_pause_s()
+
+
+class RenewsNotDuringAStop(TakeoverServer):
+    def send_renewal(self, connection: Connection) -> bool:
+        return self.stopping or super().send_renewal(connection)
 
 
 # server.takeover.within-lease
@@ -286,6 +299,15 @@ class UnregistersAfterALoss(TakeoverServer):
     def may_unregister(self) -> bool:
         self.unanswered = 0
         return super().may_unregister()
+
+
+class UnregistersAfterALostAdoption(TakeoverServer):
+    def adopt(self, key: bytes) -> bytes | None:
+        before = self.unanswered
+        try:
+            return super().adopt(key)
+        finally:
+            self.unanswered = before
 
 
 class UnregistersWhatWasThere(TakeoverServer):

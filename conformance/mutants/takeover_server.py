@@ -192,7 +192,7 @@ class TakeoverServer(AttemptsServer):
         return bool(renewed)
 
     def renew_until_released(self) -> None:
-        while not self.released.wait(self.lease_s / 4):
+        while not self.released.wait(self.renewal_pause_s()):
             if self.anew or not self.has_held:
                 continue
             try:
@@ -204,6 +204,9 @@ class TakeoverServer(AttemptsServer):
                 self.begin_anew()
             with self.changed:
                 self.changed.notify_all()
+
+    def renewal_pause_s(self) -> float:
+        return self.lease_s / 4
 
     def is_fresh(self) -> bool:
         """Whether a claim that is sent now ends within the lease."""

@@ -177,8 +177,8 @@ def test_what_is_not_a_number_is_ignored(server: StartServer, peer: Peer) -> Non
     )
 
 
-@pytest.mark.requirement("server.expiry.forbidden")
-@pytest.mark.dimensions(settings="rights", answer="error")
+@pytest.mark.requirement("server.expiry.forbidden", "server.expiry.refuses")
+@pytest.mark.dimensions(settings="rights", answer="error", occasion="again")
 def test_without_the_right_to_ask_every_job_runs(
     server: StartServer,
     peer: Peer,
@@ -186,7 +186,7 @@ def test_without_the_right_to_ask_every_job_runs(
     redis_server: RedisServer,
     implementation: Implementation,
 ) -> None:
-    """A server whose rights are those of a server without the feature runs jobs, expired or not."""
+    """A server whose rights are those of one without the feature runs jobs, expired or not, until it has the right."""
     older = set(implementation.features) - {"expiry"}
     set_user(redis_server, "older", PASSWORD, *least_rights("server", keys, older))
     jobs = [peer.job("echo", at_ms, expires_at_ms=at_ms) for at_ms in (1, 2e15)]
@@ -205,6 +205,15 @@ def test_without_the_right_to_ask_every_job_runs(
         "server.expiry.forbidden",
         expected="the values of both",
         got=results,
+    )
+    peer.wait_settled(*jobs)
+    set_user(redis_server, "older", PASSWORD, "+time")
+    result = peer.result(peer.push("echo", "late", expires_at_ms=1), "server.expiry.refuses")
+    require(
+        result.get("error", {}).get("code") == "expired",
+        "server.expiry.refuses",
+        expected="the error `expired` once it may ask",
+        got=result,
     )
 
 

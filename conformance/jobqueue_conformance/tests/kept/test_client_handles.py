@@ -204,7 +204,9 @@ def test_results_are_collected(
     require(all(left), "client.kept.collects", expected="all that was stored", got=left)
 
 
-@pytest.mark.requirement("client.kept.collects", "client.concurrent.in-flight")
+@pytest.mark.requirement(
+    "client.kept.collects", "client.timeout.settles", "client.concurrent.in-flight"
+)
 @pytest.mark.dimensions(
     occasion=("unconnected", "reconnect"),
     moment="outstanding",
@@ -215,10 +217,13 @@ def test_results_are_collected(
 def test_a_collection_survives_losses(
     client: StartClient, peer: Peer, keys: Keys, proxy: Proxy
 ) -> None:
-    """What is stored and published while a client subscribes to collect it is found, at first and after two losses."""
+    """What is stored and published while a client subscribes to collect it is found, at first and after two losses.
+
+    What isn't is timed out in its turn: before a collection that is called after the losses and has longer time.
+    """
     driver = client()
     run_after_a_loss(driver, peer, proxy.notifier, "before")
-    first, second, third = (peer.job("echo", n, channel=keys.channel()) for n in range(3))
+    first, second, third, never = (peer.job("echo", n, channel=keys.channel()) for n in range(4))
     hold = proxy.hold(
         lambda each: each.kind == COMMAND and first.channel.encode() in each.arguments
     )
@@ -230,6 +235,7 @@ def test_a_collection_survives_losses(
     hold.release()
     require_value(driver, seqs[0], first, "client.kept.collects")
 
+    brief = driver.collect(handles.written(never), 3 * BRIEF_MS)
     seqs += [collect(driver, second), collect(driver, third)]
     for seq, job in zip(seqs[1:], (second, third), strict=True):
         for each in (second, third) if job is second else (third,):
@@ -240,6 +246,16 @@ def test_a_collection_survives_losses(
         peer.keep(job, result=job.parameters)
         proxy.accept_again("client")
         require_value(driver, seq, job, "client.kept.collects")
+
+    behind = driver.collect(handles.written(never), 5 * BRIEF_MS)
+    driver.outcome(behind, requirement="client.timeout.settles")
+    order = [outcome.seq for outcome in driver.lines if outcome.seq in {brief, behind}]
+    require(
+        order == [brief, behind],
+        "client.timeout.settles",
+        expected="a collection timed out before the one that was called after the losses, with a longer timeout",
+        got=[outcome for outcome in driver.lines if outcome.seq in {brief, behind}],
+    )
 
 
 @pytest.mark.requirement(

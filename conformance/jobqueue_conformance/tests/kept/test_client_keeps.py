@@ -15,12 +15,15 @@ from jobqueue_conformance.proxy import matches
 from jobqueue_conformance.proxy.events import COMMAND, OPENED, REPLY, Event
 from jobqueue_conformance.proxy.proxy import Proxy
 from jobqueue_conformance.proxy.waiting import Budget
+from jobqueue_conformance.redis_servers.acl import EVERYTHING, PASSWORD, set_user
+from jobqueue_conformance.redis_servers.base import RedisServer
 from jobqueue_conformance.spec.keys import Keys
 from jobqueue_conformance.spec.manifest import Implementation
 from jobqueue_conformance.spec.messages import Job, equal
 from jobqueue_conformance.spec.verdicts import require
 from jobqueue_conformance.sweep.client import AMPLE_MS, ClientSweep
 
+USER = "somebody"
 HOUR_MS = 3_600_000
 LONG_MS = 60_000  # a timeout that is never how a job is settled
 SHORT_MS = 1500  # for how long a result is kept that never comes
@@ -172,6 +175,37 @@ def test_a_look_that_is_lost_is_repeated(
     hold.release()
 
     require_value(driver, seq, job, "client.kept.waits")
+
+
+@pytest.mark.requirement("client.kept.looks", "client.kept.waits")
+@pytest.mark.dimensions(
+    occasion=("again", "reconnect"),
+    connection=("all", "cut"),
+    answer="error",
+    settings="rights",
+    repetition="faults",
+)
+def test_a_look_that_was_forbidden_is_repeated(
+    client: StartClient, peer: Peer, redis_server: RedisServer, keys: Keys, proxy: Proxy
+) -> None:
+    """A client that may not look after a loss waits on, and looks after the next one, when it may."""
+    set_user(redis_server, USER, PASSWORD, *EVERYTHING, "resetkeys", f"~{keys.queue}")
+    driver = client(user=USER, password=PASSWORD)
+    seq, job = run(driver, peer, proxy, "missed", LONG_MS)
+    peer.keep(job, result=job.parameters)
+
+    proxy.drop("client")
+    proxy.notifier.wait(lambda: answered(proxy, keys.result(job.message)), "the client to look")
+    require(
+        not driver.outcomes(seq),
+        "client.kept.waits",
+        expected="a job with a timeout that waits on",
+        got=driver.outcomes(seq),
+    )
+    set_user(redis_server, USER, PASSWORD, "allkeys")
+    proxy.drop("client")
+
+    require_value(driver, seq, job)
 
 
 @pytest.mark.requirement(

@@ -207,7 +207,10 @@ def test_what_is_stored_stays(
 def test_a_time_is_rounded_limited_or_ignored(
     server: StartServer, peer: Peer, redis: Redis, keys: Keys
 ) -> None:
-    """Jobs with every `keep_ms` of the fixtures are answered, and stored for as long as that says, or not at all."""
+    """Jobs with every `keep_ms` of the fixtures are answered, and stored for as long as that says, or not at all.
+
+    Two more are stored to the millisecond, by Redis's own clock.
+    """
     listed = vectors("keeps")
     jobs = {each["id"]: keeping(peer, each["keep_ms"], each["id"]) for each in listed}
     plain = peer.job("echo", "plain")
@@ -226,6 +229,20 @@ def test_a_time_is_rounded_limited_or_ignored(
             require_none(redis, keys, job)
         elif stored_ms > SHORT_MS:
             require_left(redis, keys, job, stored_ms, "server.kept.value")
+
+    for asked in (60_001, 60_999.9):
+        begun_ms = redis_ms(redis)
+        job = peer.job("echo", "to the millisecond", keep_ms=asked)
+        peer.push_job(job)
+        peer.wait_settled(job)
+        require_left(redis, keys, job, int(asked), "server.kept.value")
+        ends_ms = int(redis.pttl(keys.result(job.message))) + redis_ms(redis)
+        require(
+            ends_ms >= begun_ms + int(asked) - 1,
+            "server.kept.value",
+            expected=f"stored for {int(asked)} ms, from some moment after the push",
+            got=f"stored until {ends_ms - begun_ms} ms after the push",
+        )
 
 
 @pytest.mark.requirement("server.kept.value")
@@ -261,6 +278,12 @@ def keeping(peer: Peer, spelled: str, parameters: object) -> Job:
         job.method,
         job.parameters,
     )
+
+
+def redis_ms(redis: Redis) -> int:
+    """Redis's clock."""
+    seconds, microseconds = redis.time()
+    return int(seconds) * 1_000 + int(microseconds) // 1_000
 
 
 def mark_first(redis: Redis, keys: Keys, job: Job) -> bool:

@@ -129,7 +129,7 @@ def test_a_stop_ends_the_attempts(
     require(status == 0, "server.stop.exit", expected="status 0", got=started.explain_exit())
 
 
-@pytest.mark.requirement("server.kept.refused", "server.remove.finished")
+@pytest.mark.requirement("server.kept.refused", "server.kept.stores", "server.remove.finished")
 @pytest.mark.dimensions(
     size="8", occasion=("again", "recovery"), answer="another error", settings="rights"
 )
@@ -141,7 +141,7 @@ def test_a_result_is_published_where_none_may_be_stored(
     keys: Keys,
     implementation: Implementation,
 ) -> None:
-    """A server without a right to the keys of results answers twelve jobs, and buries none."""
+    """A server without a right to the keys of results answers twelve jobs, and buries none; with it, it stores one."""
     rest = ("in-process:*", "dead", "attempts:*", "processors", "lease:*", "scanned")
     rights = least_rights("server", keys, implementation.features)
     rights.remove(f"~{keys.queue}:*")
@@ -159,6 +159,10 @@ def test_a_result_is_published_where_none_may_be_stored(
     for job in jobs:
         require_kept(redis, keys, job, "server.kept.refused", kept=False)
         require_alive(redis, keys, job)
+    set_user(redis_server, "older", PASSWORD, f"~{keys.queue}:*")
+    allowed = peer.push("echo", "allowed", keep_ms=HOUR_MS)
+    peer.wait_settled(allowed)
+    require_kept(redis, keys, allowed, "server.kept.stores", kept=True)
 
 
 def refuse(proxy: Proxy, peer: Peer, redis_server: RedisServer, job: Job) -> None:

@@ -302,7 +302,7 @@ def test_an_entry_that_was_counted_before_runs_alone(
     peer.wait_settled(*jobs)
 
 
-@pytest.mark.requirement("server.attempts.refused")
+@pytest.mark.requirement("server.attempts.refused", "server.attempts.counts")
 @pytest.mark.dimensions(occasion="recovery", answer=("error", "another error", "another type"))
 @pytest.mark.parametrize("refusal", ["wrong type", "not a number", "out of memory"])
 def test_an_entry_that_can_not_be_counted_is_run(
@@ -314,7 +314,7 @@ def test_an_entry_that_can_not_be_counted_is_run(
     proxy: Proxy,
     refusal: str,
 ) -> None:
-    """Where Redis refuses the count of an entry, that entry is run, and so is the next one."""
+    """Where Redis refuses the count of an entry, it is run, and so is the next one, which is counted if it can be."""
     first, job, last = jobs = [peer.job("echo", number) for number in range(3)]
     peer.place(*jobs)
     hold = hold_first_answer(server, peer, redis, keys, proxy, first)
@@ -336,6 +336,13 @@ def test_an_entry_that_can_not_be_counted_is_run(
         got=results,
     )
     peer.wait_settled(*jobs)
+    counted = count(redis, keys, last)
+    require(
+        counted == (None if refusal == "out of memory" else 1),
+        "server.attempts.counts",
+        expected="a count of 1 for the last entry, unless Redis has no memory",
+        got=counted,
+    )
 
 
 def count(redis: Redis, keys: Keys, job: Job) -> int | None:

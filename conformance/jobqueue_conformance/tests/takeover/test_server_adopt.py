@@ -387,25 +387,33 @@ def test_what_lands_on_an_emptied_list_is_adopted(
     peer.wait_settled(*jobs, later)
 
 
-@pytest.mark.requirement("server.takeover.prunes")
-@pytest.mark.dimensions(size="100", occasion="again", moment="after the second look")
+@pytest.mark.requirement("server.takeover.prunes", "server.takeover.scans")
+@pytest.mark.dimensions(size=("100", "1,024"), occasion="again", moment="after the second look")
 def test_a_registration_is_removed_after_g_and_not_earlier(
     server: StartServer, peer: Peer, registry: Registry, redis: Redis, keys: Keys
 ) -> None:
-    """Of many empty lists, those that were found empty G ago are forgotten, and no others; used ones stay, too."""
+    """Of many empty lists, those that were found empty G ago are forgotten, and no others; used ones stay, too.
+
+    A scan goes through all that stay: whatever is due among thousands of them is adopted.
+    """
     old = [registry.emptied(f"old-{number}", ago_s=3601.0) for number in range(600)]
-    young = [registry.emptied(f"young-{number}", ago_s=3500.0) for number in range(10)]
+    young = [keys.in_process(f"young-{number}") for number in range(2500)]
+    emptied_ms = -(registry.now_ms() - 3_500_000)
+    redis.hset(keys.processors, mapping=dict.fromkeys(young, str(emptied_ms)))
     lapsed = registry.lapsed("lapsed", ago_s=7200.0)
+    jobs = [peer.job("echo", number) for number in range(12)]
+    due = [registry.lapsed(f"due-{number}", job) for number, job in enumerate(jobs)]
     alive = registry.register("alive")
     registry.lease("alive")
 
     server()
+    adopted(peer, lambda: all(peer.received(job) for job in jobs), "server.takeover.scans")
     pruned(peer, lambda: not any(map(registry.value, old)))
     fence = registry.emptied("fence", ago_s=3601.0)
     pruned(peer, lambda: registry.value(fence) is None)
     left = set(map(text, redis.hkeys(keys.processors)))
 
-    wanted = {*young, lapsed, alive, keys.in_process()}
+    wanted = {*young, *due, lapsed, alive, keys.in_process()}
     require(left == wanted, "server.takeover.prunes", expected="the others", got=wanted ^ left)
     value = registry.value(lapsed) or b""
     require(

@@ -15,12 +15,15 @@ L_S = LEASES * BLOCK_MS / 1000
 MOMENT_S = 0.3  # in which a lease that is released too early is gone, long before a held command counts as lost
 
 
-@pytest.mark.requirement("server.takeover.stops")
+@pytest.mark.requirement("server.takeover.stops", "server.takeover.renews")
 @pytest.mark.dimensions(occasion="stop", moment="outstanding", handler="late")
 def test_nothing_is_adopted_after_a_stop(
     server: StartServer, peer: Peer, redis: Redis, registry: Registry, proxy: Proxy
 ) -> None:
-    """Entries of a lapsed list stay there, although they come due before the stopped server has ended."""
+    """Entries of a lapsed list stay there, although they come due before the stopped server has ended.
+
+    While its last handler runs, for longer than L, it renews its lease.
+    """
     started = server()
     running = peer.push("wait", {"ms": round(1.5 * L_S * 1000)})
     peer.wait(
@@ -34,8 +37,24 @@ def test_nothing_is_adopted_after_a_stop(
     started.wait_signal_delivered()
     job = peer.job("echo", "due")
     theirs = registry.lapsed("gone-away", job)
-    started.wait_exit(proxy.notifier.deadline_s + 1.5 * L_S)
+    token = registry.holder(PROCESSOR)
 
+    def ended() -> str | None:
+        """How it ends. The lease comes first, for it is given back when the entry has left the list."""
+        held = registry.holder(PROCESSOR) == token
+        if not held and running.message in redis.lrange(started.in_process, 0, -1):
+            return "without its lease"
+        return None if started.running else "by its exit"
+
+    how = proxy.notifier.wait(ended, "the server to exit", proxy.notifier.deadline_s + 1.5 * L_S)
+
+    require(
+        token is not None and how == "by its exit",
+        "server.takeover.renews",
+        expected="its lease until its last job has left its list",
+        got=f"{registry.holder(PROCESSOR)!r} in place of {token!r}",
+    )
+    started.wait_exit()
     left = redis.lrange(theirs, 0, -1)
     require(left == [job.message], "server.takeover.stops", expected="the entry", got=left)
 
@@ -117,7 +136,9 @@ def test_a_stopped_server_leaves_the_lease_of_another_life(
     connection=("claims", "cut"),
     repetition="faults",
 )
-@pytest.mark.parametrize("why", ["planted before", "cut in a claim", "an entry on the list"])
+@pytest.mark.parametrize(
+    "why", ["planted before", "cut in a claim", "cut in an adoption", "an entry on the list"]
+)
 def test_a_registration_that_may_be_needed_stays(
     server: StartServer,
     peer: Peer,
@@ -127,10 +148,23 @@ def test_a_registration_that_may_be_needed_stays(
     proxy: Proxy,
     why: str,
 ) -> None:
-    """A list stays registered that was so before, or isn't empty, or for which a claim was never answered."""
+    """A list stays registered that was so before, or isn't empty, or whose claim or adoption was never answered."""
     if why == "planted before":
         registry.register(PROCESSOR)
+    if why == "cut in an adoption":
+        adopted = peer.job("echo", "adopted")
+        theirs = registry.lapsed("gone-away", adopted)
+        hold = proxy.hold(matches.reply(adopted))
     started = server()
+    if why == "cut in an adoption":
+        hold.wait()
+        while redis.llen(theirs):  # it has only read the entry
+            following = proxy.hold(matches.reply(adopted))
+            hold.release()
+            hold = following
+            hold.wait()
+        hold.drop()
+        peer.wait_settled(adopted)
     peer.wait_settled(peer.push("echo", "at first"))
     started.wait_idle()
     if why == "cut in a claim":
