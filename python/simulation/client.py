@@ -6,42 +6,28 @@ It pushes what its plan says, at the planned times, and tells the laws what each
 from __future__ import annotations
 
 import random
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from jobqueue.calls.calls import ATTEMPT_SECONDS, Calls, State
-from jobqueue.calls.times import deadline_of
+from jobqueue.calls.kept import Keep
+from jobqueue.calls.times import deadline_of, keep_ms_of
 from jobqueue.calls.unsettled import Submission
-from jobqueue.errors import ConnectionLost, JobError
+from jobqueue.errors import ConnectionLost
 from jobqueue.protocol import keys, messages
+from jobqueue.protocol.handles import Handle
 
 from simulation.broken import Broken
+from simulation.callers import Call
 from simulation.network import Connection
 
 if TYPE_CHECKING:
+    from jobqueue.protocol.commands import Command
+
     from simulation import plan
-    from simulation.laws import Job
     from simulation.world import World
 
 QUEUE = b"q"
-EXPECTED_ERRORS = {
-    "refuse": "test.refused",
-    "crash": "handler-error",
-    "no-json": "result-not-serializable",
-    "unknown": "method-not-found",
-}
-
-
-class Call:
-    """A job, its caller's deadline, and how often its client had been without a connection before."""
-
-    def __init__(
-        self, job: Job, job_id: str, method: str, deadline: float | None, losses: int
-    ) -> None:
-        self.job = job
-        self.id = job_id
-        self.method = method
-        self.deadline = deadline
-        self.losses = losses
 
 
 class Client:
@@ -65,12 +51,17 @@ class Client:
         self._calls: Calls[Call] = Calls(QUEUE, self._channel.encode())
         self._ids = 0
         self._attempt = 0
-        self._losses = 0
+        self.losses = 0
+        self.closed = False
+        self.disturbed_until = 0.0  # by faults of its own
+        self.listens_late_seconds = 0.0  # for how long its next subscription is held
+        self.open_since: float | None = None  # for how long it has been subscribed
         self._stood_still = 0.0  # until when
-        self._closed = False
+        self._unanswered: deque[Command] = deque()  # what was written to the first link
         self._turn_at = float("inf")
         self.unsettled: dict[str, Call] = {}
-        self.last_told: Exception | None = None
+        self._pushed = ""  # the id of the job that was pushed last
+        self.last_told: Exception | None = None  # of that one
         for push in settings.pushes:
             world.clock.at(push.at, self.push, push)
 
@@ -88,35 +79,38 @@ class Client:
         expires_at = None
         if push.expires is not None and push.method != "malformed":
             expires_at = self.world.clock.now + push.expires
-        batch = []
-        for _ in range(push.jobs):
-            self._ids += 1
-            job_id = str(self._ids)
-            channel = self._channel + ("-forbidden" if push.method == "forbidden" else "")
-            parameters = [self.name, job_id]
-            message = messages.encode_job(push.method, parameters, channel, job_id)
-            if push.method == "malformed":
-                message = message[:-1]
-            job = self.world.laws.know(
-                message,
-                result=f"{channel} {job_id}".encode(),
-                dead=push.method in {"forbidden", "malformed"},
-            )
-            job.name = f"{self.name}/{job_id}"
-            job.expected = parameters
-            call = Call(job, job_id, push.method, deadline, self._losses)
-            batch.append(Submission(job_id, call, message, expires_at))
-            self.unsettled[job_id] = call
+        batch = [self._submission(push, deadline, expires_at) for _ in range(push.jobs)]
+        self._pushed = batch[-1].id
         self.world.note("{} submits {} x {}", self, push.jobs, push.method)
-        self._calls.submit(batch, deadline)
+        for part in [[each] for each in batch] if push.collect else [batch]:
+            self._calls.submit(part, deadline)
         if push.cancel_after is not None:
             self.world.clock.after(push.cancel_after, self._cancel, [each.id for each in batch])
+        self._turn()
+
+    def collect(self, given: Call, handle: str) -> None:
+        """Have a caller wait for the result of a job of another client, by its handle."""
+        how = given.collect
+        if self.over or self.closed or how is None:
+            return
+        if self.paused:
+            self.deferred.append((self.collect, (given, handle)))
+            return
+        self._ids += 1
+        job_id = str(self._ids)
+        deadline = deadline_of(how.timeout, self.world.clock.now)
+        call = Call(given.job, job_id, given.method, deadline, self, collects=True)
+        call.job.deleted |= how.delete
+        self.unsettled[job_id] = call
+        self.world.note("{}/{} collects {}", self, job_id, call.job.name)
+        keep = Keep.collected(Handle.read(handle), delete=how.delete)
+        self._calls.submit([Submission(job_id, call, None, None, keep)], deadline)
         self._turn()
 
     def close(self) -> None:
         """Close it: what waits is pushed, for a while."""
         if not self.over:
-            self._closed = True
+            self.closed = True
             self._calls.close(self.world.clock.now)
             self._turn()
 
@@ -150,9 +144,35 @@ class Client:
             self._turn()
 
     @property
-    def state(self) -> State:
-        """The state of its session."""
-        return self._calls.state
+    def excused(self) -> bool:
+        """Whether what it tells its callers may be late, since its process stood still or it is closed."""
+        return self.closed or self.world.clock.now <= self._stood_still + ATTEMPT_SECONDS
+
+    def _submission(
+        self, push: plan.Push, deadline: float | None, expires_at: float | None
+    ) -> Submission[Call]:
+        self._ids += 1
+        job_id = str(self._ids)
+        listens = self._channel + (f"/{job_id}" if push.collect else "")
+        channel = listens + ("-forbidden" if push.method == "forbidden" else "")
+        parameters = [self.name, job_id]
+        keep_ms = keep_ms_of(push.keep)
+        message = messages.encode_job(push.method, parameters, channel, job_id, keep_ms=keep_ms)
+        if push.method == "malformed":
+            message = message[:-1]
+        job = self.world.laws.know(
+            message,
+            result=f"{channel} {job_id}".encode(),
+            dead=push.method in {"forbidden", "malformed"},
+        )
+        job.name = f"{self.name}/{job_id}"
+        job.expected = parameters
+        job.channel = listens.encode()
+        job.keep = keep_ms / 1000
+        keep = Keep(job_id, job.keep, channel=listens if push.collect else None)
+        call = Call(job, job_id, push.method, deadline, self, collect=push.collect)
+        self.unsettled[job_id] = call
+        return Submission(job_id, call, message, expires_at, keep if keep_ms else None)
 
     def _go_on(self) -> None:
         self.paused = False
@@ -173,6 +193,7 @@ class Client:
         now = self.world.clock.now
         try:
             if heard is not None:
+                self._note_replies(*heard)
                 self._calls.received(*heard, now)
             self._write(now)
             self._calls.tick(now)
@@ -180,7 +201,9 @@ class Client:
         except ConnectionLost as error:
             self._lose(str(error))
         self._connect(now)
-        self._settle(now)
+        self._settle()
+        if self.open_since is None and self._calls.state is State.OPEN:
+            self.open_since = now
         self._plan_the_next(now)
 
     def _plan_the_next(self, now: float) -> None:
@@ -200,18 +223,42 @@ class Client:
         for link, command in self._calls.take_controls(now):
             if not self.world.strike(self, self.links[link]):
                 return
-            self.links[link].write([command])
+            self._send(link, command)
         while push := self._calls.take_push(now):
-            if not self.links[-1].subscribed:
-                raise Broken("subscribes first", f"{self} pushes, and isn't subscribed")
             if not self.world.strike(self, self.links[0]):
                 return
             if push[0] == b"LPUSH":
                 self.world.laws.encoded(push[2:])
-            self.links[0].write([push])
+                self._check_channels(push[2:])
+            self._send(0, push)
+
+    def _send(self, link: int, command: Command) -> None:
+        if link == 0:
+            self._unanswered.append(command)
+        self.world.note("{} sends {}", self, command)
+        self.links[link].write([command])
+
+    def _check_channels(self, pushed: Command) -> None:
+        for message in pushed:
+            job = self.world.laws.jobs[message]
+            if job.channel not in self.links[-1].channels:
+                raise Broken("subscribes first", f"{self} pushes, and isn't subscribed")
+
+    def _note_replies(self, link: int, frames: list[Any]) -> None:
+        """Note which pushes are answered."""
+        replies = [each for each in frames if not isinstance(each, list) or each[0] != b"message"]
+        for reply in replies if link == 0 else []:
+            command = self._unanswered.popleft()
+            if command[0] == b"LPUSH" and isinstance(reply, int):
+                for message in command[2:]:
+                    self.world.laws.jobs[message].confirmed = True
 
     def _lose(self, reason: str) -> None:
-        self._losses += 1
+        self.losses += 1
+        for call in self.unsettled.values():
+            call.lost(self.world.clock.now)
+        self.open_since = None
+        self._unanswered.clear()
         for link in self.links:
             link.close()
         self.links = []
@@ -242,28 +289,18 @@ class Client:
                 Connection(clock, self.chance, redis, self, resp3=resp3)
                 for _ in range(self._count_of_links)
             ]
+            self.links[-1].hold(self.listens_late_seconds)
+            self.listens_late_seconds = 0.0
             self._calls.connected(self._count_of_links, clock.now)
         self._turn()
 
-    def _settle(self, now: float) -> None:
+    def _settle(self) -> None:
         for call, value, error in self._calls.take_settled():
             self.unsettled.pop(call.id, None)
-            self.last_told = error
+            if call.id == self._pushed:
+                self.last_told = error
             self.world.note("{}/{} is told {}", self, call.id, value if error is None else error)
-            if isinstance(error, JobError):
-                self._check_error(call, error)
-            elif error is None and value != call.job.expected:
-                raise Broken("the job's own result", f"{call.job.name} is told {value!r:.80}")
-            self.world.laws.settled(
-                call.job,
-                error,
-                deadline=call.deadline,
-                lost=self._losses > call.losses or self.state is State.CLOSED,
-                excused=self._closed or now <= self._stood_still + ATTEMPT_SECONDS,
-            )
-
-    def _check_error(self, call: Call, error: JobError) -> None:
-        given_up = error.code == "too-many-attempts" and self.world.laws.may_be_given_up(call.job)
-        expired = error.code == "expired" and call.job.expires_at_ms is not None
-        if error.code != EXPECTED_ERRORS.get(call.method) and not (given_up or expired):
-            raise Broken("the job's own result", f"{call.job.name} is told {error!r}")
+            call.told(value, error, self)
+        for call, handle in self._calls.take_handles():
+            self.world.laws.kept.handed(call.job, handle)
+            self.world.hand_over(self, call, handle)

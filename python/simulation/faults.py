@@ -57,6 +57,8 @@ class Faults:
                 if isinstance(actor, Life):
                     self._hit_server(actor, fault)
                 else:
+                    lasts, _, seconds = fault.values
+                    actor.disturbed_until = self._world.laws.kept.over_at(lasts + seconds)
                     self._hit_client(actor, fault)
 
     def _plan(self, fault: Fault) -> None:
@@ -74,6 +76,8 @@ class Faults:
     def _note(self, fault: Fault) -> None:
         self.struck[fault.kind] += 1
         self._world.note("FAULT {}", fault)
+        if not fault.step:
+            self._world.laws.kept.disturb(fault.values[0] + fault.values[2])
         lasts, fraction, seconds = fault.values
         owners = self._world.laws.owners
         if fault.kind == "restart":  # it is away, and then loads its data
@@ -112,11 +116,13 @@ class Faults:
             client.kill()
         elif fault.kind == "pause":
             client.pause(fault.values[0])
+        elif fault.kind == "listen late":
+            client.listens_late_seconds = fault.values[0]
 
     def _hit_connection(self, connection: Connection, fault: Fault) -> None:
         lasts, fraction, seconds = fault.values
         match fault.kind:
-            case "cut":
+            case "cut" | "listen late":
                 connection.cut_next_write(fraction, seconds)
             case "die":
                 self._world.clock.after(seconds, connection.die, lasts, None)
@@ -141,7 +147,6 @@ class Faults:
                 redis.stop(lasts)
             case "fail over":
                 world.take_redis(self._snapshots.pop(fault))
-                world.redis.replicas = redis.replicas
                 redis.demote(world.redis)
                 if older:
                     world.laws.restored(world.redis.store)
@@ -173,7 +178,7 @@ class Faults:
         world, before = self._world, self._world.redis
         world.take_redis(store)
         world.redis.clock_offset = before.clock_offset
-        world.redis.replicas = before.replicas
+        world.redis.succeed(before)
         world.refuse(away)
         world.redis.loading = True
         world.clock.after(away + loading, _switch_off, world.redis, "loading")

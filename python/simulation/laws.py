@@ -13,10 +13,13 @@ from jobqueue.errors import ConnectionLost, JobTimeout, NotQueued
 
 from simulation.broken import Broken
 from simulation.clock import BEGINS_MS
+from simulation.kept import Kept
 from simulation.owners import Owners
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from jobqueue.protocol.commands import Command
 
     from simulation.clock import Clock
     from simulation.server import Life
@@ -34,7 +37,6 @@ class Job:
         self.message = message
         self.accepted = 0
         self.published = 0
-        self.sent = 0  # by a replica, too
         self.running: object = None  # the life that runs it
         self.runs: Counter[object] = Counter()  # by life
         self.suspicions = 0  # how often it was left on a list by a server, and found there
@@ -45,7 +47,15 @@ class Job:
         self.buried = False
         self.settled: str | None = None
         self.expires_at_ms: int | None = None  # by Redis's clock, since the world's beginning
-        self.expected: object = None  # the value of its result, unless that is an error
+        self.expected: list[str] = []  # how the value of its result begins, unless that is an error
+        self.channel = b""  # on which its caller listens
+        self.results: list[tuple[float, bytes]] = []  # that were published, and when
+        self.confirmed = False  # its client has read the reply to its push
+        self.keep = 0.0  # for how many seconds its result is to be kept
+        self.result_key = b""  # under which it is
+        self.stored_at: float | None = None
+        self.unstored = False  # Redis has refused to store it, once at least
+        self.deleted = False  # whoever collects it may have it deleted
 
     @property
     def may_wait(self) -> bool:
@@ -77,6 +87,7 @@ class Laws:
         self._uncounted = 0  # starts at most, since Redis refused to count them
         self._by_result: dict[bytes, Job] = {}
         self.owners = Owners(clock, self.jobs)
+        self.kept = Kept(clock)
 
     def know(self, message: bytes, *, result: bytes | None, dead: bool = False) -> Job:
         """Follow a job from now on.
@@ -110,6 +121,7 @@ class Laws:
                 job.buried = True
             elif key == self._queue and job is not None:
                 job.accepted += 1
+                self.kept.accepted(job)
                 self.order.append(message)
                 if job.accepted > 1:
                     raise Broken("pushed once", f"{job.name} was pushed {job.accepted} times")
@@ -118,10 +130,12 @@ class Laws:
                         "not queued", f"{job.name} was pushed after its caller was told so"
                     )
 
-    def refused(self, name: bytes) -> None:
+    def refused(self, command: Command) -> None:
         """Note a command that Redis refused."""
         # server.attempts.refused
-        self._uncounted += name == b"INCR"
+        self._uncounted += command[0] == b"INCR"
+        if command[0] == b"SET":
+            self.kept.refused(command[1])
 
     def adoption_lost(self) -> None:
         """Note that a server doesn't learn whether it has adopted a job, so it may count others."""
@@ -142,7 +156,8 @@ class Laws:
         job = self._by_result.get(channel + b" " + _id_of(result))
         if job is not None:
             job.published += lasting
-            job.sent += 1
+            job.results.append((self._clock.now, result))
+            self.kept.published(job, lasting=lasting)
             if b'"code":"expired"' in result and not self._may_have_expired(job):
                 raise Broken("runs in time", f"{job.name} is refused, and has time left")
 
@@ -180,6 +195,10 @@ class Laws:
         assert self.store is not None
         self.owners.started(life, job, self.store)
         job.running = life
+
+    def runs(self, message: bytes) -> int:
+        """Return how often a job has been started; its result tells that, so that no two are alike."""
+        return self.jobs[message].runs.total()
 
     def life_over(self, life: Life, killed_by: bytes | None) -> None:
         """Note that a server has ended or died, perhaps by a job."""
@@ -223,6 +242,18 @@ class Laws:
         if job.settled is not None:
             raise Broken("settled once", f"the caller of {job.name} is told twice")
         job.settled = _words(error)
+        self.told(job, error, deadline=deadline, lost=lost, excused=excused)
+
+    def told(
+        self,
+        job: Job,
+        error: Exception | None,
+        *,
+        deadline: float | None,
+        lost: bool,
+        excused: bool,
+    ) -> None:
+        """Check what a caller is told, or whoever collects the result: `settled` explains these."""
         late = 0.0 if deadline is None else self._clock.now - deadline
         if late > TIMELY_SECONDS and not excused:
             raise Broken("in time", f"the caller of {job.name} waits {late:.3f} s too long")
@@ -238,7 +269,7 @@ class Laws:
             if not excused and (deadline is not None or not lost):
                 why = "was none" if deadline is None else "isn't due: it has a timeout"
                 raise Broken("no false alarm", f"{job.name} is told of a loss that {why}")
-        elif not job.sent:
+        elif not job.results:
             raise Broken("the job's own result", f"{job.name} has a result that nobody published")
 
     def at_rest(self, *, faults: bool) -> None:

@@ -52,7 +52,7 @@ class Connection:
         resp3: bool = False,
     ) -> None:
         self.resp3 = resp3
-        self.subscribed = False  # as Redis knows it
+        self.channels: set[bytes] = set()  # to which it is subscribed, as Redis knows it
         self._clock = clock
         self._chance = chance
         self._redis = redis
@@ -63,6 +63,11 @@ class Connection:
         self._replies_arrive = True
         self._cut: tuple[float, float] | None = None  # of the next write
         redis.accept(self)
+
+    @property
+    def subscribed(self) -> bool:
+        """Whether messages may arrive."""
+        return bool(self.channels)
 
     @property
     def abandoned(self) -> bool:

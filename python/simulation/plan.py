@@ -27,8 +27,16 @@ class Server(NamedTuple):
     fresh: bool = False  # whether each life has a new name
 
 
+class Collect(NamedTuple):
+    """How somebody else collects a job's result by its handle."""
+
+    after: float  # so many seconds after its pusher has got the handle
+    timeout: float | None
+    delete: bool
+
+
 class Push(NamedTuple):
-    """Jobs of one method that are pushed together."""
+    """Jobs of one method that are pushed together, or each by itself where they get handles."""
 
     at: float
     jobs: int
@@ -36,6 +44,8 @@ class Push(NamedTuple):
     timeout: float | None
     cancel_after: float | None
     expires: float | None = None  # after so many seconds
+    keep: float | None = None  # for how many seconds results are kept
+    collect: Collect | None = None
 
 
 class Client(NamedTuple):
@@ -67,6 +77,14 @@ class Fault(NamedTuple):
         return f"{self.kind} {self.target} {when} ({values})"
 
 
+class Mix(NamedTuple):
+    """What kinds of faults strike servers, and how many of all faults strike servers and clients."""
+
+    kinds: tuple[str, ...]
+    servers: float
+    clients: float
+
+
 @dataclass(frozen=True)
 class Plan:
     """A world's beginning, and what is going to happen to it.
@@ -90,6 +108,7 @@ class Plan:
 METHODS = ("answer",) * 8 + ("refuse", "crash", "no-json", "unknown", "forbidden", "malformed")
 LEASES = (None, 2.0, 8.0)  # None: no server has takeover
 EXPIRIES = (0.003, 0.05, 0.5, 3.0, 20.0)
+KEEPS = (0.5, 5.0, 60.0, 60.0)
 TIMEOUTS = (None, None, 0.05, 1.0, 10.0, 30.0)
 
 ON_SERVERS = (
@@ -108,7 +127,7 @@ ON_SERVERS = (
     "stop for good",
 )
 LAPSES = {"pause", "be late", "stop for good", "restart", "freeze", "fill", "refuse connects"}
-ON_CLIENTS = ("pause", "cut", "cut", "die", "hold", "kill")
+ON_CLIENTS = ("pause", "cut", "cut", "die", "hold", "kill", "listen late")
 ON_REDIS = (
     "restart",
     "restart older",
@@ -137,12 +156,16 @@ def draw(seed: int) -> Plan:
     number = 300 if large else chance.choice((0, 1, 2, 3, 5, 8, 13))
     # Few kinds of faults meet in ways in which many hide each other.
     kinds = tuple(chance.sample(ON_SERVERS, 3)) if chance.random() < 0.4 else ON_SERVERS
-    faults = [_fault(chance, kinds, servers, clients, lease or 0.0) for _ in range(number)]
+    mix = Mix(kinds, 0.6, 0.2) if chance.random() < 0.7 else Mix(kinds, 0.15, 0.75)
+    faults = [_fault(chance, mix, servers, clients, lease or 0.0) for _ in range(number)]
     attempts = chance.choice((0, 3, 3, 4))
     if attempts and chance.random() < 0.4:
         clients = (*clients, _killer(chance))
     if chance.random() < 0.3:
         clients = (*clients, _steady())
+    if chance.random() < 0.3:
+        clients = (*clients, _patient())
+        faults += _two_losses(chance)
     without_redis = chance.random() < 0.1
     return Plan(seed, servers, clients, tuple(faults), attempts, lease or 0.0, without_redis)
 
@@ -161,18 +184,28 @@ def _server(chance: random.Random, number: int, lease: float | None) -> Server:
 
 
 def _client(chance: random.Random, number: int) -> Client:
-    pushes = [
-        Push(
-            at=chance.uniform(0, STORM_SECONDS) * chance.choice((1.0, chance.random())),
-            jobs=chance.choice((1, 1, 1, 2, 5, 200 if chance.random() < 0.02 else 10)),
-            method=chance.choice(METHODS),
-            timeout=chance.choice(TIMEOUTS),
-            cancel_after=chance.uniform(0, 1) if chance.random() < 0.05 else None,
-            expires=chance.choice(EXPIRIES) if chance.random() < 0.15 else None,
-        )
-        for _ in range(chance.choice((1, 3, 10, 30)))
-    ]
+    keeps = chance.random() < 0.5
+    pushes = [_push(chance, keeps=keeps) for _ in range(chance.choice((1, 3, 10, 30)))]
     return Client(f"client-{number + 1}", chance.choice((1, 1, 2)), tuple(pushes))
+
+
+def _push(chance: random.Random, *, keeps: bool) -> Push:
+    keep = chance.choice(KEEPS) if keeps and chance.random() < 0.7 else None
+    return Push(
+        at=chance.uniform(0, STORM_SECONDS) * chance.choice((1.0, chance.random())),
+        jobs=chance.choice((1, 1, 1, 2, 5, 200 if chance.random() < 0.02 else 10)),
+        method=chance.choice(METHODS),
+        timeout=chance.choice(TIMEOUTS),
+        cancel_after=chance.uniform(0, 1) if chance.random() < 0.05 else None,
+        expires=chance.choice(EXPIRIES) if chance.random() < 0.15 else None,
+        keep=keep,
+        collect=_collect(chance) if keep is not None and chance.random() < 0.4 else None,
+    )
+
+
+def _collect(chance: random.Random) -> Collect:
+    after = chance.choice((0.0, 0.01, 1.0, 30.0)) * chance.random()
+    return Collect(after, chance.choice(TIMEOUTS), delete=chance.random() < 0.2)
 
 
 def _killer(chance: random.Random) -> Client:
@@ -187,9 +220,26 @@ def _steady() -> Client:
     return Client("steady", 1, tuple(Push(each, 1, "answer", None, None) for each in at))
 
 
+def _patient() -> Client:
+    """Make a client with two links that waits long for its results, which are kept."""
+    at = [0.5 * number for number in range(50)]
+    pushes = [Push(each, 1, "answer", None, None, keep=60.0) for each in at]
+    return Client("patient", 2, tuple(pushes))
+
+
+def _two_losses(chance: random.Random) -> list[Fault]:
+    """Have the patient client lose two connections, soon one after the other."""
+    first = chance.randint(2, 50)
+    at = (first, first + chance.randint(1, 10))
+    return [
+        Fault("listen late", "patient", step, busy=False, at=0.0, values=(lasts, 1.0, 0.0))
+        for step, lasts in zip(at, (0.1 * chance.random(), 4 * chance.random()), strict=True)
+    ]
+
+
 def _fault(
     chance: random.Random,
-    kinds: tuple[str, ...],
+    mix: Mix,
     servers: tuple[Server, ...],
     clients: tuple[Client, ...],
     lease: float,
@@ -200,9 +250,9 @@ def _fault(
     at = chance.uniform(0, STORM_SECONDS)
     lasts = chance.choice((0.01, 0.5, 3.0, 8.0)) * chance.random()
     others = (chance.random(), chance.choice((0.0, 0.003, 1.0, 6.0)) * chance.random())
-    if group < 0.6:
-        kind, target = chance.choice(kinds), chance.choice(servers).name
-    elif group < 0.8:
+    if group < mix.servers:
+        kind, target = chance.choice(mix.kinds), chance.choice(servers).name
+    elif group < mix.servers + mix.clients:
         kind, target, busy = chance.choice(ON_CLIENTS), chance.choice(clients).name, False
     else:
         kind, target, step, busy = chance.choice(ON_REDIS), "redis", 0, False

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from jobqueue.protocol.commands import ErrorReply
 
 from simulation.clock import BEGINS_MS
+from simulation.kept import RESULTS
 from simulation.owners import LEASES
 from simulation.scripts import evaluate
 from simulation.store import GROWS, OK, READS, Store
@@ -32,8 +33,10 @@ ABORTED = ErrorReply("EXECABORT", "EXECABORT Transaction discarded because of pr
 NO_MULTI = ErrorReply("ERR", "ERR EXEC without MULTI")
 NO_COMMAND = ErrorReply("NOPERM", "NOPERM User has no permissions to run the 'publish' command")
 NO_CHANNEL = ErrorReply("NOPERM", "NOPERM No permissions to access a channel")
+SUBSCRIBED = ErrorReply("ERR", "ERR Can't execute a command that isn't about subscriptions")
 NEVER_WRITES = {b"EVAL"}  # by itself: what a script calls may be refused
-WITHOUT_DATA = {b"MULTI", b"EXEC", b"PING", b"SUBSCRIBE", b"PUBLISH"}
+ON_CHANNELS = {b"SUBSCRIBE", b"UNSUBSCRIBE"}
+WITHOUT_DATA = {b"MULTI", b"EXEC", b"PING", b"PUBLISH", *ON_CHANNELS}
 
 
 class Session:
@@ -77,7 +80,9 @@ class RedisProcess:
 
     @property
     def now_ms(self) -> int:
-        """Its time, which may be stepped."""
+        """Its time, which may be stepped; what is there for a while ends by the primary's."""
+        if self.replica_of is not None:
+            return self.replica_of.now_ms
         return BEGINS_MS + round((self._clock.now + self.clock_offset) * 1000)
 
     @property
@@ -98,11 +103,8 @@ class RedisProcess:
         self._sessions.pop(connection, None)
         if connection in self._blocked:
             self._blocked.remove(connection)
-        for channel, subscribers in list(self._subscribers.items()):
-            if connection in subscribers:
-                subscribers.remove(connection)
-                if not subscribers:
-                    del self._subscribers[channel]
+        for channel in connection.channels:
+            self._deliver_no_more(connection, channel)
 
     def receive(self, connection: Connection, commands: list[Command]) -> None:
         """Read what has arrived, and execute it."""
@@ -128,11 +130,22 @@ class RedisProcess:
 
     def demote(self, primary: RedisProcess) -> None:
         """Become a replica: connections stay, writes and blocked claims are refused."""
-        self.replica_of = primary
+        primary.succeed(self)
         primary.replicas.append(self)
         self.replicas = []
+        self._follow(primary)
         for connection in list(self._blocked):
             self._end(connection, UNBLOCKED)
+
+    def succeed(self, before: RedisProcess) -> None:
+        """Have the replicas of another Redis."""
+        self.replicas = before.replicas
+        for replica in self.replicas:
+            replica._follow(self)  # noqa: SLF001 - of this class
+
+    def _follow(self, primary: RedisProcess) -> None:
+        self.replica_of = primary
+        self.store = primary.store  # it lags only until it is promoted
 
     def _go_on(self) -> None:
         if self.stopped_until <= self._clock.now:
@@ -162,8 +175,11 @@ class RedisProcess:
         if command[0] == b"EXEC":
             return self._exec(session)
         refusal = self._refusal(command, queues=session.queued is not None)
+        listens = connection.subscribed and not connection.resp3
+        if listens and command[0] not in {b"PING", *ON_CHANNELS}:
+            return SUBSCRIBED
         if refusal is not None:
-            self._laws.refused(command[0])
+            self._laws.refused(command)
             session.aborted = True
             return refusal
         if session.queued is not None:
@@ -174,12 +190,16 @@ class RedisProcess:
                 session.queued, session.aborted = [], False
                 return OK
             case b"SUBSCRIBE":
-                self._subscribers.setdefault(command[1], []).append(connection)
-                connection.subscribed = True
-                return [b"subscribe", command[1], 1]
+                if command[1] not in connection.channels:
+                    self._subscribers.setdefault(command[1], []).append(connection)
+                    connection.channels.add(command[1])
+                return [b"subscribe", command[1], len(connection.channels)]
+            case b"UNSUBSCRIBE":
+                connection.channels.discard(command[1])
+                self._deliver_no_more(connection, command[1])
+                return [b"unsubscribe", command[1], len(connection.channels)]
             case b"PING":
-                pushes = connection.subscribed and not connection.resp3
-                return [b"pong", b""] if pushes else b"PONG"
+                return [b"pong", b""] if listens else b"PONG"
         return self._carry_out(command)
 
     def _exec(self, session: Session) -> Any:
@@ -188,6 +208,9 @@ class RedisProcess:
             return NO_MULTI
         # What needs memory or writes is refused as a whole; permissions, for each command.
         refusals = [self._refusal(each) for each in queued]
+        for command, refusal in zip(queued, refusals, strict=True):
+            if refusal is not None:
+                self._laws.refused(command)
         if session.aborted or any(each and each.code != "NOPERM" for each in refusals):
             return ABORTED
         return [
@@ -219,6 +242,8 @@ class RedisProcess:
             self._laws.counts()
         if command[0] == b"DEL" and command[1].startswith(LEASES):
             self._laws.owners.releases(command[1])
+        if command[0] == b"SET" and command[1].startswith(RESULTS):
+            return self._laws.kept.stores(self.store, command, self.now_ms)
         reply = self.store.execute(command, self.now_ms)
         if command[0] in {b"SET", b"PEXPIRE"} and reply and command[1].startswith(LEASES):
             self._laws.owners.renewed(command[1], taken=b"NX" in command)
@@ -240,6 +265,13 @@ class RedisProcess:
             return self._carry_out(command)
 
         return evaluate(script, call)
+
+    def _deliver_no_more(self, connection: Connection, channel: bytes) -> None:
+        subscribers = self._subscribers.get(channel, [])
+        if connection in subscribers:
+            subscribers.remove(connection)
+            if not subscribers:
+                del self._subscribers[channel]
 
     def _publish(self, channel: bytes, message: bytes) -> int:
         self._laws.published(channel, message, lasting=self.replica_of is None)

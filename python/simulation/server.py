@@ -19,6 +19,7 @@ from jobqueue.protocol.keys import Keys
 from jobqueue.protocol.messages import Run, Timed
 
 from simulation.broken import Broken
+from simulation.kept import LIMIT_SECONDS
 from simulation.methods import HANDLERS
 from simulation.plan import GRACE_SECONDS
 from simulation.session import Session
@@ -178,6 +179,7 @@ class Life:
             "prefetch": settings.prefetch,
             "block_seconds": settings.block_seconds,
             "attempts": world.plan.attempts,
+            "keep_ms": round(LIMIT_SECONDS * 1000),
         }
         self._sessions: list[Session] = []
         if settings.takeover:
@@ -226,7 +228,7 @@ class Life:
         self._freed_at = self.world.clock.now
         self.world.laws.ended(self, job.message)
         try:
-            value = HANDLERS[job.method](job.parameters)
+            value = HANDLERS[job.method]([*job.parameters, self.world.laws.runs(job.message)])
         except (JobError, ValueError) as error:
             then(failed(job, error))
         else:

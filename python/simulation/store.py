@@ -108,6 +108,10 @@ class Store:
         """Return the names of the fields of a hash."""
         return set(self._values.get(key, ()))
 
+    def remaining_ms(self, key: bytes, now_ms: int) -> int:
+        """Return for how long a key is still there, as PTTL does: -1 is for ever, -2 not at all."""
+        return int(self.execute((b"PTTL", key), now_ms))
+
     def keys(self) -> set[bytes]:
         """Return the keys that exist, whether or not their time has passed."""
         return set(self._values)

@@ -12,6 +12,7 @@ import random
 from collections import Counter, deque
 from typing import TYPE_CHECKING, Any
 
+from simulation import plan
 from simulation.broken import Broken
 from simulation.client import Client
 from simulation.clock import Clock
@@ -23,6 +24,7 @@ from simulation.server import Life
 from simulation.store import Store
 
 if TYPE_CHECKING:
+    from simulation.callers import Call
     from simulation.network import Connection
     from simulation.plan import Plan, Server
     from simulation.session import Session
@@ -135,11 +137,24 @@ class World:
         self.redis = RedisProcess(self.clock, self.laws, store)
         self.redis.saves_memory = self.plan.seed % 2 == 0
         self.laws.store = self.laws.owners.store = store
+        self.laws.kept.redis = self.redis
+
+    def hand_over(self, giver: Client, call: Call, handle: str) -> None:
+        """Have somebody else collect a result by its handle, after a while, whether or not the giver lives."""
+        if call.collect is not None:
+            self.clock.after(call.collect.after, self._collect, giver, call, handle)
 
     def refuse(self, seconds: float) -> None:
         """Let nobody connect to Redis for some seconds."""
         self._away += 1
         self.clock.after(seconds, self._is_back)
+
+    def _collect(self, giver: Client, call: Call, handle: str) -> None:
+        others = [each for each in self.clients if each is not giver and not each.over]
+        if not others:
+            others = [Client(self, plan.Client(f"collector-{len(self.clients)}", 2, ()))]
+            self.clients += others
+        self.chance.choice(others).collect(call, handle)
 
     def _is_back(self) -> None:
         self._away -= 1
@@ -175,8 +190,12 @@ class World:
         )
 
     def _waiting(self, client: Client) -> list[str]:
-        calls = client.unsettled.values()
-        return [each.job.name for each in calls if not each.job.may_wait]
+        return [call.job.name for call in client.unsettled.values() if not self._may_wait(call)]
+
+    def _may_wait(self, call: Call) -> bool:
+        if call.collects:  # what isn't kept any more can't be told from what isn't answered yet
+            return self.refuses or not self.laws.kept.there(call.job)
+        return call.job.may_wait
 
     def _check_callers(self) -> None:
         for client in self.clients:

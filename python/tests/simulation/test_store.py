@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tests.conftest import RedisProcess
 
 # No time passes between the commands of an example, so times to live are longer than it takes.
-KEYS = st.sampled_from([b"q", b"q:dead", b"q:in-process:a", b"q:lease", b"q:processors"])
+KEYS = st.sampled_from([b"q", b"q:dead", b"q:in-process:a", b"q:result:a", b"q:processors"])
 VALUES = st.sampled_from([b"", b"one", b"two", b"7", b"-3", b"\xff\r\n", b"x" * 100])
 NUMBERS = st.sampled_from([b"-3", b"-2", b"-1", b"0", b"1", b"2", b"5"])
 SIDES = st.sampled_from([b"LEFT", b"RIGHT"])
@@ -33,6 +33,8 @@ COMMANDS = st.one_of(
     st.tuples(st.just(b"LLEN"), KEYS),
     st.tuples(st.just(b"SET"), KEYS, VALUES),
     st.tuples(st.just(b"SET"), KEYS, VALUES, st.just(b"NX"), st.just(b"PX"), st.just(b"90000")),
+    st.tuples(st.just(b"SET"), KEYS, VALUES, st.just(b"PX"), st.just(b"90000")),
+    st.tuples(st.just(b"SET"), KEYS, VALUES, st.just(b"NX")),
     st.tuples(st.just(b"GET"), KEYS),
     st.tuples(st.just(b"DEL"), KEYS),
     st.tuples(st.just(b"DEL"), KEYS, KEYS),

@@ -10,7 +10,7 @@ import pytest
 from jobqueue.core import recovery, steps
 from simulation import __main__ as command
 from simulation import server as servers
-from simulation.plan import LARGE_EVERY, Client, Fault, Plan, Push, Server, draw
+from simulation.plan import LARGE_EVERY, Client, Collect, Fault, Plan, Push, Server, draw
 from simulation.search import Counts, Failure, attempt, shrink, told
 from simulation.world import World
 
@@ -50,6 +50,11 @@ def test_a_world_of_hundreds_keeps_every_law() -> None:
     failure = attempt(plan)
 
     assert failure is None, told(failure)
+
+
+def lines(world: World) -> list[str]:
+    """The story of a world, without the times."""
+    return [sentence.format(*values) for _, sentence, values in world.story]
 
 
 def plan_of_kills(seed: int, lease: float) -> Plan:
@@ -113,6 +118,32 @@ def forgets_outcomes(entries: Iterable[bytes], _: Iterable[Answer | Dead]) -> li
     return list(entries)
 
 
+def test_what_is_kept_is_collected_by_handles() -> None:
+    """client.kept.*: the worlds have kept results, callers who collect them, and some that come too late."""
+    collected = kept = 0
+
+    for seed in range(60):
+        world = World(draw(seed))
+        world.run()
+        collected += world.laws.kept.collected
+        kept += sum(job.stored_at is not None for job in world.laws.jobs.values())
+
+    assert collected > 50
+    assert kept > 500
+
+
+def test_a_collector_that_comes_too_late_does_not_count_as_out_of_service() -> None:
+    """Its timeout may pass while new jobs of its own are answered at rest."""
+    collect = Collect(5.0, 55.0, delete=False)
+    push = Push(30.0, 1, "answer", None, None, keep=0.5, collect=collect)
+    server, client = Server("server", 1, 1, 1.0), Client("client", 1, (push,))
+    world = World(Plan(0, (server,), (client,), (), 0, 0.0, ends_without_redis=False))
+
+    world.run()
+
+    assert "collector-1/1 is told no result came within the job's timeout" in lines(world)
+
+
 def test_a_redis_whose_clock_is_set_back_tells_a_time_after_1970() -> None:
     """client.expiry.clock: a client asks for it, and pushes at once."""
     step = Fault("step clock", "redis", 0, busy=False, at=1.0, values=(8.0, 0.0, 0.0))
@@ -122,8 +153,7 @@ def test_a_redis_whose_clock_is_set_back_tells_a_time_after_1970() -> None:
 
     world.run()
 
-    story = [sentence.format(*values) for _, sentence, values in world.story]
-    assert "client/1 is told ['client', '1']" in story
+    assert "client/1 is told ['client', '1', 1]" in lines(world)
 
 
 def test_no_replica_is_left_where_redis_is_gone() -> None:
