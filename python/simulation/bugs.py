@@ -454,4 +454,65 @@ BUGS = (
         "jobqueue.calls.unsettled",
         (("if keep is None or not keep.pushed:", "if True:"),),
     ),
+    Bug(
+        "an expired job is dropped silently",
+        "jobqueue.protocol.commands",
+        (
+            (
+                "    store = _storing(keys, outcome, keep_ms) if keep_ms else []\n",
+                (
+                    "    if b'\"expired\"' in getattr(outcome, 'result', b''):\n"
+                    "        (removed,) = yield [_removal(keys, outcome)]\n"
+                    "        return _removed(removed)\n"
+                    "    store = _storing(keys, outcome, keep_ms) if keep_ms else []\n"
+                ),
+            ),
+        ),
+    ),
+    Bug(
+        "a job may have expired when it was claimed, and not when it starts",
+        "jobqueue.core.answers",
+        (("if not (self._idle or timed.expired):", "if self._now_ms == -math.inf:"),),
+    ),
+    Bug(
+        "a job expires by a TIME that was asked for while its hand was busy",
+        "jobqueue.core.parallel",
+        (
+            (
+                "yield Admit([Timed(job, now_ms) for job in expiring])",
+                (
+                    'yield Admit([Timed(job, getattr(self, "_asked_ms", now_ms)) for job in expiring])\n'
+                    "                self._asked_ms = now_ms"
+                ),
+            ),
+        ),
+    ),
+    Bug(
+        "a server decides by its own clock what has expired",
+        "jobqueue.core.answers",
+        (
+            (
+                "self._now_ms = yield from proceed(clock, (yield from self.confirm(replies)))",
+                (
+                    "yield from proceed(clock, (yield from self.confirm(replies)))\n"
+                    "            self._now_ms = 1_700_000_000_000 + 1_000 * (yield Now()).seconds"
+                ),
+            ),
+        ),
+    ),
+    Bug(
+        "a server refuses what expires in the next second",
+        "jobqueue.protocol.messages",
+        (("self.now_ms > self.job.expires_at_ms", "self.now_ms > self.job.expires_at_ms - 1_000"),),
+    ),
+    Bug(
+        "a client computes by its own clock when a job expires",
+        "jobqueue.calls.clock",
+        (
+            (
+                "        self._redis_ms = seconds * 1_000 + microseconds / 1_000\n",
+                "        self._redis_ms = 1_700_000_000_000 + asked_at * 1_000\n",
+            ),
+        ),
+    ),
 )

@@ -167,6 +167,7 @@ class Client:
         )
         job.name = f"{self.name}/{job_id}"
         job.expected = parameters
+        job.expires_at = expires_at
         job.channel = listens.encode()
         job.keep = keep_ms / 1000
         keep = Keep(job_id, job.keep, channel=listens if push.collect else None)

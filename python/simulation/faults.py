@@ -146,7 +146,7 @@ class Faults:
             case "freeze":
                 redis.stop(lasts)
             case "fail over":
-                world.take_redis(self._snapshots.pop(fault))
+                world.take_redis(self._snapshots.pop(fault), redis.clock_offset)
                 redis.demote(world.redis)
                 if older:
                     world.laws.restored(world.redis.store)
@@ -176,8 +176,7 @@ class Faults:
 
     def _restart(self, store: Store, away: float, loading: float) -> None:
         world, before = self._world, self._world.redis
-        world.take_redis(store)
-        world.redis.clock_offset = before.clock_offset
+        world.take_redis(store, before.clock_offset)
         world.redis.succeed(before)
         world.refuse(away)
         world.redis.loading = True

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from jobqueue.errors import ConnectionLost, JobTimeout, NotQueued
 
 from simulation.broken import Broken
-from simulation.clock import BEGINS_MS
+from simulation.expiry import MEMBER, Expiry
 from simulation.kept import Kept
 from simulation.owners import Owners
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from simulation.store import Store
 
 TIMELY_SECONDS = 0.001
-EXPIRY = b',"expires_at_ms":'
 
 
 class Job:
@@ -36,6 +35,7 @@ class Job:
         self.name = f"job {message[-24:].decode(errors='replace')}"
         self.message = message
         self.accepted = 0
+        self.accepted_at = 0.0
         self.published = 0
         self.running: object = None  # the life that runs it
         self.runs: Counter[object] = Counter()  # by life
@@ -46,7 +46,8 @@ class Job:
         self.dead = False  # it belongs on the dead list
         self.buried = False
         self.settled: str | None = None
-        self.expires_at_ms: int | None = None  # by Redis's clock, since the world's beginning
+        self.expires_at: float | None = None  # as its caller has said, by the world's clock
+        self.expires_at_ms: float | None = None  # by Redis's, since the world's beginning
         self.expected: list[str] = []  # how the value of its result begins, unless that is an error
         self.channel = b""  # on which its caller listens
         self.results: list[tuple[float, bytes]] = []  # that were published, and when
@@ -88,6 +89,7 @@ class Laws:
         self._by_result: dict[bytes, Job] = {}
         self.owners = Owners(clock, self.jobs)
         self.kept = Kept(clock)
+        self.expiry = Expiry(clock)
 
     def know(self, message: bytes, *, result: bytes | None, dead: bool = False) -> Job:
         """Follow a job from now on.
@@ -106,10 +108,11 @@ class Laws:
     def encoded(self, messages: Iterable[bytes]) -> None:
         """Note the last form of messages, which get the time when they expire when they are pushed."""
         for message in messages:
-            head, found, tail = message.rpartition(EXPIRY)
-            if found and message not in self.jobs:
-                job = self.jobs[message] = self.jobs.pop(head + b"}")
-                job.message, job.expires_at_ms = message, int(tail[:-1]) - BEGINS_MS
+            if MEMBER in message and message not in self.jobs:
+                before, expires_at_ms = self.expiry.read(message)
+                job = self.jobs[message] = self.jobs.pop(before)
+                job.message, job.expires_at_ms = message, expires_at_ms
+                self.expiry.pushed(job)
 
     def pushed(self, key: bytes, messages: Iterable[bytes]) -> None:
         """Note what Redis has accepted."""
@@ -121,6 +124,7 @@ class Laws:
                 job.buried = True
             elif key == self._queue and job is not None:
                 job.accepted += 1
+                job.accepted_at = self._clock.now
                 self.kept.accepted(job)
                 self.order.append(message)
                 if job.accepted > 1:
@@ -158,13 +162,8 @@ class Laws:
             job.published += lasting
             job.results.append((self._clock.now, result))
             self.kept.published(job, lasting=lasting)
-            if b'"code":"expired"' in result and not self._may_have_expired(job):
-                raise Broken("runs in time", f"{job.name} is refused, and has time left")
-
-    def _may_have_expired(self, job: Job) -> bool:
-        if job.expires_at_ms is None:
-            return False
-        return self.owners.clock_was_set or self._clock.now * 1000 > job.expires_at_ms - 1
+            if b'"code":"expired"' in result:
+                self.expiry.refused(job)
 
     def restored(self, store: Store) -> None:
         """Note that Redis came back with an older state: what it has forgotten can't be told from new."""
@@ -186,12 +185,7 @@ class Laws:
             raise Broken("runs once in a life", f"{job.name} runs again in the same life")
         if not job.restored and job.running is not None:
             raise Broken("runs in one place", f"{job.name} runs in {life}, and in {job.running}")
-        if job.expires_at_ms is not None and not self.owners.clock_was_set:
-            late_ms = free_since * 1000 - job.expires_at_ms
-            if late_ms > 1:
-                raise Broken(
-                    "expires", f"{job.name} starts, and had expired {late_ms:.0f} ms before"
-                )
+        self.expiry.started(job, free_since)
         assert self.store is not None
         self.owners.started(life, job, self.store)
         job.running = life

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from simulation.broken import Broken
-from simulation.clock import BEGINS_MS
 
 if TYPE_CHECKING:
     from simulation.clock import Clock
@@ -63,7 +62,7 @@ class Owners:
         quiet_since = max(self._excused_until, self._full_until)
         if self.clock_was_set or self._clock.now - quiet_since < longest:
             return
-        due_ms = BEGINS_MS + (self._clock.now - longest - life.world.plan.lease_seconds) * 1000
+        due_ms = life.world.redis.now_ms - (longest + life.world.plan.lease_seconds) * 1000
         assert self.store is not None
         for key in self.nobodys(self.store):
             lapsed_ms = int(self._ask(b"HGET", REGISTRY, key))

@@ -94,6 +94,7 @@ class Plan:
         attempts: How often servers start what they find; 0 is without limit.
         lease_seconds: L, for servers with takeover.
         ends_without_redis: Whether Redis is away for good at the end, when all servers are stopped.
+        clock_ahead: How many seconds Redis's clock is ahead of all others at the beginning.
     """
 
     seed: int
@@ -103,6 +104,7 @@ class Plan:
     attempts: int
     lease_seconds: float
     ends_without_redis: bool
+    clock_ahead: float = 0.0
 
 
 METHODS = ("answer",) * 8 + ("refuse", "crash", "no-json", "unknown", "forbidden", "malformed")
@@ -167,7 +169,8 @@ def draw(seed: int) -> Plan:
         clients = (*clients, _patient())
         faults += _two_losses(chance)
     without_redis = chance.random() < 0.1
-    return Plan(seed, servers, clients, tuple(faults), attempts, lease or 0.0, without_redis)
+    ahead = chance.choice((0.0, 1.0, 30.0, 3_600.0)) * chance.uniform(-1, 1)
+    return Plan(seed, servers, clients, tuple(faults), attempts, lease or 0.0, without_redis, ahead)
 
 
 def _server(chance: random.Random, number: int, lease: float | None) -> Server:

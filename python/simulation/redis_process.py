@@ -123,6 +123,7 @@ class RedisProcess:
     def step_clock(self, seconds: float) -> None:
         """Set the clock forward or back: what ends at a time ends earlier or later."""
         self.clock_offset += seconds
+        self._laws.expiry.clock_is(self.clock_offset)
         for connection in list(self._blocked):
             claim = self._sessions[connection].blocked
             assert claim is not None

@@ -58,7 +58,7 @@ class World:
         self.down: dict[str, float] = {}  # for how long the next end of a server lasts
         self.gone: set[str] = set()  # servers that never come back
         self._tokens: dict[str, bytes] = {}  # of the last life of a name, where its host is there
-        self.take_redis(Store(self.laws.removed, self.laws.owners.moved))
+        self.take_redis(Store(self.laws.removed, self.laws.owners.moved), plan.clock_ahead)
         self._faults = Faults(self)
         self.lives: dict[str, Life] = {}
         self._lived: Counter[str] = Counter()
@@ -132,9 +132,11 @@ class World:
             self.note("{} is told to stop", life)
             life.stop()
 
-    def take_redis(self, store: Store) -> None:
+    def take_redis(self, store: Store, clock_offset: float) -> None:
         """Let another Redis serve."""
         self.redis = RedisProcess(self.clock, self.laws, store)
+        self.redis.clock_offset = clock_offset
+        self.laws.expiry.clock_is(clock_offset)
         self.redis.saves_memory = self.plan.seed % 2 == 0
         self.laws.store = self.laws.owners.store = store
         self.laws.kept.redis = self.redis

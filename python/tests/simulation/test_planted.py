@@ -13,6 +13,8 @@ QUICK = [
     "a stop doesn't wait for handlers",
     "a look starts what is running",
     "a client pushes behind a SUBSCRIBE that isn't confirmed",
+    "a result is stored after it is published",
+    "a server decides by its own clock what has expired",
 ]
 
 

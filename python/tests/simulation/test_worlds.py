@@ -156,6 +156,31 @@ def test_a_redis_whose_clock_is_set_back_tells_a_time_after_1970() -> None:
     assert "client/1 is told ['client', '1', 1]" in lines(world)
 
 
+@pytest.mark.parametrize("ahead", [-3_600.0, 3_600.0])
+def test_jobs_expire_by_the_clock_of_redis(ahead: float) -> None:
+    """server.expiry.refuses, server.expiry.runs: whatever the clocks of servers and clients show."""
+    push = Push(1.0, 50, "answer", None, None, expires=0.5)
+    plan = Plan(
+        seed=0,
+        servers=(Server("server", 1, 1, 1.0),),
+        clients=(Client("client", 1, (push,)),),
+        faults=(),
+        attempts=0,
+        lease_seconds=0.0,
+        ends_without_redis=False,
+        clock_ahead=ahead,
+    )
+    world = World(plan)
+
+    world.run()
+
+    jobs = world.laws.jobs.values()
+    at_ms = [job.expires_at_ms - ahead * 1_000 for job in jobs if job.expires_at_ms is not None]
+    assert 1_499 <= min(at_ms) <= max(at_ms) < 1_520
+    assert 0 < sum(job.runs.total() for job in jobs) < len(at_ms) == 50, "some run, some expire"
+    assert all(job.settled for job in jobs)
+
+
 def test_no_replica_is_left_where_redis_is_gone() -> None:
     """A client that stayed with the old primary is told of the loss; and the story of it can be told."""
     fail_over = Fault("fail over", "redis", 0, busy=False, at=5.0, values=(0.0, 0.0, 0.0))
