@@ -139,3 +139,23 @@ class QueueLivesForADay(Server):
         assert self.claims is not None
         self.claims.call("EXPIRE", self.queue, 86_400)
         return raw
+
+
+# server.claim.order
+
+
+class ClaimsTheNewestAfterFourConnects(Server):
+    connects = 0
+
+    def connect(self) -> None:
+        self.connects += 1
+        super().connect()
+
+    def claim(self) -> bytes | None:
+        if self.connects <= 4:
+            return super().claim()
+        assert self.claims is not None
+        raw: bytes | None = self.claims.call(
+            "BLMOVE", self.queue, self.list, "LEFT", "LEFT", str(self.block_s)
+        )
+        return raw

@@ -157,6 +157,18 @@ class RenewsNotDuringAStop(TakeoverServer):
         return self.stopping or super().send_renewal(connection)
 
 
+# server.connection.closes
+
+
+class LeaksLostRenewals(TakeoverServer):
+    leaked: tuple[Connection | None, ...] = ()
+
+    def connect(self) -> None:
+        self.leaked += (self.renewals,)
+        self.renewals = None
+        super().connect()
+
+
 # server.takeover.within-lease
 
 

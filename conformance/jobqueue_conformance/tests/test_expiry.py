@@ -10,6 +10,7 @@ from jobqueue_conformance.peer.calls import run_after_a_loss
 from jobqueue_conformance.peer.peer import Peer
 from jobqueue_conformance.programs.client import ClientProcess
 from jobqueue_conformance.programs.starting import StartClient, StartServer
+from jobqueue_conformance.proxy.events import COMMAND, Event
 from jobqueue_conformance.proxy.proxy import Proxy
 from jobqueue_conformance.redis_servers.acl import PASSWORD, least_rights, set_user
 from jobqueue_conformance.redis_servers.base import RedisServer
@@ -76,6 +77,42 @@ def test_a_recovered_job_expires_too(server: StartServer, peer: Peer, redis: Red
         expected="the error `expired`",
         got=result,
     )
+
+
+@pytest.mark.requirement("server.expiry.refuses", "server.remove.finished")
+@pytest.mark.dimensions(
+    occasion=("again", "reconnect"), connection="cut", moment="outstanding", repetition="faults"
+)
+def test_a_time_that_is_lost_is_asked_for_again(
+    server: StartServer, peer: Peer, proxy: Proxy
+) -> None:
+    """Twice over, a job whose server has lost the connection on which it asked for the time isn't run."""
+    started = server(
+        lease_ms=60_000
+    )  # takeover asks for the time at the start, and next after half a minute
+    for number in range(2):
+        started.wait_idle()
+        hold = proxy.hold(asks_for_the_time, "server")
+        job = peer.push("echo", number, expires_at_ms=1)
+        peer.wait(lambda: hold.event or peer.received(job), "server.expiry.refuses", "an answer")  # noqa: B023 - asked in this turn only
+        if hold.event:
+            hold.drop()
+        proxy.forget(hold)  # a script may have asked
+
+        result = peer.result(job, "server.expiry.refuses")
+        require(
+            result.get("error", {}).get("code") == "expired",
+            "server.expiry.refuses",
+            expected="the error `expired`",
+            got=result,
+        )
+        peer.wait_gone(job.message, requirement="server.remove.finished")
+
+
+def asks_for_the_time(event: Event) -> bool:
+    """A TIME that has arrived and isn't forwarded, by itself or in a transaction."""
+    asked = (event, *event.transaction)
+    return event.kind == COMMAND and any(each.arguments[:1] == (b"TIME",) for each in asked)
 
 
 @pytest.mark.requirement("server.expiry.refuses", "server.recovery.reconnect")

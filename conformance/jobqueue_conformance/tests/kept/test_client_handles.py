@@ -122,25 +122,28 @@ def test_a_handle_follows_the_reply_to_the_push(
     "client.concurrent.in-flight",
 )
 @pytest.mark.dimensions(
-    occasion="reconnect", connection=("all", "refused"), caller=("timeout", "no timeout")
+    size="8",
+    occasion="reconnect",
+    connection=("all", "refused"),
+    caller=("timeout", "no timeout"),
 )
 def test_a_detached_job_survives_a_loss(client: StartClient, peer: Peer, proxy: Proxy) -> None:
-    """Detached jobs have their results after a loss, what was only stored and what is published on their channels."""
+    """Two dozen detached jobs have their results after a loss: what was only stored, and what is published to them."""
     driver = client()
     called = [
-        detach(driver, peer, number, (None, slowly(LONG_MS))[number % 2]) for number in range(4)
+        detach(driver, peer, number, (None, slowly(LONG_MS))[number % 2]) for number in range(24)
     ]
     for seq, job in called:
         require_handle(driver, seq, job)
 
     proxy.refuse("client")
     proxy.drop("client")
-    for _, job in called[:2]:
+    for _, job in called[:12]:
         peer.keep(job, result=job.parameters)
     proxy.accept_again("client")
-    for seq, job in called[:2]:
+    for seq, job in called[:12]:
         require_value(driver, seq, job, "client.kept.looks")
-    for seq, job in called[2:]:
+    for seq, job in called[12:]:
         proxy.notifier.wait(lambda each=job: peer.listens(each.channel), "a subscription")  # type: ignore[misc] # a default's type
         peer.answer(job, result=job.parameters)
         require_value(driver, seq, job, "client.kept.waits")

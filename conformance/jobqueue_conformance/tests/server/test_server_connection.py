@@ -177,7 +177,7 @@ def test_a_silent_connection_is_lost(
     )
 
 
-@pytest.mark.requirement("server.connection.closes")
+@pytest.mark.requirement("server.connection.closes", "server.claim.order")
 @pytest.mark.dimensions(
     occasion="reconnect", connection=("claims", "publishing", "half-open"), repetition="faults"
 )
@@ -185,7 +185,10 @@ def test_a_silent_connection_is_lost(
 def test_a_replaced_connection_is_closed(
     server: StartServer, peer: Peer, proxy: Proxy, held: Callable[[Job], Callable[[Event], bool]]
 ) -> None:
-    """However often the connection on which it claims or answers is lost, a server has no more of them open."""
+    """However often the connection on which it claims or answers is lost, a server has no more of them open.
+
+    It claims in the same order on its last connection as on its first.
+    """
     started = server()
     peer.wait_settled(*(peer.push("echo", n) for n in range(2)))
     started.wait_idle()
@@ -210,6 +213,18 @@ def test_a_replaced_connection_is_closed(
         "server.connection.closes",
         expected=f"about {before} open connections after {LOSSES} losses",
         got=after,
+    )
+    jobs = [peer.job("echo", f"last {number}") for number in range(5)]
+    peer.push_job(*jobs)
+    peer.wait_settled(*jobs)
+    order = [
+        job.parameters for each in peer.messages() for job in jobs if job.id.encode() in each.data
+    ]
+    require(
+        order == [job.parameters for job in jobs],
+        "server.claim.order",
+        expected=f"the order in which they were pushed, after {LOSSES} losses",
+        got=order,
     )
 
 

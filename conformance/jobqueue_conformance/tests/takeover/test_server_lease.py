@@ -28,6 +28,7 @@ LATE_S = 0.6 * T_S  # how late something may come to the proxy on a slow machine
 CLOCKS_S = 0.05  # how far the clocks of Redis and of the suite may be apart during a test
 USUAL_S = 5 / 12 * L_S  # between renewals: half-way from L/3, which is right, to L/2
 TRIES = 5
+LOSSES = 6
 ENDLESS_MS = 600_000  # longer than any test waits
 
 
@@ -225,6 +226,39 @@ def test_the_lease_lasts_while_nothing_happens(
         got=f"{renewals.look()} ms left of the lease of {registry.holder(PROCESSOR)!r}",
     )
     require_renewed(renewals)
+
+
+@pytest.mark.requirement("server.connection.closes", "server.takeover.renews")
+@pytest.mark.dimensions(
+    occasion="reconnect", connection=("all", "half-open"), moment="outstanding", repetition="faults"
+)
+def test_a_replaced_connection_of_renewals_is_closed(
+    server: StartServer, keys: Keys, proxy: Proxy
+) -> None:
+    """However often the connection on which it renews its lease is lost, a server has no more of them open."""
+    started = server()
+    lease = keys.lease(started.in_process)
+    started.wait_idle()
+    before = proxy.open_connections("server")
+
+    for _ in range(LOSSES):
+        started.wait_idle()  # it has acquired the lease again
+        hold = proxy.hold(matches.reply_naming(lease))
+        hold.wait("the server to renew its lease")
+        hold.half_close()
+    started.wait_idle()
+    more = LOSSES // 2
+    proxy.notifier.happens(
+        lambda: proxy.open_connections("server") < before + more, proxy.notifier.deadline_s
+    )
+    after = proxy.open_connections("server")
+
+    require(
+        after < before + more,
+        "server.connection.closes",
+        expected=f"about {before} open connections after {LOSSES} losses",
+        got=after,
+    )
 
 
 @pytest.mark.requirement("server.takeover.within-lease")
