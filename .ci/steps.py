@@ -27,6 +27,14 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent
 KEPT = HERE / "nightly.json"
 PAGE = HERE / "README.md"
+# What the steps themselves write into the checkout.
+RESULTS = (
+    ".ci/nightly.json",
+    ".ci/README.md",
+    "conformance/versions.json",
+    "conformance/VERSIONS.md",
+    "conformance/soak.json",
+)
 SUITE = ".venv/bin/pytest -q --durations=8 --forbid-unsupported"
 BEGIN, END = "<!-- nightly: generated -->\n", "<!-- end -->\n"
 
@@ -136,12 +144,18 @@ def page(text: str, kept: dict[str, dict[str, object]]) -> str:
 
 
 def commit() -> str:
-    """Name the commit that is checked out; `-dirty` if files were changed."""
-    described = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--exclude=*"],
-        cwd=ROOT, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    return described.stdout.strip()
+    """Name the commit that is checked out; `-dirty` if files were changed, other than by an earlier result."""
+    others = [".", *(f":!{each}" for each in RESULTS)]
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", *others)
+    return _git("rev-parse", "--short", "HEAD") + ("-dirty" if changed else "")
+
+
+def _git(*arguments: str) -> str:
+    """What git says about this checkout."""
+    asked = ["git", *arguments]
+    return subprocess.run(
+        asked, cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.strip()
 
 
 def main() -> int:

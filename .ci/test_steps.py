@@ -151,3 +151,25 @@ def test_the_real_plans_are_commands_of_bash(plan: str) -> None:
 
 def _read_by_bash(step: Step) -> bool:
     return subprocess.run(["bash", "-n", "-c", step.run], check=False).returncode == 0
+
+
+def test_a_commit_is_dirty_where_more_than_results_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A night's steps write their results into the checkout, one after the other: that changes nothing tested."""
+    monkeypatch.setattr(steps, "ROOT", tmp_path)
+    git = ["git", "-c", "user.name=n", "-c", "user.email=e@example.com"]
+    (tmp_path / "code").write_text("1")
+    for each in steps.RESULTS:
+        (tmp_path / each).parent.mkdir(exist_ok=True)
+        (tmp_path / each).write_text("old")
+    for arguments in (["init", "-q"], ["add", "."], ["commit", "-qm", "first"]):
+        subprocess.run([*git, *arguments], cwd=tmp_path, check=True)
+    for each in steps.RESULTS:
+        (tmp_path / each).write_text("new")
+
+    clean = steps.commit()
+    (tmp_path / "code").write_text("2")
+
+    assert re.fullmatch(r"[0-9a-f]{7,}", clean)
+    assert steps.commit() == f"{clean}-dirty"
