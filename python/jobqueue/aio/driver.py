@@ -80,20 +80,20 @@ class Driver:
                 await self._link.close()
 
     async def _take(self, step: Step) -> Any:  # noqa: C901, PLR0911, PLR0912 - one case for each step
-        match step:
+        match step:  # what each job needs comes first
+            case steps.Now():
+                return steps.Moment(now(), self._stop.requested)
+            case steps.Handle():
+                return await self._runner.run(step.work)
             case steps.Exchange():
                 await self._link.send(step.commands)
                 return await self._link.receive(step.replies)
-            case steps.Handle():
-                return await self._runner.run(step.work)
+            case steps.Send():
+                return await self._link.send(step.commands)
             case steps.Decide():
                 return self._handlers.decide(step.work)
             case steps.Begin():
                 return await self._runner.run(step.job)
-            case steps.Now():
-                return steps.Moment(now(), self._stop.requested)
-            case steps.Send():
-                return await self._link.send(step.commands)
             case steps.Start():
                 return self._workers.start(step.work)
             case steps.Withdraw():

@@ -68,7 +68,8 @@ class Handlers:
         decision: Run | Answer | Dead
         if isinstance(work, Timed):
             decision = messages.decide_timed(work)
-            if isinstance(decision, Answer):
+            # After an outage there are many of them; the words are made only if they are logged.
+            if isinstance(decision, Answer) and log.isEnabledFor(logging.INFO):
                 log.info("expired channel=%s id=%s", text(decision.channel), text(decision.id))
             return decision
         if isinstance(work, Spent):

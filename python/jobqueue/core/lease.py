@@ -110,8 +110,8 @@ class Lease:
             Lapsed: It may not: others may have taken it over.
         """
         # server.takeover.lapse
-        self.require_generation(generation)
         if not self.holds(generation, moment.seconds, reserve):
+            self.require_generation(generation)
             raise Lapsed("the lease was not renewed in time")
 
     def require_generation(self, generation: int) -> None:

@@ -104,8 +104,8 @@ def decide(
         return Dead(message, str(error))
     method = job.get("method")
     # server.run.parameters, server.run.members
-    expires_at_ms = _number(job.get("expires_at_ms"))
-    keep_ms = _keep_ms(job)
+    expires_at_ms = _number(job["expires_at_ms"]) if "expires_at_ms" in job else None
+    keep_ms = _keep_ms(job) if "keep_ms" in job else 0
     run = Run(message, channel, job_id, method, job.get("parameters"), expires_at_ms, keep_ms)
     if not (isinstance(method, str) and method):
         # server.run.invalid-job
@@ -143,7 +143,8 @@ def decide_timed(timed: Timed) -> Run | Answer:
     """Decide whether to run a job that can expire."""
     # server.expiry.refuses, server.expiry.runs
     if timed.expired:
-        return fail(timed.job, JobError("expired", "the job expired before it was started"))
+        sentence = "the job expired before it was started"
+        return _failed(timed.job, {"code": "expired", "message": sentence})
     return timed.job
 
 
@@ -189,10 +190,15 @@ def fail(job: Run, failure: BaseException, interrupts: Interrupts = ()) -> Answe
         sentence = text_of(failure, interrupts)
     # server.result.error
     error_body: dict[str, Any] = {"code": _encodable(code), "message": _encodable(sentence)}
+    answer = _failed(job, error_body)
+    if data is None:
+        return answer
+    return read_safely(lambda: _failed(job, error_body | {"data": data}), answer, interrupts)
+
+
+def _failed(job: Run, error_body: dict[str, Any]) -> Answer:
+    """Answer a job with an error whose code and message can be published as they are."""
     result = _encode({"id": job.id, "error": error_body})
-    if data is not None:
-        whole = {"id": job.id, "error": error_body | {"data": data}}
-        result = read_safely(lambda: _encode(whole), result, interrupts)
     if len(result) > LIMIT_BYTES:
         sentence = f"the error has {len(result)} bytes, more than {LIMIT_BYTES}"
         result = _encode({"id": job.id, "error": {"code": "result-too-large", "message": sentence}})

@@ -79,22 +79,22 @@ class Driver:
                 self._link.close()
 
     def _take(self, step: Step) -> Any:  # noqa: C901, PLR0911, PLR0912 - one case for each step
-        match step:
+        match step:  # what each job needs comes first
+            case steps.Now():
+                return steps.Moment(now(), self._stop.requested)
+            case steps.Handle():
+                return self._runner.run(step.work)
             case steps.Exchange():
                 self._link.send(step.commands)
                 if self._spin is not None:
                     self._spin.wait(self._link.readable)
                 return self._link.receive(step.replies)
-            case steps.Handle():
-                return self._runner.run(step.work)
+            case steps.Send():
+                return self._link.send(step.commands)
             case steps.Decide():
                 return self._handlers.decide(step.work)
             case steps.Begin():
                 return self._runner.run(step.job)
-            case steps.Now():
-                return steps.Moment(now(), self._stop.requested)
-            case steps.Send():
-                return self._link.send(step.commands)
             case steps.Start():
                 return self._workers.start(step.work)
             case steps.Withdraw():

@@ -99,13 +99,17 @@ def read_along(redis: Any, limit: int) -> list[Reply]:
         return []
     gets = reader.gets
     replies: list[Reply] = []
-    while len(replies) < limit:
+    for _ in range(limit):
         value = gets(False)  # noqa: FBT003 - don't decode; hiredis has no keyword for it
         if type(value) is object:  # redis-py's marker for an incomplete reply
             break
-        if isinstance(value, RedisError) and not isinstance(value, ResponseError):
+        if isinstance(value, ResponseError):
+            value = error_reply(value)
+        elif isinstance(value, RedisError):
             raise ConnectionLost(f"the connection to Redis is lost: {value}")
-        replies.append(error_reply(value) if isinstance(value, ResponseError) else reply(value))
+        elif type(value) is list:
+            value = reply(value)
+        replies.append(value)
     return replies
 
 

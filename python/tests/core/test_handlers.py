@@ -2,13 +2,14 @@
 
 import functools
 import inspect
+import json
 import logging
 import sys
 
 import pytest
 from jobqueue import JobError
 from jobqueue.core.handlers import Handlers, failed, succeeded
-from jobqueue.protocol.messages import Answer, Dead, Run, Spent
+from jobqueue.protocol.messages import Answer, Dead, Run, Spent, Timed
 
 JOB = Run(b"job", b"channel", "1", "echo", None)
 
@@ -49,6 +50,23 @@ def test_outcomes_are_logged(caplog: pytest.LogCaptureFixture) -> None:
         (logging.INFO, f"failed {where}: shop.sold-out: none left"),
         (logging.ERROR, f"failed {where}: ValueError"),
     ]
+
+
+@pytest.mark.parametrize("level, lines", [(logging.INFO, 1), (logging.WARNING, 0)])
+def test_what_has_expired_is_logged(
+    caplog: pytest.LogCaptureFixture, level: int, lines: int
+) -> None:
+    """server.expiry.refuses: on one line, at the level INFO; it is answered either way."""
+    job = Run(b"job", b"channel\n", "1", "echo", None, expires_at_ms=1)
+    with caplog.at_level(level):
+        answer = Handlers(None, awaits=False).decide(Timed(job, 2.0))
+
+    assert isinstance(answer, Answer)
+    assert json.loads(answer.result) == {
+        "id": "1",
+        "error": {"code": "expired", "message": "the job expired before it was started"},
+    }
+    assert caplog.messages == ["expired channel=channel\\n id=1"] * lines
 
 
 def test_an_error_stays_within_its_line(caplog: pytest.LogCaptureFixture) -> None:
