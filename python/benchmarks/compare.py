@@ -99,6 +99,8 @@ examples:
   python compare.py main                       what the change under way costs
   python compare.py v1.0.0 --pairs 20          narrower intervals
   python compare.py HEAD~1 --only drain        the questions that have this word
+  python compare.py HEAD --settings-before '{"takeover": false, "attempts": 0}'
+                                               what these features cost
 
 A ratio above 1 is a gain where more is better, and a loss where less is (p50, CPU).
 """
@@ -154,15 +156,19 @@ def _measure(
     groups = list(dict.fromkeys(question[1:4] for question in asked))
     rounds = [(number, group) for number in range(options.pairs) for group in groups]
     for number, (measure, name, shape) in track(rounds, "measuring", transient=True):
-        both = [replace(CONTENDERS[name], library=str(path)) for path in (other, PYTHON)]
+        before, after = (
+            replace(CONTENDERS[name], library=str(path), settings=settings)
+            for path, settings in ((other, options.settings_before), (PYTHON, options.settings))
+        )
         values = {
-            one.library: MEASURES[measure](one, _sized(one, measure, shape, options), redis)
-            for one in (both if number % 2 else reversed(both))
+            one: MEASURES[measure](one, _sized(one, measure, shape, options), redis)
+            for one in ((before, after) if number % 2 else (after, before))
         }
         for question in asked:
             if question[1:4] == (measure, name, shape):
-                before, after = (values[one.library][question.value] for one in both)
-                pairs[question].append((before, after))
+                pairs[question].append(
+                    (values[before][question.value], values[after][question.value])
+                )
     return pairs
 
 
@@ -212,6 +218,8 @@ def _options() -> argparse.Namespace:
     add("--pairs", type=int, default=10, help="how many of each (10)")
     add("--seconds", type=float, default=0.5, help="how long a measurement aims to take (0.5)")
     add("--only", default="", metavar="WORD", help="only the questions with this in their words")
+    add("--settings", default="{}", metavar="JSON", help="more arguments for this server")
+    add("--settings-before", default="{}", metavar="JSON", help="more arguments for the other")
     add("--json", type=Path, metavar="PATH", help="write every pair")
     return parser.parse_args()
 

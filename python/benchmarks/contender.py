@@ -35,6 +35,7 @@ class Contender:
         node: It runs in Node.js.
         quick: It takes part in `--quick`: the reference, its limits and its fastest peers.
         library: A folder whose `jobqueue` it imports, where it isn't the installed one.
+        settings: Arguments for the reference's server, as a JSON object.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Contender:
     node: bool = False
     quick: bool = False
     library: str = ""
+    settings: str = "{}"
 
     @property
     def python(self) -> Path:
@@ -62,7 +64,8 @@ class Contender:
         """The command that runs it in a role."""
         program = ["node", str(NODE)] if self.node else [str(self.python), str(PYTHON)]
         if self.library:
-            program = ["env", f"PYTHONPATH={self.library}", *program]
+            environment = f"PYTHONPATH={self.library}", f"JOBQUEUE_SETTINGS={self.settings}"
+            program = ["env", *environment, *program]
         return [*program, self.name, role, *options]
 
 

@@ -1,8 +1,9 @@
 """How fast a server answers jobs that have expired: `python stale.py`, in the project's own environment.
 
 The queue is full when a server starts with `prefetch=10`: of stale jobs, as after an outage, and in turn of jobs that
-run. It prints, for both halves, how many are answered in a second between the first answer and the last, and the median
-of the pairs' ratios, which a busy machine changes less. It fails where a stale job runs, or a job has no answer.
+run. It prints, for both halves, how many are answered in a second between the first answer and the last, the CPU time
+that each costs the server, and the median of the pairs' ratios, which a busy machine changes less. It fails where a
+stale job runs, or a job has no answer.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ import socket
 import sys
 import time
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import hiredis
+import processes
 import redis
 from jobqueue import Server, aio
 from private_redis import private_redis
@@ -31,6 +33,13 @@ QUEUE, CHANNEL = "stale", "stale:results"
 PREFETCH = 10
 BATCH = 1_000
 LONGEST_S = 60.0  # without an answer
+
+
+class Measured(NamedTuple):
+    """What a server did with a full queue."""
+
+    jobs_per_s: float
+    cpu_us: float  # of the server, for each job
 
 
 class Wrong(Exception):
@@ -66,39 +75,44 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=10_000, metavar="N")
     parser.add_argument("--pairs", type=int, default=7, metavar="N")
     options = parser.parse_args()
-    pairs: dict[str, list[tuple[float, float]]] = {half: [] for half in HALVES}
+    pairs: dict[str, list[tuple[Measured, Measured]]] = {half: [] for half in HALVES}
     console = Console()
     with private_redis() as server, redis.Redis.from_url(server.url) as connection:
         try:
             for _ in range(options.pairs):
                 for half, serve in HALVES.items():
                     one, other = (
-                        rate(connection, serve, server.url, options.jobs, stale=stale)
+                        measured(connection, serve, server.url, options.jobs, stale=stale)
                         for stale in (True, False)
                     )
                     pairs[half].append((one, other))
         except Wrong as wrong:
             console.print(f"{half}: {wrong}")
             return 1
-    table = Table("half", "stale jobs/s", "of all runs", "jobs that run/s", "ratio (of all pairs)")
-    for half, rates in pairs.items():
-        stale, run = zip(*rates, strict=True)
-        ratios = [one / other for one, other in rates]
+    table = Table(
+        *("half", "stale jobs/s", "of all runs", "CPU of each"),
+        *("jobs that run/s", "CPU of each", "ratio of the rates (of all pairs)"),
+    )
+    for half, both in pairs.items():
+        stale = [one.jobs_per_s for one, _ in both]
+        ratios = [one.jobs_per_s / other.jobs_per_s for one, other in both]
         table.add_row(
             half,
             f"{median(stale):,.0f}",
             f"{min(stale):,.0f} to {max(stale):,.0f}",
-            f"{median(run):,.0f}",
+            f"{median(one.cpu_us for one, _ in both):.0f} µs",
+            f"{median(other.jobs_per_s for _, other in both):,.0f}",
+            f"{median(other.cpu_us for _, other in both):.0f} µs",
             f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})",
         )
     console.print(table)
     return 0
 
 
-def rate(
+def measured(
     connection: redis.Redis, serve: Callable[[str], None], url: str, jobs: int, *, stale: bool
-) -> float:
-    """How many jobs of a full queue are answered in a second.
+) -> Measured:
+    """How fast the jobs of a full queue are answered.
 
     Raises:
         Wrong: one of them isn't answered as it has to be.
@@ -118,16 +132,19 @@ def rate(
         try:
             published += next(arriving)
             before, began_s = len(published), time.perf_counter()
+            spent_s = processes.cpu_s(process.pid or 0)
             while len(published) < jobs:
                 published += next(arriving)
             took_s = time.perf_counter() - began_s
+            spent_s = processes.cpu_s(process.pid or 0) - spent_s
         except TimeoutError:
             raise Wrong(f"{jobs - len(published):,} of {jobs:,} jobs have no answer") from None
         finally:
             process.terminate()
             process.join()
     judge([json.loads(message) for _, _, message in published], stale=stale)
-    return (jobs - before) / took_s
+    answered = jobs - before
+    return Measured(answered / took_s, 1e6 * spent_s / answered)
 
 
 def job(number: int, *, stale: bool) -> bytes:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import os
 import threading
 import time
 from importlib.metadata import version as _version
@@ -18,6 +20,11 @@ def version() -> str:
     return _version("jobqueue")
 
 
+def settings() -> dict[str, Any]:
+    """More arguments of a server, by which `compare.py` has two of them differ."""
+    return dict(json.loads(os.environ.get("JOBQUEUE_SETTINGS", "{}")))
+
+
 def serve(url: str, tally: Any, options: Any) -> None:
     def echo(parameters: Any) -> Any:
         tally.hit()
@@ -29,6 +36,7 @@ def serve(url: str, tally: Any, options: Any) -> None:
             processor=f"{options.processor}-{number}",
             concurrency=options.concurrency,
             prefetch=options.prefetch,
+            **settings(),
         )
         for number in range(options.servers)
     ]

@@ -8,6 +8,7 @@ import time
 from importlib.metadata import version as _version
 from typing import TYPE_CHECKING, Any
 
+from entries.jobqueue import settings
 from jobqueue import aio
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ def serve(url: str, tally: Any, options: Any) -> None:
         processor=options.processor,
         concurrency=options.concurrency,
         prefetch=options.prefetch,
+        **settings(),
     )
 
     @server.on("echo")
