@@ -71,8 +71,8 @@ BUGS = (
         "jobqueue.core.serial",
         (
             (
-                "may_claim = not moment.stopping and not self._looks.due",
-                "may_claim = not self._looks.due",
+                "may_claim = not moment.stopping and not looks.due",
+                "may_claim = not looks.due",
             ),
         ),
     ),
@@ -358,8 +358,8 @@ BUGS = (
     ),
     Bug(
         "an expired job starts",
-        "jobqueue.core.handlers",
-        (("decision = messages.decide_timed(work)", "decision = work.job"),),
+        "jobqueue.protocol.messages",
+        (("self.now_ms > self.job.expires_at_ms", "False"),),
     ),
     Bug(
         "a server claims before it adopts the rest of what is due",
@@ -472,7 +472,12 @@ BUGS = (
     Bug(
         "a job may have expired when it was claimed, and not when it starts",
         "jobqueue.core.answers",
-        (("if not (self._idle or timed.expired):", "if self._now_ms == -math.inf:"),),
+        (
+            (
+                "        if not self._idle:\n            # server.expiry.refuses",
+                "        if self._now_ms == -math.inf:\n            # server.expiry.refuses",
+            ),
+        ),
     ),
     Bug(
         "a job expires by a TIME that was asked for while its hand was busy",
@@ -492,10 +497,10 @@ BUGS = (
         "jobqueue.core.answers",
         (
             (
-                "self._now_ms = yield from proceed(clock, (yield from self.confirm(replies)))",
+                "self._now_ms = yield from proceed(clock, left)",
                 (
-                    "yield from proceed(clock, (yield from self.confirm(replies)))\n"
-                    "            self._now_ms = 1_700_000_000_000 + 1_000 * (yield Now()).seconds"
+                    "yield from proceed(clock, left)\n"
+                    "            self._now_ms = 1_700_000_000_000 + 1_000 * moment.seconds"
                 ),
             ),
         ),

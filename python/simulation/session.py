@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from jobqueue.core import steps
 from jobqueue.core.steps import Unreachable
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 REPLY_SECONDS = 5.0  # as in the drivers
 STEPS_AT_ONCE = 100_000  # without any time passing, before it counts as a hang
 _LATER: Any = object()
+
+Exchanges: TypeAlias = steps.Exchange | steps.TimedExchange
 
 
 class Session:
@@ -100,7 +102,7 @@ class Session:
         if not self._life.asleep(self.heard, connection, replies) and connection is self.connection:
             self._unread += replies
             self._life.world.note("{} reads {}", self._life, replies)
-            if isinstance(self.waits_for, steps.Exchange):
+            if isinstance(self.waits_for, Exchanges):
                 self._read(self.waits_for)
 
     def lost(self, connection: Connection) -> None:
@@ -109,7 +111,7 @@ class Session:
             return
         if connection is self.connection and not self._life.over:
             self._lost = True
-            if isinstance(self.waits_for, steps.Exchange):
+            if isinstance(self.waits_for, Exchanges):
                 self._lose("it was reset")
 
     def _later(self, seconds: float, value: Any = None) -> None:
@@ -133,11 +135,7 @@ class Session:
         life = self._life
         match step:
             case steps.Now():
-                stopping = life.stopping and self._stops
-                self._moment = steps.Moment(life.world.clock.now, stopping=stopping)
-                if self._stops:
-                    life.checked_at = life.world.clock.now
-                return self._moment
+                return self._now()
             case steps.Jitter():
                 return life.chance.random()
             case steps.Sleep(seconds):
@@ -152,14 +150,14 @@ class Session:
                 return _LATER
             case steps.Send(commands):
                 return self._write(commands)
-            case steps.Exchange(commands):
+            case steps.Exchange(commands) | steps.TimedExchange(commands):
                 error = self._write(commands)
                 return self._read(step, at_once=True) if error is None else error
-            case steps.Handle(work) | steps.Begin(work):
-                life.handle(work, self.resume)
+            case steps.Handle(work):
+                life.handle(work, lambda outcome: self.resume((outcome, self._now())))
                 return _LATER
             case steps.Decide(work):
-                return HANDLERS.decide(work)
+                return [HANDLERS.decide(each) for each in work], self._now()
             case steps.Start(work):
                 life.workers.start(work)
             case steps.Withdraw():
@@ -180,6 +178,13 @@ class Session:
             case _:
                 raise Broken("takes known steps", f"{life} takes {step!r:.80}")
         return None
+
+    def _now(self) -> Moment:
+        life = self._life
+        self._moment = steps.Moment(life.world.clock.now, stopping=life.stopping and self._stops)
+        if self._stops:
+            life.checked_at = life.world.clock.now
+        return self._moment
 
     def _connect(self) -> None:
         self.close()
@@ -219,14 +224,15 @@ class Session:
         self.connection.write(commands)
         return None
 
-    def _read(self, step: steps.Exchange, *, at_once: bool = False) -> Any:
+    def _read(self, step: Exchanges, *, at_once: bool = False) -> Any:
         if len(self._unread) >= step.replies:
             read, self._unread = self._unread[: step.replies], self._unread[step.replies :]
             if _renews(step.commands, read):
                 self._life.renewal_sent_at = self._sent_at
+            value = (read, self._now()) if isinstance(step, steps.TimedExchange) else read
             if at_once:
-                return read
-            self.resume(read)
+                return value
+            self.resume(value)
             return None
         # Each reply may take as long as this; what has arrived since doesn't count.
         wait = self._life.settings.block_seconds + REPLY_SECONDS
@@ -243,7 +249,7 @@ class Session:
         self.close()
         self.connection = None
         step = self.waits_for
-        if isinstance(step, steps.Exchange) and any(map(_adopts, step.commands)):
+        if isinstance(step, Exchanges) and any(map(_adopts, step.commands)):
             self._life.world.laws.adoption_lost()
         self.resume(ConnectionLost(f"the connection is lost: {why}"))
 

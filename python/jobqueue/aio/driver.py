@@ -81,19 +81,18 @@ class Driver:
 
     async def _take(self, step: Step) -> Any:  # noqa: C901, PLR0911, PLR0912 - one case for each step
         match step:  # what each job needs comes first
-            case steps.Now():
-                return steps.Moment(now(), self._stop.requested)
             case steps.Handle():
-                return await self._runner.run(step.work)
-            case steps.Exchange():
-                await self._link.send(step.commands)
-                return await self._link.receive(step.replies)
+                return await self._runner.run(step.work), self._moment()
+            case steps.TimedExchange():
+                return await self._exchange(step), self._moment()
             case steps.Send():
                 return await self._link.send(step.commands)
+            case steps.Exchange():
+                return await self._exchange(step)
+            case steps.Now():
+                return self._moment()
             case steps.Decide():
-                return self._handlers.decide(step.work)
-            case steps.Begin():
-                return await self._runner.run(step.job)
+                return [self._handlers.decide(each) for each in step.work], self._moment()
             case steps.Start():
                 return self._workers.start(step.work)
             case steps.Withdraw():
@@ -126,6 +125,13 @@ class Driver:
                 await self._abort()
                 self._link = await Link.open(self._pool, self._reply_seconds)
                 return None
+
+    async def _exchange(self, step: steps.Exchange | steps.TimedExchange) -> Any:
+        await self._link.send(step.commands)
+        return await self._link.receive(step.replies)
+
+    def _moment(self) -> steps.Moment:
+        return steps.Moment(now(), self._stop.requested)
 
     async def _abort(self) -> None:
         if self._link is not None:

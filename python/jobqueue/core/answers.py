@@ -8,32 +8,36 @@ TIME and one write are enough for any number of them.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from jobqueue.core.handlers import expired
 from jobqueue.core.log import Log
-from jobqueue.core.steps import Begin, Decide, Exchange, Handle, Now, Send, proceed
+from jobqueue.core.steps import Decide, Exchange, Handle, Now, Send, TimedExchange, proceed
 from jobqueue.protocol import commands
 from jobqueue.protocol.commands import Unstored
-from jobqueue.protocol.messages import Answer, Dead, Run, Timed
+from jobqueue.protocol.messages import Answer, Dead, Run, Timed, Work
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from jobqueue.core.keeping import Keeping
     from jobqueue.core.reconnect import Backoff
-    from jobqueue.core.steps import Steps
+    from jobqueue.core.steps import Moment, Steps
+    from jobqueue.core.takeover import Takeover
     from jobqueue.protocol.commands import Command, Commands, Reply
     from jobqueue.protocol.keys import Keys
-    from jobqueue.protocol.messages import Work
 
 log = Log("jobqueue.server")
 
 
 class Answers:
-    """Used for one batch after another, on one connection.
+    """Used for one batch, and for those that are claimed one behind the other.
 
     Args:
         keys: The lists.
         unconfirmed: The outcomes whose removal isn't confirmed; new ones are added, confirmed ones removed.
-        backoff: Is told that Redis serves.
+        backoff: Is told that Redis serves; it knows the generation of the connection.
+        takeover: Tells whether a job may be started.
         keeping: For how long results are stored, and what waits for that.
         transactions: Whether Redis allows them.
     """
@@ -43,6 +47,7 @@ class Answers:
         keys: Keys,
         unconfirmed: list[Answer | Dead],
         backoff: Backoff,
+        takeover: Takeover,
         keeping: Keeping,
         *,
         transactions: bool,
@@ -50,6 +55,8 @@ class Answers:
         self._keys = keys
         self._unconfirmed = unconfirmed
         self._backoff = backoff
+        self._generation = backoff.generation
+        self._takeover = takeover
         self._keeping = keeping
         self._transactions = transactions
         # With the number of its replies.
@@ -57,14 +64,47 @@ class Answers:
         self._unsent: list[Command] = []
         self._due = 0
         self._ahead_ms: float | None = None
-        self.begin()
+        self._now_ms = -math.inf  # by Redis's clock, when it was asked
+        self._idle = False  # whether no handler has run since
+        self.one_write = True  # whether no answer of the batch needs a second write
 
-    def begin(self) -> None:
-        """Begin a batch."""
-        ahead, self._ahead_ms = self._ahead_ms, None
-        self._now_ms = -math.inf if ahead is None else ahead  # by Redis's clock, when it was asked
-        self._idle = ahead is not None  # whether no handler has run since
-        self.one_write = True  # whether no answer needs a second write
+    def answer(self, batch: Sequence[Work | Answer | Dead], moment: Moment) -> Steps[Moment]:
+        """Answer a batch: run the handlers of messages, give them up or refuse them.
+
+        Args:
+            batch: The messages, and outcomes that are sent again with the same bytes.
+            moment: The time.
+
+        Returns:
+            The time when the last outcome was ready.
+        """
+        self._begin()
+        tasks: Sequence[Work | Answer | Dead | Run] = batch
+        if decided := self._idle:  # behind a batch that has expired: for all of them, one step
+            claimed: Any = batch
+            self._takeover.check(self._generation, moment)
+            tasks, moment = yield Decide(claimed)
+        # server.publish.in-order
+        for task in tasks:
+            if self._unsent and not self._idle:
+                yield self._send()
+            outcome: Answer | Dead | Run
+            if not isinstance(task, Work):
+                outcome = task
+            elif self._idle:
+                (outcome,), moment = yield Decide([task])
+            else:
+                self._takeover.check(self._generation, moment)
+                outcome, moment = yield Handle(task)
+            if isinstance(outcome, Run):
+                if Timed(outcome, self._now_ms).expired:
+                    outcome = expired(outcome)
+                else:
+                    outcome, moment = yield from self._start(outcome, moment)
+            if decided or outcome is not task:
+                self._unconfirmed.append(outcome)
+            self._add(outcome)
+        return moment
 
     def ask_ahead(self) -> Commands[None] | None:
         """Read Redis's clock for the next batch, if the last job of this one has expired.
@@ -77,36 +117,30 @@ class Answers:
     def _ask_ahead(self) -> Commands[None]:
         self._ahead_ms = yield from commands.clock()
 
-    def handle(self, work: Work) -> Steps[None]:
-        """Run the handler of a message, give it up, or refuse it; and answer it."""
-        if self._unsent and not self._idle:
-            yield self._send()
-        outcome: Answer | Dead | Run = yield (Decide if self._idle else Handle)(work)
-        if isinstance(outcome, Run):
-            outcome = yield from self._start(outcome)
-        self._unconfirmed.append(outcome)
-        self._add(outcome)
-
-    def repeat(self, outcome: Answer | Dead) -> Steps[None]:
-        """Answer a message again, with the same bytes."""
-        if self._unsent:
-            yield self._send()
-        self._add(outcome)
-
-    def last(self, more: list[Command], replies: int = 0) -> Exchange:
+    def last(self, more: list[Command]) -> TimedExchange:
         """Return the step that sends what is left and more commands; it reads all replies."""
         write, self._unsent = self._unsent + more, []
-        return Exchange(write, self._due + replies)
+        return TimedExchange(write, self._due + len(more))
 
-    def confirm(self, replies: list[Reply]) -> Steps[list[Reply]]:
-        """Process the replies to the answers, and return those that are left."""
+    def confirm(self, replies: list[Reply], moment: Moment) -> Steps[tuple[list[Reply], Moment]]:
+        """Process the replies to the answers, which were read at that time.
+
+        Returns:
+            The replies that are left, and the time: a later one if an answer took another write.
+        """
         read = 0
         unread, self._unread, self._due = self._unread, [], 0
         for outcome, finish, count in unread:
-            note = yield from proceed(finish, replies[read : read + count])
+            try:
+                write = finish.send(replies[read : read + count])
+            except StopIteration as end:
+                note = end.value
+            else:
+                note = yield from proceed(finish, (yield Exchange(write, len(write))))
+                moment = yield Now()
             read += count
             if isinstance(note, Unstored):
-                self._keeping.refused(outcome, (yield Now()))
+                self._keeping.refused(outcome, moment)
                 continue
             # server.publish.once, server.remove.again: sent until this moment, and never after it.
             self._unconfirmed.remove(outcome)
@@ -114,22 +148,31 @@ class Answers:
             self._backoff.reset()
             if note:
                 log.warning("%s: %.200r", note, outcome.message)
-        return replies[read:]
+        return replies[read:], moment
 
-    def _start(self, job: Run) -> Steps[Answer | Dead]:
-        timed = Timed(job, self._now_ms)
-        if not (self._idle or timed.expired):
+    def _begin(self) -> None:
+        ahead, self._ahead_ms = self._ahead_ms, None
+        self._now_ms = -math.inf if ahead is None else ahead
+        self._idle = ahead is not None
+        self.one_write = True
+
+    def _start(self, job: Run, moment: Moment) -> Steps[tuple[Answer | Dead, Moment]]:
+        if not self._idle:
             # server.expiry.refuses: Redis is asked when no handler runs.
             clock = commands.clock()
-            replies = yield self.last(next(clock), 1)
-            self._now_ms = yield from proceed(clock, (yield from self.confirm(replies)))
-            timed, self._idle = Timed(job, self._now_ms), True
-        if not timed.expired:
-            if self._unsent:
-                yield self._send()
-            self._idle = False
-        outcome: Answer | Dead = yield Begin(timed)
-        return outcome
+            replies, moment = yield self.last(next(clock))
+            left, moment = yield from self.confirm(replies, moment)
+            self._now_ms = yield from proceed(clock, left)
+            self._idle = True
+        timed = Timed(job, self._now_ms)
+        if timed.expired:
+            return expired(job), moment
+        if self._unsent:
+            yield self._send()
+        self._idle = False
+        self._takeover.check(self._generation, moment)
+        ended: tuple[Answer | Dead, Moment] = yield Handle(timed)
+        return ended
 
     def _send(self) -> Send:
         write, self._unsent = self._unsent, []

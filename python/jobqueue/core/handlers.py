@@ -67,11 +67,7 @@ class Handlers:
         """Decide what to do with a message, and log it if no handler is called."""
         decision: Run | Answer | Dead
         if isinstance(work, Timed):
-            decision = messages.decide_timed(work)
-            # After an outage there are many of them; the words are made only if they are logged.
-            if isinstance(decision, Answer) and log.isEnabledFor(logging.INFO):
-                log.info("expired channel=%s id=%s", text(decision.channel), text(decision.id))
-            return decision
+            return expired(work.job) if work.expired else work.job
         if isinstance(work, Spent):
             decision = messages.give_up(work, self._channel_prefixes)
         else:
@@ -84,6 +80,14 @@ class Handlers:
 
     def __getitem__(self, method: str) -> Handler:
         return self._by_method[method]
+
+
+def expired(job: Run) -> Answer:
+    """Refuse a job whose time is over."""
+    # After an outage there are many of them; the words are made only if they are logged.
+    if log.isEnabledFor(logging.INFO):
+        log.info("expired channel=%s id=%s", text(job.channel), text(job.id))
+    return messages.expired(job)
 
 
 def succeeded(job: Run, value: object, interrupts: Interrupts = ()) -> Answer:

@@ -108,6 +108,8 @@ class Keeping:
 
     def wait_seconds(self, now: float) -> float:
         """Return in how many seconds an outcome is due; infinite if there is none."""
+        if not self._refused:
+            return math.inf
         times = [entry.at - now for entry in self._refused.values() if entry.waiting]
         return max(0.0, min(times, default=math.inf))
 

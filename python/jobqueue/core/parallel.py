@@ -25,6 +25,7 @@ from jobqueue.core.steps import (
     Running,
     Sleep,
     Start,
+    TimedExchange,
     Withdraw,
     exchange,
     proceed,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from jobqueue.core.attempts import Entry
     from jobqueue.core.reconnect import Backoff
     from jobqueue.core.steps import Moment, Release, Steps
+    from jobqueue.protocol.commands import Commands
     from jobqueue.protocol.keys import Keys
     from jobqueue.protocol.messages import Answer, Dead, Work
 
@@ -129,13 +131,7 @@ class Parallel:
                 yield from takeover.before_claim(generation, moment)
                 block = looks.claiming(moment.seconds, limit)
                 claim = commands.claim(self._keys, room - (self._held is not None), block)
-                write = next(claim)
-                replies = yield Exchange(write, len(write))
-                looks.claimed()
-                jobs = yield from proceed(claim, replies)
-                backoff.reset()
-                yield from takeover.check(generation)
-                yield Start(jobs)
+                yield Start((yield from self._claimed(claim, backoff)))
             elif (seconds := looks.last_look(moment.seconds)) is None:
                 # server.stop.drains
                 yield Room(1)
@@ -144,6 +140,16 @@ class Parallel:
             else:
                 yield Sleep(seconds)
                 yield from self._look((yield Now()), generation)
+
+    def _claimed(self, claim: Commands[list[bytes]], backoff: Backoff) -> Steps[list[bytes]]:
+        """Claim, and return the jobs, which may be started now."""
+        write = next(claim)
+        replies, moment = yield TimedExchange(write, len(write))
+        self._looks.claimed()
+        jobs = yield from proceed(claim, replies)
+        backoff.reset()
+        self._takeover.check(backoff.generation, moment)
+        return jobs
 
     def _adopt(self, generation: int) -> Steps[None]:
         adopted = yield from self._takeover.look_after(generation, self._looks)
@@ -167,7 +173,7 @@ class Parallel:
             work = yield from self._attempts.start(entry, running)
         else:
             work = entry
-        yield from self._takeover.check(generation)
+        yield from self._takeover.check_now(generation)
         yield Start([work])
         return 0
 
@@ -184,7 +190,7 @@ class Parallel:
 
     def _found(self, moment: Moment, generation: int) -> Steps[list[Entry]]:
         """Return what is on the list and isn't running."""
-        yield from self._takeover.check(generation)
+        yield from self._takeover.check_now(generation)
         # server.recovery.quiet: the running jobs are read first, and no claim is outstanding.
         running = yield Running()
         entries = yield from exchange(commands.look(self._keys))

@@ -26,9 +26,10 @@ from jobqueue.protocol import commands, keys
 from jobqueue.protocol.messages import Answer, Dead, Spent
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from jobqueue.core.reconnect import Backoff
     from jobqueue.core.steps import Moment, Steps
-    from jobqueue.protocol.commands import Command
     from jobqueue.protocol.keys import Keys
 
 # A message to run or to give up, or an outcome to send again.
@@ -73,9 +74,6 @@ class Serial:
         moment: Moment = yield Now()
         looks.connected(moment.seconds)
         transactions = yield from exchange(commands.may_transact())
-        answers = Answers(
-            self._keys, self._unconfirmed, backoff, self._keeping, transactions=transactions
-        )
         try:
             if not (yield from takeover.begin(generation)):
                 return
@@ -87,7 +85,7 @@ class Serial:
             if waiting:
                 batch = yield from self._batch(waiting)
                 waiting = waiting[len(batch) :]
-                waiting += yield from self._finish(batch, answers, backoff, last=not waiting)
+                yield from self._serve(batch, backoff, last=not waiting, transactions=transactions)
                 continue
             moment = yield Now()
             if looks.due(moment.seconds):
@@ -102,7 +100,7 @@ class Serial:
                 waiting = [] if adopted is None else [self._attempts.adopted(adopted)]
             elif not moment.stopping:
                 yield from takeover.before_claim(generation, moment)
-                waiting += yield from self._finish([], answers, backoff, last=True)
+                yield from self._serve([], backoff, last=True, transactions=transactions)
             elif (seconds := looks.last_look(moment.seconds)) is None:
                 yield from takeover.end(looks)
                 return
@@ -123,7 +121,7 @@ class Serial:
         return batch
 
     def _look(self, moment: Moment, generation: int) -> Steps[list[Task | Suspect]]:
-        yield from self._takeover.check(generation)
+        self._takeover.check(generation, moment)
         # server.recovery.quiet: the replies to a claim are read before anything else is sent.
         adopted = self._looks.looked(moment.seconds)
         entries = yield from exchange(commands.look(self._keys))
@@ -136,50 +134,45 @@ class Serial:
         unfinished = iter(self._attempts.found(unread, adopted=adopted))
         return [next(unfinished) if isinstance(each, bytes) else each for each in work]
 
-    def _finish(
-        self, batch: list[Task], answers: Answers, backoff: Backoff, *, last: bool
-    ) -> Steps[list[bytes]]:
-        """Answer a batch, claim the next jobs, and return these."""
-        takeover, generation = self._takeover, backoff.generation
-        answers.begin()
-        # server.publish.in-order
-        for task in batch:
-            if isinstance(task, bytes | Spent):
-                yield from takeover.check(generation)
-                yield from answers.handle(task)
-            else:
-                yield from answers.repeat(task)
-        claim = clock = None
-        more: list[Command] = []
+    def _serve(
+        self, batch: Sequence[Task], backoff: Backoff, *, last: bool, transactions: bool
+    ) -> Steps[None]:
+        """Answer a batch; after the last one, claim jobs and answer these, until a claim brings none."""
+        looks, takeover, keeping = self._looks, self._takeover, self._keeping
+        answers = Answers(
+            self._keys, self._unconfirmed, backoff, takeover, keeping, transactions=transactions
+        )
         moment: Moment = yield Now()
-        may_claim = not moment.stopping and not self._looks.due(moment.seconds)
-        # server.stop.no-claim, server.recovery.quiet
-        if (
-            last
-            and answers.one_write
-            and may_claim
-            and takeover.claimable(generation, moment.seconds)
-        ):
-            limit = takeover.wait_seconds(moment.seconds)
-            again = self._keeping.wait_seconds(moment.seconds)
-            block = self._looks.claiming(moment.seconds, min(limit, again))
+        while True:
+            moment = yield from answers.answer(batch, moment)
+            now = moment.seconds
+            may_claim = not moment.stopping and not looks.due(now)
+            # server.stop.no-claim, server.recovery.quiet
+            if not (
+                last
+                and answers.one_write
+                and may_claim
+                and takeover.claimable(backoff.generation, now)
+            ):
+                if batch:
+                    replies, moment = yield answers.last([])
+                    yield from answers.confirm(replies, moment)
+                return
+            block = looks.claiming(now, min(takeover.wait_seconds(now), keeping.wait_seconds(now)))
             claim = commands.claim(self._keys, self._prefetch, block)
             more = next(claim)
             # server.expiry.refuses
             if (clock := answers.ask_ahead()) is not None:
                 more = more + next(clock)
-        elif not batch:
-            return []
-        replies = yield answers.last(more, len(more))
-        self._looks.claimed()
-        left = yield from answers.confirm(replies)
-        if claim is None:
-            return []
-        if clock is not None:
-            yield from proceed(clock, [left.pop()])
-        jobs = yield from proceed(claim, left)
-        backoff.reset()
-        return jobs
+            replies, moment = yield answers.last(more)
+            looks.claimed()
+            left, moment = yield from answers.confirm(replies, moment)
+            if clock is not None:
+                yield from proceed(clock, [left.pop()])
+            batch = yield from proceed(claim, left)
+            backoff.reset()
+            if not batch:
+                return
 
     def _finish_unconfirmed(self, *, transactions: bool) -> Steps[None]:
         # server.takeover.lost-name: what was running is finished, and nothing else is started.

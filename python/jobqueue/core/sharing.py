@@ -25,7 +25,6 @@ from jobqueue.core.attempts import Suspect
 from jobqueue.core.parallel import Parallel
 from jobqueue.core.reconnect import run_with_reconnect
 from jobqueue.core.steps import (
-    Exchange,
     Now,
     Release,
     Rest,
@@ -35,7 +34,6 @@ from jobqueue.core.steps import (
     Take,
     Turn,
     exchange,
-    proceed,
 )
 from jobqueue.errors import ConnectionLost, ProcessorLost
 from jobqueue.protocol import commands
@@ -46,7 +44,6 @@ if TYPE_CHECKING:
     from jobqueue.core.attempts import Entry
     from jobqueue.core.reconnect import Backoff
     from jobqueue.core.steps import Moment, Steps
-    from jobqueue.protocol.commands import Commands
 
 
 Order: TypeAlias = Literal["fair", "priority"]
@@ -273,7 +270,6 @@ class Sharing(Parallel):
                 yield from takeover.before_claim(generation, moment)
                 looks.claiming(moment.seconds)
                 jobs = yield from self._claimed(commands.claim(self._keys, hands), backoff)
-                yield from takeover.check(generation)
                 yield Start(jobs)
                 if not jobs:
                     yield from self._wait(backoff)
@@ -305,7 +301,7 @@ class Sharing(Parallel):
         if not jobs:
             return
         free = yield Take()
-        yield from takeover.check(generation)
+        yield from takeover.check_now(generation)
         if free:
             yield Start(jobs)
         else:
@@ -323,14 +319,6 @@ class Sharing(Parallel):
         yield Sleep(seconds)
         yield from self._look((yield Now()), generation)
         return False
-
-    def _claimed(self, claim: Commands[list[bytes]], backoff: Backoff) -> Steps[list[bytes]]:
-        write = next(claim)
-        replies = yield Exchange(write, len(write))
-        self._looks.claimed()
-        jobs = yield from proceed(claim, replies)
-        backoff.reset()
-        return jobs
 
     def _look(self, moment: Moment, generation: int) -> Steps[None]:
         self._entries = deque((yield from self._found(moment, generation)))

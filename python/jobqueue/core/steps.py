@@ -50,25 +50,27 @@ class Exchange(NamedTuple):
     replies: int
 
 
-class Handle(NamedTuple):
-    """Run the handler of a message in place, or give it up; send back the outcome: `Answer` or `Dead`.
+class TimedExchange(NamedTuple):
+    """Do the same, and send back with the replies the `Moment` when they were read."""
 
-    If the job can expire, the job itself is sent back, a `Run`, for a later `Begin`.
+    commands: list[Command]
+    replies: int
+
+
+class Handle(NamedTuple):
+    """Run the handler of a message in place, or give it up.
+
+    Sends back the outcome, `Answer` or `Dead`, and the `Moment` when it was ready. If the job can expire,
+    the outcome is the job itself, a `Run`; it is handled when its time is known.
     """
 
-    work: Work
+    work: Work | Timed
 
 
 class Decide(NamedTuple):
-    """Do the same, but send back a job, a `Run`, also if it can't expire: start no handler."""
+    """Do the same for several messages, but start no handler: the outcome of each job is a `Run`."""
 
-    work: Work
-
-
-class Begin(NamedTuple):
-    """Run the handler of a job that can expire, or refuse it, and send back the outcome."""
-
-    job: Timed
+    work: Sequence[Work]
 
 
 class Start(NamedTuple):
@@ -169,9 +171,9 @@ Step: TypeAlias = (
     Connect
     | Send
     | Exchange
+    | TimedExchange
     | Handle
     | Decide
-    | Begin
     | Start
     | Withdraw
     | Outcomes

@@ -93,12 +93,21 @@ class Takeover:
         self._asks = False
         return True
 
-    def check(self, generation: int) -> Steps[None]:
+    def check(self, generation: int, moment: Moment) -> None:
         """Check right before a start that what was claimed may be started.
+
+        Args:
+            generation: The generation of the connection that claimed it.
+            moment: The time; nothing was waited for since then.
 
         Raises:
             Lapsed: It may not, and the connection has to be replaced.
         """
+        if self.lease is not None:
+            self.lease.require(generation, moment)
+
+    def check_now(self, generation: int) -> Steps[None]:
+        """Look at the clock, and check that what was claimed may be started, as `check` does."""
         if self.lease is not None:
             self.lease.require(generation, (yield Now()))
 

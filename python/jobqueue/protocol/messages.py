@@ -47,6 +47,7 @@ class Timed(NamedTuple):
     @property
     def expired(self) -> bool:
         """Whether the job may not be started any more."""
+        # server.expiry.refuses, server.expiry.runs
         return self.job.expires_at_ms is not None and self.now_ms > self.job.expires_at_ms
 
 
@@ -139,13 +140,10 @@ def message_of(work: Work) -> bytes:
     return work.message if isinstance(work, Spent) else work
 
 
-def decide_timed(timed: Timed) -> Run | Answer:
-    """Decide whether to run a job that can expire."""
-    # server.expiry.refuses, server.expiry.runs
-    if timed.expired:
-        sentence = "the job expired before it was started"
-        return _failed(timed.job, {"code": "expired", "message": sentence})
-    return timed.job
+def expired(job: Run) -> Answer:
+    """Answer a job whose time is over."""
+    # server.expiry.refuses
+    return _failed(job, {"code": "expired", "message": "the job expired before it was started"})
 
 
 def succeed(job: Run, value: object, interrupts: Interrupts = ()) -> Answer:

@@ -80,21 +80,18 @@ class Driver:
 
     def _take(self, step: Step) -> Any:  # noqa: C901, PLR0911, PLR0912 - one case for each step
         match step:  # what each job needs comes first
-            case steps.Now():
-                return steps.Moment(now(), self._stop.requested)
             case steps.Handle():
-                return self._runner.run(step.work)
-            case steps.Exchange():
-                self._link.send(step.commands)
-                if self._spin is not None:
-                    self._spin.wait(self._link.readable)
-                return self._link.receive(step.replies)
+                return self._runner.run(step.work), self._moment()
+            case steps.TimedExchange():
+                return self._exchange(step), self._moment()
             case steps.Send():
                 return self._link.send(step.commands)
+            case steps.Exchange():
+                return self._exchange(step)
+            case steps.Now():
+                return self._moment()
             case steps.Decide():
-                return self._handlers.decide(step.work)
-            case steps.Begin():
-                return self._runner.run(step.job)
+                return [self._handlers.decide(each) for each in step.work], self._moment()
             case steps.Start():
                 return self._workers.start(step.work)
             case steps.Withdraw():
@@ -127,6 +124,15 @@ class Driver:
                 self._abort()
                 self._link = Link(self._pool)
                 return None
+
+    def _exchange(self, step: steps.Exchange | steps.TimedExchange) -> Any:
+        self._link.send(step.commands)
+        if self._spin is not None:
+            self._spin.wait(self._link.readable)
+        return self._link.receive(step.replies)
+
+    def _moment(self) -> steps.Moment:
+        return steps.Moment(now(), self._stop.requested)
 
     def _abort(self) -> None:
         if self._link is not None:

@@ -66,31 +66,37 @@ class Session:
 
     def lose(self) -> None:
         """Lose the connection while a reply is outstanding."""
-        if isinstance(self.waits_for, steps.Exchange):
+        if isinstance(self.waits_for, steps.Exchange | steps.TimedExchange):
             self.resume(ConnectionLost("the connection is lost"))
 
     def _answer(self, taken: int, value: Any = None) -> None:
-        if taken == self._taken:
-            self.resume(value)
+        if taken != self._taken:
+            return
+        if isinstance(self.waits_for, steps.TimedExchange) and isinstance(value, list):
+            value = value, self._now()
+        self.resume(value)
+
+    def _now(self) -> steps.Moment:
+        return steps.Moment(self._world.clock.now, self._world.stopping)
 
     def _take(self, step: Step, later: object) -> Any:  # noqa: C901, PLR0912 - one case for each step
         queue, world = self._queue, self._world
         answer: Any = None
         match step:
             case steps.Now():
-                answer = steps.Moment(world.clock.now, world.stopping)
+                answer = self._now()
             case steps.Jitter():
                 answer = world.random.random()
             case steps.Sleep(seconds) | steps.Pause(seconds):
                 world.clock.after(seconds, self._answer, self._taken)
                 answer = later
-            case steps.Exchange() | steps.Connect() if queue.away:
+            case steps.Exchange() | steps.TimedExchange() | steps.Connect() if queue.away:
                 world.clock.after(world.delay(), self._answer, self._taken, AWAY)
                 answer = later
             case steps.Connect():
                 world.clock.after(world.delay(), self._answer, self._taken)
                 answer = later
-            case steps.Exchange(commands):
+            case steps.Exchange(commands) | steps.TimedExchange(commands):
                 world.check_claims(commands)
                 world.clock.after(world.delay(), self._execute, self._taken, [*commands], [])
                 answer = later

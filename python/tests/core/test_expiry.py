@@ -14,13 +14,13 @@ from jobqueue.calls.calls import Calls, State
 from jobqueue.calls.times import expiry_of
 from jobqueue.calls.unsettled import Submission
 from jobqueue.core.answers import Answers
+from jobqueue.core.handlers import Handlers
 from jobqueue.core.keeping import Keeping
 from jobqueue.core.parallel import Parallel
 from jobqueue.core.reconnect import Backoff
 from jobqueue.core.serial import Serial
 from jobqueue.core.steps import (
     Admit,
-    Begin,
     Confirmed,
     Connect,
     Decide,
@@ -32,12 +32,14 @@ from jobqueue.core.steps import (
     Outcomes,
     Pause,
     Send,
+    TimedExchange,
 )
+from jobqueue.core.takeover import Takeover
 from jobqueue.errors import ConnectionLost, NotQueued
 from jobqueue.protocol import messages
 from jobqueue.protocol.commands import ErrorReply
 from jobqueue.protocol.keys import Keys
-from jobqueue.protocol.messages import Answer, Run, Timed
+from jobqueue.protocol.messages import Answer, Dead, Run, Timed
 
 from tests.conftest import DEADLINE_S, left, until
 from tests.server.test_server import job
@@ -51,6 +53,8 @@ if TYPE_CHECKING:
 TIME = [b"50", b"250000"]  # 50,250 ms
 NOPERM = ErrorReply("NOPERM", "NOPERM this user has no permissions to run the 'time' command")
 LOADING = ErrorReply("LOADING", "LOADING Redis is loading the dataset in memory")
+OOM = ErrorReply("OOM", "OOM command not allowed when used memory > 'maxmemory'")
+AT = Moment(100.0, stopping=False)
 DONE = [b"OK", b"QUEUED", b"QUEUED", [1, 1]]
 SUBSCRIBED = [b"subscribe", b"channel", 1]
 
@@ -111,116 +115,205 @@ def test_a_job_expires_after_its_time(at_ms: float, now_ms: float, *, expired: b
     """server.expiry.refuses, server.expiry.runs: not yet in its last moment."""
     job = job_of("1", at_ms)
 
-    decided = messages.decide_timed(Timed(job, now_ms))
+    decided = Handlers(None, awaits=False).decide(Timed(job, now_ms))
 
     assert (decided == job) is not expired
     assert not expired or code_of(decided) == "expired"
 
 
+def answers_of(unconfirmed: list[Any], takeover: Takeover | None = None) -> Answers:
+    """The answers of a server, without a lease unless another takeover is given."""
+    keys = Keys.of("q", "p")
+    takeover = takeover or Takeover(keys)
+    return Answers(keys, unconfirmed, Backoff(), takeover, Keeping(), transactions=True)
+
+
+class Checking(Takeover):
+    """A takeover that notes by which times starts are allowed."""
+
+    def __init__(self) -> None:
+        super().__init__(Keys.of("q", "p"))
+        self.times: list[float] = []
+
+    def check(self, generation: int, moment: Moment) -> None:
+        """Note it."""
+        super().check(generation, moment)
+        self.times.append(moment.seconds)
+
+
+def at(seconds: float) -> Moment:
+    """A time at which no stop is requested."""
+    return Moment(seconds, stopping=False)
+
+
+def test_each_start_is_allowed_by_the_time_after_the_last_wait() -> None:
+    """server.takeover.lapse: that of the claim's reply, then of the handler before, then of TIME's reply."""
+    takeover, job, soon = Checking(), job_of("a"), job_of("b", 60_000)
+    steps = answers_of([], takeover).answer([b"a", b"b", b"a"], at(1.0))
+    assert next(steps) == Handle(b"a")
+    assert takeover.times == [1.0]
+
+    steps.send((answer_to(job), at(2.0)))
+    assert next(steps) == Handle(b"b")
+    assert takeover.times == [1.0, 2.0]
+    assert isinstance(steps.send((soon, at(3.0))), TimedExchange)
+    assert steps.send(([*DONE, TIME], at(4.0))) == Handle(Timed(soon, 50_250))
+    assert takeover.times == [1.0, 2.0, 4.0]
+
+    steps.send((answer_to(soon), at(5.0)))
+    assert next(steps) == Handle(b"a")
+    assert takeover.times == [1.0, 2.0, 4.0, 5.0]
+    with pytest.raises(StopIteration) as end:
+        steps.send((answer_to(job), at(6.0)))
+    assert end.value.value == at(6.0), "by which the server decides on its next claim"
+
+
+def test_what_is_claimed_is_allowed_by_the_time_of_the_reply() -> None:
+    """server.takeover.lapse: a server that wakes up with the reply to a claim in its hands starts nothing."""
+    takeover = Checking()
+    steps: Any = Serial(
+        Keys.of("q", "p"), prefetch=1, block_seconds=2.0, takeover=takeover
+    ).session(Backoff())
+    step = next(steps)
+    while not isinstance(step, TimedExchange):
+        look = isinstance(step, Exchange) and step.commands[0][0] == b"LRANGE"
+        step = steps.send(at(1.0) if step == Now() else [[]] if look else [b"OK", []])
+
+    assert steps.send(([b"a"], at(3.0))) == Handle(b"a")
+    assert takeover.times[-1] == 3.0
+
+    assert isinstance(steps.send((answer_to(job_of("a")), at(4.0))), TimedExchange)
+    refused = [b"OK", OOM, b"QUEUED", ErrorReply("EXECABORT", "EXECABORT Transaction discarded")]
+    publish: Any = steps.send(([*refused, b"b"], at(5.0)))
+    remove: Any = steps.send([1])
+    assert [step.commands[0][0] for step in (publish, remove)] == [b"PUBLISH", b"LREM"]
+    assert steps.send([1]) == Now(), "Redis may have let it wait for each"
+    assert steps.send(at(20.0)) == Handle(b"b")
+    assert takeover.times[-1] == 20.0
+
+
 def test_one_time_refuses_many_and_starts_one() -> None:
     """server.expiry.refuses: after a handler has run, Redis is asked again before the next start."""
-    keys, unconfirmed = Keys.of("q", "p"), list[Any]()
-    answers = Answers(keys, unconfirmed, Backoff(), Keeping(), transactions=True)
+    unconfirmed: list[Any] = []
     late, later, soon, next_ = job_of("a", 1), job_of("b", 2), job_of("c", 60_000), job_of("d", 3)
+    batch = [job.message for job in (late, later, soon, next_, soon)]
 
-    steps = answers.handle(late.message)
+    steps = answers_of(unconfirmed).answer(batch, AT)
     assert next(steps) == Handle(late.message)
-    assert steps.send(late) == Exchange([(b"TIME",)], 1)
-    assert steps.send([TIME]) == Begin(Timed(late, 50_250))
-    with pytest.raises(StopIteration):
-        steps.send(messages.decide_timed(Timed(late, 50_250)))
-
-    steps = answers.handle(later.message)
-    assert next(steps) == Decide(later.message)
-    assert steps.send(later) == Begin(Timed(later, 50_250)), "by the same TIME"
-    with pytest.raises(StopIteration):
-        steps.send(answer_to(later))
-
-    steps = answers.handle(soon.message)
-    assert next(steps) == Decide(soon.message)
-    sent = steps.send(soon)
+    assert steps.send((late, AT)) == TimedExchange([(b"TIME",)], 1)
+    assert steps.send(([TIME], AT)) == Decide([later.message]), "by the same TIME"
+    assert steps.send(([later], AT)) == Decide([soon.message])
+    sent = steps.send(([soon], AT))
     assert isinstance(sent, Send), "no answer waits for a handler"
     assert [command[0] for command in sent.commands] == [b"MULTI", b"PUBLISH", b"LREM", b"EXEC"] * 2
-    assert next(steps) == Begin(Timed(soon, 50_250))
-    with pytest.raises(StopIteration):
-        steps.send(answer_to(soon))
+    assert [code_of(each) for each in unconfirmed] == ["expired"] * 2
+    assert next(steps) == Handle(Timed(soon, 50_250))
 
-    steps = answers.handle(next_.message)
-    assert isinstance(next(steps), Send)
+    assert isinstance(steps.send((answer_to(soon), AT)), Send)
     assert next(steps) == Handle(next_.message)
-    assert steps.send(next_) == Begin(Timed(next_, 50_250)), "what has expired needs no new TIME"
-    with pytest.raises(StopIteration):
-        steps.send(answer_to(next_))
+    assert isinstance(steps.send((next_, AT)), Send), "what has expired needs no new TIME"
+    assert code_of(unconfirmed[-1]) == "expired"
 
-    steps = answers.handle(soon.message)
-    assert isinstance(next(steps), Send)
     assert next(steps) == Handle(soon.message)
-    assert steps.send(soon) == Exchange([(b"TIME",)], 17), "asked again, with what is unread"
-    assert steps.send([*DONE * 4, [b"99", b"0"]]) == Begin(Timed(soon, 99_000))
+    asked = steps.send((soon, AT))
+    assert asked == TimedExchange([(b"TIME",)], 17), "asked again, with what is unread"
+    assert steps.send(([*DONE * 4, [b"59", b"0"]], AT)) == Handle(Timed(soon, 59_000))
     assert unconfirmed == []
 
 
 def test_a_batch_that_has_expired_is_followed_by_one_with_its_time() -> None:
     """server.expiry.refuses: a queue of stale jobs takes a round trip for each batch, as one of other jobs does."""
     late, later, soon = job_of("a", 1), job_of("b", 2), job_of("c", 60_000)
-    steps: Any = Serial(Keys.of("q", "p"), prefetch=1, block_seconds=2.0).session(Backoff())
+    steps: Any = Serial(Keys.of("q", "p"), prefetch=2, block_seconds=2.0).session(Backoff())
+    claims = [b"BLMOVE", b"LMOVE"]
+    refusal = [b"MULTI", b"PUBLISH", b"LREM", b"EXEC"]
 
     def claiming(step: Any) -> list[bytes]:
         """The names of the commands of the write that claims."""
         while isinstance(step, Now):
-            step = steps.send(Moment(100.0, stopping=False))
+            step = steps.send(AT)
+        assert isinstance(step, TimedExchange)
         return [command[0] for command in step.commands]
 
     step = next(steps)
     while step != Exchange([(b"LRANGE", b"q:in-process:p", b"0", b"-1")], 1):
-        step = steps.send(Moment(100.0, stopping=False) if step == Now() else [b"OK", []])
-    assert claiming(steps.send([[]])) == [b"BLMOVE"]
-    assert steps.send([late.message]) == Handle(late.message)
-    assert steps.send(late) == Exchange([(b"TIME",)], 1)
-    assert steps.send([TIME]) == Begin(Timed(late, 50_250))
+        step = steps.send(AT if step == Now() else [b"OK", []])
+    assert claiming(steps.send([[]])) == claims
+    assert steps.send(([late.message, None], AT)) == Handle(late.message)
+    assert steps.send((late, AT)) == TimedExchange([(b"TIME",)], 1)
 
-    refused = claiming(steps.send(messages.decide_timed(Timed(late, 50_250))))
-    assert refused == [b"MULTI", b"PUBLISH", b"LREM", b"EXEC", b"BLMOVE", b"TIME"]
-    assert steps.send([*DONE, later.message, [b"51", b"0"]]) == Decide(later.message)
-    assert steps.send(later) == Begin(Timed(later, 51_000)), "by the TIME behind the claim"
-    again = claiming(steps.send(messages.decide_timed(Timed(later, 51_000))))
-    assert again[-2:] == [b"BLMOVE", b"TIME"]
-    assert steps.send([*DONE, soon.message, [b"52", b"0"]]) == Decide(soon.message)
-    assert steps.send(soon) == Begin(Timed(soon, 52_000))
-    assert claiming(steps.send(answer_to(soon)))[-1] == b"BLMOVE", "a handler has run"
-    assert steps.send([*DONE, soon.message]) == Handle(soon.message)
-    assert steps.send(soon) == Exchange([(b"TIME",)], 1)
-    assert steps.send([[b"61", b"0"]]) == Begin(Timed(soon, 61_000))
-    claiming(steps.send(messages.decide_timed(Timed(soon, 61_000))))
-    assert claiming(steps.send([*DONE, None, [b"62", b"0"]])) == [b"BLMOVE"], "nothing has expired"
+    refused = claiming(steps.send(([TIME], AT)))
+    assert refused == [*refusal, *claims, b"TIME"]
+    decide = steps.send(([*DONE, later.message, late.message, [b"51", b"0"]], AT))
+    assert decide == Decide([later.message, late.message]), "one step for all"
+    again = claiming(steps.send(([later, late], AT)))
+    assert again == [*refusal * 2, *claims, b"TIME"], "by the TIME behind the claim"
+    decide = steps.send(([*DONE * 2, soon.message, late.message, [b"52", b"0"]], AT))
+    assert decide == Decide([soon.message, late.message])
+    assert steps.send(([soon, late], AT)) == Handle(Timed(soon, 52_000))
+    assert isinstance(steps.send((answer_to(soon), AT)), Send)
+    assert claiming(next(steps)) == [*refusal, *claims], "a handler has run"
+    assert steps.send(([*DONE * 2, soon.message, None], AT)) == Handle(soon.message)
+    assert steps.send((soon, AT)) == TimedExchange([(b"TIME",)], 1)
+    assert steps.send(([[b"55", b"0"]], AT)) == Handle(Timed(soon, 55_000))
+    claiming(steps.send((answer_to(soon), AT)))
+    idle = claiming(steps.send(([*DONE, None, None], AT)))
+    assert idle == claims, "nothing has expired"
 
-    steps.send([late.message])
-    steps.send(late)
-    steps.send([TIME])
-    claiming(steps.send(messages.decide_timed(Timed(late, 50_250))))
+    steps.send(([late.message, None], AT))
+    steps.send((late, AT))
+    claiming(steps.send(([TIME], AT)))
     with pytest.raises(ConnectionLost):
-        steps.send([*DONE, later.message, LOADING])
+        steps.send(([*DONE, later.message, None, LOADING], AT))
+
+
+def test_what_has_expired_is_decided_with_what_has_not() -> None:
+    """server.run.goes-on: each of them is answered once, in its order, whatever it is."""
+    unconfirmed: list[Any] = []
+    answers = answers_of(unconfirmed)
+    late, soon = job_of("a", 1), job_of("b")
+    junk, rejected = Dead(b"junk", "junk"), answer_to(job_of("c"))
+    first = answers.answer([late.message], AT)
+    next(first)
+    first.send((late, AT))
+    with pytest.raises(StopIteration):
+        first.send(([TIME], AT))
+    clock: Any = answers.ask_ahead()
+    next(clock)
+    with pytest.raises(StopIteration):
+        clock.send([TIME])
+
+    steps = answers.answer([b"junk", b"c", soon.message, b"d"], AT)
+    assert next(steps) == Decide([b"junk", b"c", soon.message, b"d"])
+    assert isinstance(steps.send(([junk, rejected, soon, late], AT)), Send)
+    assert next(steps) == Handle(Timed(soon, 50_250))
+    assert isinstance(steps.send((answer_to(soon), AT)), Send)
+    with pytest.raises(StopIteration) as end:
+        next(steps)
+
+    assert end.value.value == AT
+    assert unconfirmed[1:4] == [junk, rejected, answer_to(soon)]
+    assert code_of(unconfirmed[4]) == "expired"
+    assert not answers.one_write
 
 
 def test_without_the_right_to_ask_jobs_run() -> None:
     """server.expiry.forbidden: an ACL that was made for an older server stops no job."""
-    answers = Answers(Keys.of("q", "p"), [], Backoff(), Keeping(), transactions=True)
-    steps = answers.handle(b"1")
+    steps = answers_of([]).answer([b"1"], AT)
     next(steps)
-    steps.send(job_of("1", 0))
+    steps.send((job_of("1", 0), AT))
 
-    assert steps.send([NOPERM]) == Begin(Timed(job_of("1", 0), -math.inf))
+    assert steps.send(([NOPERM], AT)) == Handle(Timed(job_of("1", 0), -math.inf))
 
 
 def test_a_redis_that_cannot_serve_tells_no_time() -> None:
     """server.connection.refused: the connection counts as lost."""
-    answers = Answers(Keys.of("q", "p"), [], Backoff(), Keeping(), transactions=True)
-    steps = answers.handle(b"1")
+    steps = answers_of([]).answer([b"1"], AT)
     next(steps)
-    steps.send(job_of("1", 0))
+    steps.send((job_of("1", 0), AT))
 
     with pytest.raises(ConnectionLost):
-        steps.send([LOADING])
+        steps.send(([LOADING], AT))
 
 
 def test_places_that_are_free_wait_for_one_time() -> None:

@@ -20,6 +20,7 @@ from jobqueue.core.steps import (
     Moment,
     Now,
     Outcomes,
+    TimedExchange,
 )
 from jobqueue.protocol import commands, messages
 from jobqueue.protocol.commands import ErrorReply, Unavailable, Unstored
@@ -250,31 +251,32 @@ def test_a_server_of_one_job_goes_on_meanwhile() -> None:
     """server.kept.again: other jobs are claimed and run, and the claim ends when it is due again."""
     steps = Serial(KEYS, prefetch=1, block_seconds=2.0, keep_ms=HOUR_MS).session(Backoff())
     move = (b"q", b"q:in-process:p", b"RIGHT", b"LEFT")
-    now = (Now(), Moment(100.0, stopping=False))
+    at = Moment(100.0, stopping=False)
+    now = (Now(), at)
     look = Exchange([(b"LRANGE", b"q:in-process:p", b"0", b"-1")], 1)
     claim = (b"BLMOVE", *move)
     script: list[tuple[Any, Any]] = [
         *[now, (Exchange([(b"MULTI",), (b"EXEC",)], 2), [b"OK", []]), now, (look, [[]])],
-        *[now, now, (Exchange([(*claim, b"2.000")], 1), [b"job"])],
-        *[(Handle(b"job"), ANSWER), now],
-        (Exchange([*TRANSACTION, (*claim, b"2.000")], 6), [*REFUSED, b"next"]),
-        *[(Exchange([STORE], 1), [OOM]), now, (Handle(b"next"), Answer(b"next", b"c", "2", b"r"))],
+        *[now, now, (TimedExchange([(*claim, b"2.000")], 1), ([b"job"], at))],
+        (Handle(b"job"), (ANSWER, at)),
+        (TimedExchange([*TRANSACTION, (*claim, b"2.000")], 6), ([*REFUSED, b"next"], at)),
+        *[(Exchange([STORE], 1), [OOM]), now],
     ]
     step: Any = None
     for expected, answer in script:
         step = next(steps) if step is None else step
-        assert step == expected
+        assert (type(step), step) == (type(expected), expected)
         step = steps.send(answer)
-    assert step == Now()
-    step = steps.send(Moment(100.0, stopping=False))
-    assert isinstance(step, Exchange)
+    assert step == Handle(b"next")
+    step = steps.send((Answer(b"next", b"c", "2", b"r"), at))
+    assert isinstance(step, TimedExchange)
     assert step.commands[-1] == (*claim, b"0.050"), "until it is tried again"
-    step = steps.send([b"OK", b"QUEUED", b"QUEUED", [1, 1], None])
+    step = steps.send(([b"OK", b"QUEUED", b"QUEUED", [1, 1], None], at))
     assert step == Now()
     step = steps.send(Moment(100.05, stopping=False))
     assert step == Now(), "it is due: its transaction leaves with the next claim"
     step = steps.send(Moment(100.05, stopping=False))
-    assert isinstance(step, Exchange)
+    assert isinstance(step, TimedExchange)
     assert step.commands == [*TRANSACTION, (*claim, b"2.000")]
 
 

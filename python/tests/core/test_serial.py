@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from jobqueue.core.reconnect import Backoff
 from jobqueue.core.serial import Serial
-from jobqueue.core.steps import Exchange, Handle, Moment, Now, Send, Sleep, Steps
+from jobqueue.core.steps import (
+    Exchange,
+    Handle,
+    Moment,
+    Now,
+    Send,
+    Sleep,
+    Steps,
+    TimedExchange,
+)
 from jobqueue.core.takeover import Takeover
 from jobqueue.errors import ProcessorLost
 from jobqueue.protocol.commands import ErrorReply, Unavailable
@@ -80,7 +89,7 @@ class Play:
                 return
             value = None
             match step:
-                case Send(commands) | Exchange(commands):
+                case Send(commands) | Exchange(commands) | TimedExchange(commands):
                     assert commands, "expected no empty write"
                     self.writes.append([command[0].decode() for command in commands])
                     self.loses -= 1
@@ -89,22 +98,29 @@ class Play:
                     if not self.loses:
                         steps.close()
                         return
-                    if isinstance(step, Exchange):
+                    if not isinstance(step, Send):
                         assert len(replies) == step.replies, "expected all replies to be read"
-                        value, replies = replies, []
+                        timed = isinstance(step, TimedExchange)
+                        value = (replies, self._look_at_the_clock()) if timed else replies
+                        replies = []
                 case Handle(message):
                     assert isinstance(message, bytes)
                     self.handled.append(message)
                     self.now += self.takes
                     answer = Answer(message, b"c", "1", b"result of " + message)
-                    value = Dead(message, "junk") if message == b"junk" else answer
+                    outcome = Dead(message, "junk") if message == b"junk" else answer
+                    value = outcome, self._look_at_the_clock()
                 case Now():
-                    value = Moment(self.now, stopping=self.requested)
-                    self.stops_behind -= 1
-                    self.requested |= self.stops_behind == 0
+                    value = self._look_at_the_clock()
                 case Sleep(seconds):
                     self.slept.append(seconds)
                     self.now += seconds
+
+    def _look_at_the_clock(self) -> Moment:
+        moment = Moment(self.now, stopping=self.requested)
+        self.stops_behind -= 1
+        self.requested |= self.stops_behind == 0
+        return moment
 
     def _execute(self, name: bytes, *arguments: bytes) -> Any:
         command = name.decode()

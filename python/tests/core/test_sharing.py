@@ -12,6 +12,7 @@ from jobqueue.core.steps import (
     Connect,
     Exchange,
     Jitter,
+    Moment,
     Now,
     Pause,
     Rest,
@@ -22,6 +23,7 @@ from jobqueue.core.steps import (
     Step,
     Steps,
     Take,
+    TimedExchange,
     Turn,
     Unreachable,
 )
@@ -287,14 +289,14 @@ BEGIN: list[tuple[Any, Any]] = [
 ASKED: list[tuple[Any, Any]] = [(ANY, 3), at(0.1)]
 
 
-def ask(hands: int) -> Exchange:
+def ask(hands: int) -> TimedExchange:
     """A claim that doesn't wait."""
-    return Exchange([(b"LMOVE", *MOVE)] * hands, hands)
+    return TimedExchange([(b"LMOVE", *MOVE)] * hands, hands)
 
 
-def wait(block: bytes = b"2.000") -> Exchange:
+def wait(block: bytes = b"2.000") -> TimedExchange:
     """A claim that waits without a hand."""
-    return Exchange([(b"BLMOVE", *MOVE, block)], 1)
+    return TimedExchange([(b"BLMOVE", *MOVE, block)], 1)
 
 
 def count(message: bytes, before: int) -> tuple[Any, Any]:
@@ -418,9 +420,9 @@ class Lapsing(Takeover):
         super().__init__(KEYS)
         self.lapsed = False
 
-    def check(self, generation: int) -> Steps[None]:
+    def check_now(self, generation: int) -> Steps[None]:
         """Refuse."""
-        yield from super().check(generation)
+        yield from super().check_now(generation)
         if self.lapsed:
             raise Lapsed("it has lapsed")
 
@@ -434,7 +436,7 @@ def test_a_job_whose_lease_has_lapsed_is_neither_started_nor_given_back(free: bo
     step: Step | None = follow(session, *waits, (Rest(), None), at(0.1))
     assert step == wait()
 
-    assert session.send([b"b"]) == Take()
+    assert session.send(([b"b"], Moment(0.1, stopping=False))) == Take()
     takeover.lapsed = True
     assert session.send(free) == Rest()
     assert session.send(None) == Now()

@@ -394,8 +394,9 @@ def test_without_the_feature_nothing_is_sent(link: Link) -> None:
     off, server = Takeover(KEYS), Server(link)
 
     assert server.take(off.begin(0))
-    server.take(off.check(0))
-    server.take(off.before_claim(0, Moment(0.0, stopping=False)))
+    off.check(0, moment := Moment(0.0, stopping=False))
+    server.take(off.check_now(0))
+    server.take(off.before_claim(0, moment))
     server.take(off.end(server.looks))
     assert server.take(off.look_after(0, server.looks)) is None
     off.check_connection(7)
