@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from jobqueue_conformance.programs import forking
 from jobqueue_conformance.programs.process import Exited, Process, SetupError
 from jobqueue_conformance.proxy.waiting import Notifier
 from jobqueue_conformance.spec.verdicts import Unsupported
@@ -21,8 +22,11 @@ KIT = """
 import os, sys
 from pathlib import Path
 from jobqueue_conformance.proxy.waiting import Notifier
+from jobqueue_conformance.programs import forking
 from jobqueue_conformance.programs.process import Process
-process = Process("p", [sys.executable, "-c", sys.argv[1]], Path(), {}, Notifier(), Path(sys.argv[2]))
+forking.PAYS_AFTER = int(sys.argv[3])
+folder = Path(sys.argv[2])
+process = Process("p", [sys.executable, sys.argv[1]], folder, {}, Notifier(), folder)
 while not (line := process.stdout):
     pass
 print(process.popen.pid, line, flush=True)
@@ -30,10 +34,29 @@ os.kill(os.getpid(), 9)
 """
 
 
-def start(program: str, notifier: Notifier, folder: Path, **environment: str) -> Process:
+TALKER = """
+import sys
+for line in sys.stdin:
+    print(sys.argv, line, end="", flush=True)
+sys.exit("no more")
+"""
+
+
+@pytest.fixture(params=["from-the-beginning", "forked"], autouse=True)
+def forked(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Whether programs are forked, which makes no difference."""
+    is_forked: bool = request.param == "forked"
+    monkeypatch.setattr(forking, "PAYS_AFTER", -1 if is_forked else sys.maxsize)
+    return is_forked
+
+
+def start(
+    program: str, notifier: Notifier, folder: Path, *, talks: bool = False, **environment: str
+) -> Process:
     """A Python program under test."""
-    command = [sys.executable, "-I", "-S", "-c", program]
-    return Process("server", command, folder, environment, notifier, folder)
+    (folder / "program.py").write_text(program)
+    command = [sys.executable, "program.py", "its argument"]
+    return Process("server", command, folder, environment, notifier, folder, talks=talks)
 
 
 def exists(pid: int) -> bool:
@@ -121,11 +144,68 @@ def test_a_signal_is_delivered_before_the_test_goes_on(notifier: Notifier, tmp_p
     process.end()
 
 
+def test_a_program_talks_through_pipes(notifier: Notifier, tmp_path: Path) -> None:
+    """What is written to its input is answered on its output, which ends with it."""
+    process = start(TALKER, notifier, tmp_path, talks=True)
+    stdin, stdout = process.popen.stdin, process.popen.stdout
+    assert stdin is not None
+    assert stdout is not None
+
+    stdin.write(b"a line\n")
+    stdin.close()
+
+    assert stdout.read() == b"['program.py', 'its argument'] a line\n"
+    assert process.wait_exit() == 1
+    assert process.stderr == "no more\n"
+    process.end()
+
+
+def test_a_program_has_nothing_of_the_kits(notifier: Notifier, tmp_path: Path) -> None:
+    """It begins a session, in its folder, as `__main__`, and has three descriptors."""
+    show = """
+import os, sys
+fields = os.getsid(0) == os.getpid(), os.getcwd(), sys.path[0], __file__, __name__, sys.modules["__main__"].show
+print(fields, os.listdir("/proc/self/fd"), "jobqueue_conformance" in sys.modules)
+""".replace("import os", "show = 1\nimport os")
+    process = start(show, notifier, tmp_path)
+    process.wait_exit()
+
+    folder = str(tmp_path)
+    fields = True, folder, folder, f"{folder}/program.py", "__main__", 1
+    assert process.stdout == f"{fields} ['0', '1', '2', '3'] False\n"
+    process.end()
+
+
+def test_a_traceback_begins_with_the_program(notifier: Notifier, tmp_path: Path) -> None:
+    """What an uncaught exception shows is the program's, and no more."""
+    process = start("def fail():\n    raise KeyError('a name')\nfail()\n", notifier, tmp_path)
+    process.wait_exit()
+
+    first, place, *_, last = process.stderr.splitlines()
+    assert first == "Traceback (most recent call last):"
+    assert place == f'  File "{tmp_path}/program.py", line 3, in <module>'
+    assert last == "KeyError: 'a name'"
+    process.end()
+
+
+def test_which_program_is_forked(notifier: Notifier, tmp_path: Path, *, forked: bool) -> None:
+    """A script is forked, but for one with variables of its own, which the interpreter may read."""
+    plain = start("", notifier, tmp_path)
+    own = start("", notifier, tmp_path, LC_ALL="C")
+
+    assert isinstance(plain.popen, forking.Forked) == forked
+    assert not isinstance(own.popen, forking.Forked)
+    for process in (plain, own):
+        process.wait_exit()
+        process.end()
+
+
 def test_it_dies_with_the_kit(notifier: Notifier, tmp_path: Path) -> None:
     """When the kit is killed, so are the processes that it started, and theirs."""
+    (tmp_path / "program.py").write_text(WITH_CHILD)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     kit = subprocess.run(
-        [sys.executable, "-c", KIT, WITH_CHILD, str(tmp_path)],
+        [sys.executable, "-c", KIT, "program.py", str(tmp_path), str(forking.PAYS_AFTER)],
         env=environment,
         capture_output=True,
         text=True,

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from jobqueue_conformance.programs import watchdog
+from jobqueue_conformance.programs import forking, watchdog
 from jobqueue_conformance.proxy.waiting import Budget, Notifier
 from jobqueue_conformance.spec.verdicts import Unmet, Unsupported
 
@@ -58,17 +58,33 @@ class Process:
         file_name = name.replace("/", "_")
         self._stdout, self._stderr = output / f"{file_name}.stdout", output / f"{file_name}.stderr"
         inherited = {key: value for key, value in os.environ.items() if not key.startswith(OURS)}
+        visible = {**inherited, **environment}
+        own = {key: value for key, value in environment.items() if not key.startswith(OURS)}
+        self.popen: subprocess.Popen[bytes] | forking.Forked
         try:
             with self._stdout.open("ab") as stdout, self._stderr.open("ab") as stderr:
-                self.popen = subprocess.Popen(
-                    command,
-                    cwd=folder,
-                    env={**inherited, **environment},
-                    stdin=subprocess.PIPE if talks else subprocess.DEVNULL,
-                    stdout=subprocess.PIPE if talks else stdout,
-                    stderr=stderr,
-                    start_new_session=True,
-                )
+                stdin = subprocess.PIPE if talks else subprocess.DEVNULL
+                out = subprocess.PIPE if talks else stdout
+                if forking.pays(command, own):
+                    self.popen = forking.Forked(
+                        command,
+                        cwd=folder,
+                        env=visible,
+                        inherited=inherited,
+                        stdin=stdin,
+                        stdout=out,
+                        stderr=stderr,
+                    )
+                else:
+                    self.popen = subprocess.Popen(
+                        command,
+                        cwd=folder,
+                        env=visible,
+                        stdin=stdin,
+                        stdout=out,
+                        stderr=stderr,
+                        start_new_session=True,
+                    )
         except OSError as error:
             raise SetupError(
                 f"the {name}'s command {list(command)} can't be started: {error}"
