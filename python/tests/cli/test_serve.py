@@ -22,7 +22,7 @@ from jobqueue.cli.terminal import Fault, Status
 from jobqueue.protocol.keys import text
 
 from tests.cli.conftest import PACKAGES
-from tests.conftest import left, until
+from tests.conftest import least_acl, left, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -250,6 +250,20 @@ def test_wrong_credentials_are_one_sentence(serve: Start, redis_url: str) -> Non
     assert (status, stderr.count("\n")) == (4, 1), stderr
     assert "password" in stderr
     assert "secret" not in stderr
+
+
+def test_a_missing_permission_is_one_sentence(serve: Start, redis: Redis, redis_url: str) -> None:
+    """A server whose user was made for version 1.0 names what takeover needs, and ends with status 4."""
+    least_acl(redis, "server")
+    url = redis_url.replace("//", "//jobqueue-server:secret@")
+
+    status, stderr = ended(serve("app:server", "--log-level", "error", REDIS_URL=url))
+
+    assert (status, stderr.count("\n")) == (4, 1), stderr
+    assert "takeover needs more permissions" in stderr
+    assert "the 'set' command" in stderr
+    assert "--no-takeover" in stderr
+    assert not redis.exists("job-queue:processors")
 
 
 def test_flags_win_over_what_the_application_says(

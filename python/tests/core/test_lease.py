@@ -13,7 +13,7 @@ from jobqueue.protocol.commands import ErrorReply, Unavailable
 from jobqueue.protocol.keys import Keys
 
 KEYS = Keys.of("q", "p")
-SCRIPTS = (b"PEXPIRE", b"'DEL'", b"'SET'")
+SCRIPTS = (b"PEXPIRE", b"'DEL'", b"'HDEL'", b"'SET'")
 OOM = ErrorReply("OOM", "OOM command not allowed")
 NOPERM = ErrorReply("NOPERM", "NOPERM this user has no permissions to run the 'set' command")
 NO_SCRIPT = ErrorReply("ERR", "ERR The user executing the script can't run this command")
@@ -38,11 +38,10 @@ class Play:
             b"GET": lambda *_: self.holder,
             b"PTTL": lambda *_: self.left_ms,
             b"HSET": self._hset,
-            b"HDEL": self._hdel,
-            b"LLEN": lambda *_: len(self.list),
             b"script SET": self._inherit,
             b"script PEXPIRE": lambda token, _: int(self.holder == token),
             b"script DEL": self._release,
+            b"script HDEL": self._unregister,
         }
 
     def take(self, steps: Steps[Any]) -> Any:
@@ -67,9 +66,9 @@ class Play:
 
     def _execute(self, name: bytes, *arguments: bytes) -> Any:
         if name == b"EVAL":
-            script, _, _, *arguments_ = arguments
+            script, keys, *rest = arguments
             (which,) = [each for each in SCRIPTS if each in script]
-            name, arguments = b"script " + which.strip(b"'"), tuple(arguments_)
+            name, arguments = b"script " + which.strip(b"'"), tuple(rest[int(keys) :])
         self.sent.append(name)
         if name in self.refuses:
             return self.refuses[name]
@@ -85,15 +84,16 @@ class Play:
         created, self.registered = not self.registered, True
         return int(created)
 
-    def _hdel(self, *_: bytes) -> int:
-        self.registered = False
-        return 1
-
     def _inherit(self, former: bytes, token: bytes, _: bytes) -> Any:
         if self.holder != former:
             return None
         self.holder = token
         return b"OK"
+
+    def _unregister(self, token: bytes) -> int:
+        may = self.holder == token and not self.list
+        self.registered &= not may
+        return int(may)
 
     def _release(self, token: bytes) -> int:
         own = self.holder == token
@@ -270,6 +270,18 @@ def test_a_missing_permission_is_named_at_the_start(refuses: dict[bytes, ErrorRe
         play.take(mine.acquire(0))
 
 
+@pytest.mark.parametrize("refuses", [{b"SET": NOPERM, b"GET": NOPERM}, {}])
+def test_a_permission_to_inherit_is_named(refuses: dict[bytes, ErrorReply]) -> None:
+    """Redis doesn't name it inside of a script; so a command is tried that it names, if that is forbidden, too."""
+    play, mine = Play(), lease(b"former")
+    play.refuses = {b"script SET": NO_SCRIPT, **refuses}
+
+    with pytest.raises(
+        Refused, match="'set' command" if refuses else r"permissions.*takeover=False"
+    ):
+        play.take(mine.acquire(0))
+
+
 @pytest.mark.parametrize("name", [b"GET", b"script PEXPIRE"])
 def test_a_permission_that_is_withdrawn_later_is_a_lost_connection(name: bytes) -> None:
     """server.connection.survives: the operator may give it back."""
@@ -378,13 +390,13 @@ def test_a_stop_gives_the_lease_up(
 
 
 def test_only_the_own_lease_is_given_up() -> None:
-    """server.takeover.releases: another's token survives."""
+    """server.takeover.releases: another's token survives, and so does the registration of its list."""
     play, mine = held()
     play.holder = b"theirs"
 
     play.take(mine.release(all_answered=True))
 
-    assert play.holder == b"theirs"
+    assert (play.holder, play.registered) == (b"theirs", True)
 
 
 def test_a_lost_connection_at_the_end_is_no_failure(caplog: pytest.LogCaptureFixture) -> None:

@@ -50,6 +50,7 @@ COMMANDS = st.one_of(
     st.just(ADOPT),
     st.just(script(leases.RENEW, [OWN_LEASE], b"mine", b"90000")),
     st.just(script(leases.RELEASE, [OWN_LEASE], b"mine")),
+    st.just(script(leases.UNREGISTER, [OWN_LEASE, PROCESSORS, THEIRS], b"mine")),
     st.just(script(leases.INHERIT, [OWN_LEASE], b"another's", b"mine", b"80000")),
     st.tuples(st.just(b"SET"), st.sampled_from([OWN_LEASE, LEASE]), TOKENS),
     st.tuples(st.just(b"DEL"), st.sampled_from([OWN_LEASE, LEASE, LEASE, OWN, THEIRS])),

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import gc
 import os
-import shlex
 import socket
 import sys
 import threading
@@ -25,10 +24,9 @@ from jobqueue.threads.link import Link
 from jobqueue.wire import pools
 from redis import Redis
 
-from tests.conftest import DEADLINE_S, RedisProcess, Running, run_here
+from tests.conftest import DEADLINE_S, RedisProcess, Running, least_acl, run_here
 
 PING = [(b"PING",)]
-SPEC = Path(__file__).parents[3] / "spec" / "protocol.md"
 
 
 class Half:
@@ -230,14 +228,6 @@ def test_a_handshake_that_fails(
     assert "hush" not in str(caught.value)
 
 
-def least_acl(redis: Redis, *blocks: str) -> None:
-    """Make the users that these blocks of section 12 describe."""
-    text = SPEC.read_text("utf-8")
-    for name in blocks:
-        block = text.partition(f"```acl {name}\n")[2].partition("```")[0]
-        redis.execute_command(*shlex.split(block))  # type: ignore[no-untyped-call]
-
-
 @pytest.mark.parametrize("protocol", [2, 3])
 @pytest.mark.parametrize("takeover", [True, False])
 def test_the_least_acl_suffices(
@@ -270,7 +260,7 @@ def test_takeover_tells_which_permission_it_needs(
     url = redis_url.replace("//", "//jobqueue-server:secret@")
 
     for _ in range(2):  # the lock file knows an earlier life at the second start
-        with pytest.raises(ConnectionLost, match=r"more permissions.*takeover=False"):
+        with pytest.raises(ConnectionLost, match=r"the 'set' command.*takeover=False"):
             run_here(make(url, processor="old"))
     redis.execute_command("ACL", "SETUSER", "jobqueue-server", "+set", "+get", "+pttl", "+pexpire")  # type: ignore[no-untyped-call]
     with pytest.raises(ConnectionLost, match="'hset' command"):

@@ -6,7 +6,7 @@
 
 {setTimeout: pause} = require 'node:timers/promises'
 {Life} = require './life'
-{RENEW, RELEASE, INHERIT, evalOf, processorsKey, leaseKey, acquired, isForbidden} = require './takeover'
+{RENEW, RELEASE, UNREGISTER, INHERIT, evalOf, processorsKey, leaseKey, acquired, isForbidden} = require './takeover'
 
 RENEWALS = 4 # in the time of a lease; the protocol wants 3
 MAX_WAIT_MS = 500 # between two looks at the lease of another life
@@ -82,8 +82,8 @@ class Lease
     return unless @isHeld
     @rest()
     commands = [evalOf RELEASE, [@key], @life.token]
-    if @isNew and isAllAnswered and 0 is await pair.replies.redis.lLen @list # server.takeover.own-registration
-      commands.unshift ['HDEL', processorsKey(@queue), @list] # server.takeover.unregisters
+    if @isNew and isAllAnswered # server.takeover.own-registration
+      commands.unshift evalOf UNREGISTER, [@key, processorsKey(@queue), @list], @life.token # server.takeover.unregisters
     await pair.replies.all commands
 
   # Renews no more, until the next acquire().

@@ -20,6 +20,14 @@ end
 return 0
 '''
 
+# server.takeover.own-registration: it may arrive when the next life of this name has registered the list.
+UNREGISTER = '''
+if redis.call('GET', KEYS[1]) == ARGV[1] and redis.call('LLEN', KEYS[3]) == 0 then
+  return redis.call('HDEL', KEYS[2], KEYS[3])
+end
+return 0
+'''
+
 # server.takeover.waits: only for the token of a life that is proved to be over.
 INHERIT = '''
 if redis.call('GET', KEYS[1]) == ARGV[1] then
@@ -105,5 +113,5 @@ codeOf = ({message}) -> / -([A-Z]+) /.exec(message)?[1] ? message.split(' ', 1)[
 isForbidden = ({message}) -> /NOPERM|user executing the script can't|ACL failure in script/.test message
 
 module.exports = {
-  RENEW, RELEASE, INHERIT, ADOPT, evalOf, processorsKey, scannedKey, leaseKey, acquired, registrations, dueMs, codeOf, isForbidden
+  RENEW, RELEASE, UNREGISTER, INHERIT, ADOPT, evalOf, processorsKey, scannedKey, leaseKey, acquired, registrations, dueMs, codeOf, isForbidden
 }
