@@ -30,6 +30,7 @@ IDLE_CLAIMS = 10
 LONGEST_T_MS = 5000
 SLACK_S = 2.0
 LONG_STOP_MS = 13_000  # 10 s are a usual limit, and the spec has none
+ALIKE_MS = 3000  # how long a job runs beside one that begins in the same way
 STARTS_WITHIN_S = 0.5  # from the reply to a claim to the handler
 
 
@@ -194,6 +195,47 @@ def test_a_handler_that_runs_for_long_is_waited_for(
     results = peer.results(job)
     require(len(results) == 1, "server.recovery.running", expected="one result", got=results)
     require(status == 0, "server.stop.exit", expected="the status 0", got=started.explain_exit())
+
+
+@pytest.mark.requirement("server.recovery.reconnect")
+@pytest.mark.dimensions(
+    size="65,536 bytes",
+    occasion="reconnect",
+    moment="outstanding",
+    connection=("all", "cut"),
+    settings="several handlers",
+    repetition="messages",
+)
+def test_an_entry_that_ends_differently_from_a_running_one_is_recovered(
+    server: StartServer, peer: Peer, redis: Redis, keys: Keys, proxy: Proxy
+) -> None:
+    """After a loss an entry is recovered at once, though a running one has the same first 70,000 bytes."""
+    server(concurrency=2)
+    begin = {"begin": "x" * 70_000}
+    running = peer.push("wait", {**begin, "ms": ALIKE_MS})
+    peer.wait(
+        lambda: not redis.exists(keys.queue) and not proxy.under_way(running.id),
+        "server.publish.once",
+        "the job's claim to be answered",
+        running,
+    )
+    found = peer.job("wait", {**begin, "ms": 0})
+
+    redis.rpush(keys.in_process(), found.message)  # where a look comes to it first
+    proxy.drop("server")
+    queued = peer.push("echo", "queued")
+    peer.result(queued, "server.connection.survives")
+    peer.result(found, "server.recovery.reconnect")
+    peer.wait_settled(running, found, queued)
+
+    # With one handler it comes before the job of the queue, with two it ends before the one that is running.
+    last = peer.messages()[-1].data
+    require(
+        found.id.encode() not in last,
+        "server.recovery.reconnect",
+        expected="the entry answered before the job of the queue, or before the one that was running",
+        got="its answer at last",
+    )
 
 
 def of_size(peer: Peer, size: int) -> Job:
