@@ -149,7 +149,7 @@ class Session:
                 self._connect()
                 return _LATER
             case steps.Send(commands):
-                return self._write(commands)
+                return self._write(commands) or self._now()
             case steps.Exchange(commands) | steps.TimedExchange(commands):
                 error = self._write(commands)
                 return self._read(step, at_once=True) if error is None else error

@@ -86,7 +86,8 @@ class Driver:
             case steps.TimedExchange():
                 return await self._exchange(step), self._moment()
             case steps.Send():
-                return await self._link.send(step.commands)
+                await self._link.send(step.commands)
+                return self._moment()
             case steps.Exchange():
                 return await self._exchange(step)
             case steps.Now():

@@ -87,7 +87,7 @@ class Answers:
         # server.publish.in-order
         for task in tasks:
             if self._unsent and not self._idle:
-                yield self._send()
+                moment = yield self._send()
             outcome: Answer | Dead | Run
             if not isinstance(task, Work):
                 outcome = task
@@ -168,7 +168,7 @@ class Answers:
         if timed.expired:
             return expired(job), moment
         if self._unsent:
-            yield self._send()
+            moment = yield self._send()
         self._idle = False
         self._takeover.check(self._generation, moment)
         ended: tuple[Answer | Dead, Moment] = yield Handle(timed)

@@ -38,7 +38,10 @@ class Connect(NamedTuple):
 
 
 class Send(NamedTuple):
-    """Write the commands; their replies are read by a later `Exchange`."""
+    """Write the commands, and send back the `Moment` when that was done: a Redis that doesn't read lets it wait.
+
+    The replies are read by a later `Exchange`.
+    """
 
     commands: list[Command]
 

@@ -85,7 +85,8 @@ class Driver:
             case steps.TimedExchange():
                 return self._exchange(step), self._moment()
             case steps.Send():
-                return self._link.send(step.commands)
+                self._link.send(step.commands)
+                return self._moment()
             case steps.Exchange():
                 return self._exchange(step)
             case steps.Now():

@@ -98,7 +98,9 @@ class Play:
                     if not self.loses:
                         steps.close()
                         return
-                    if not isinstance(step, Send):
+                    if isinstance(step, Send):
+                        value = self._look_at_the_clock()
+                    else:
                         assert len(replies) == step.replies, "expected all replies to be read"
                         timed = isinstance(step, TimedExchange)
                         value = (replies, self._look_at_the_clock()) if timed else replies
