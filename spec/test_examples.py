@@ -38,6 +38,7 @@ KINDS = {
     ("acl", "takeover"),
     ("lua", "renew"),  # test_scripts.py executes them
     ("lua", "release"),
+    ("lua", "unregister"),
     ("lua", "inherit"),
     ("lua", "adopt"),
     ("acl", "expiry"),

@@ -128,6 +128,26 @@ def test_release(redis: redis_py.Redis, holder: str | None) -> None:
     assert redis.get(OWN_LEASE) == (b"another" if holder == "another" else None)
 
 
+@pytest.mark.parametrize("left", [0, 1])
+@pytest.mark.parametrize("holder", ["me", "another", None])
+def test_unregister(redis: redis_py.Redis, holder: str | None, left: int) -> None:
+    """It removes the registration of an empty list, while the lease is one's own; and nothing else."""
+    for each in (OWN, THEIRS):
+        redis.hset(REGISTRY, each, 0)
+    for number in range(left):
+        redis.lpush(OWN, number)
+    if holder is not None:
+        redis.set(OWN_LEASE, holder)
+
+    removed = redis.eval(SCRIPTS["unregister"], 3, OWN_LEASE, REGISTRY, OWN, "me")
+
+    removes = holder == "me" and not left
+    assert removed == int(removes)
+    assert set(redis.hkeys(REGISTRY)) == {THEIRS.encode(), *([] if removes else [OWN.encode()])}
+    assert redis.get(OWN_LEASE) == (holder.encode() if holder else None), "release deletes it"
+    assert redis.llen(OWN) == left
+
+
 @pytest.mark.parametrize("holder", ["dead", "another", None])
 def test_inherit(redis: redis_py.Redis, holder: str | None) -> None:
     """It replaces the lease of the life that is over, and no other."""
