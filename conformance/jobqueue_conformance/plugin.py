@@ -15,7 +15,7 @@ from jobqueue_conformance.spec.paths import SUITE
 
 JUNIT = "junit.xml"
 # Tests mostly wait for what programs do, so it pays to run more of them than there are cores.
-DEFAULT_WORKERS = 6
+DEFAULT_WORKERS = 10
 TEACH = (
     "the conformance suite tests an implementation: name one by --impl=NAME or --impl=path/to/impl.toml,"
     " or a pair by --server=X --client=Y"
@@ -81,6 +81,10 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
         "all_serve(*features): starts a server of each implementation under test, and each has these features",
+    )
+    config.addinivalue_line(
+        "markers",
+        "waits(seconds): mostly waits, about as long on an idle machine, so that it is begun before others",
     )
     if _under_test(config.option):
         if os.name != "posix":

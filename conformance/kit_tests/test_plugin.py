@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from jobqueue_conformance.running.session import LONGEST
+from jobqueue_conformance.running.session import waits_s
 from jobqueue_conformance.spec.paths import PACKAGE, SUITE
 
 ROOT = PACKAGE.parents[1]
@@ -99,10 +99,11 @@ def test_the_suite_is_the_suite_and_nothing_else(tmp_path: Path) -> None:
     assert not any("kit_tests" in each or "test_client" in each for each in collected)
 
 
-@pytest.mark.parametrize("name", LONGEST)
-def test_what_is_begun_first_exists(name: str) -> None:
-    """Each name among the longest tests is that of a test."""
-    assert any(f"\ndef {name}(" in path.read_text() for path in SUITE.rglob("test_*.py"))
+@pytest.mark.waits(7)
+def test_a_test_says_how_long_it_waits(request: pytest.FixtureRequest) -> None:
+    """By a mark; what has none waits for nothing."""
+    assert waits_s(request.node) == 7
+    assert waits_s(request.node.parent) == 0
 
 
 def test_nothing_is_run_behind_a_smoke_test_that_fails(tmp_path: Path) -> None:

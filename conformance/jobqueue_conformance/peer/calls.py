@@ -54,9 +54,12 @@ def run_after_a_loss(
         The last outcome, and everything that was pushed meanwhile; all of it has been answered.
     """
     budget = Budget(AFTER_A_LOSS_S)
+    longest_ms = int(
+        notifier.deadline_s * 1000 / 2
+    )  # what is swallowed is to be tried again, however slowly
     pushed: list[Job] = []
     while True:
-        seq = driver.submit("echo", parameters, timeout_ms and slowly(timeout_ms))
+        seq = driver.submit("echo", parameters, timeout_ms and min(slowly(timeout_ms), longest_ms))
         while isinstance(
             job := notifier.wait(pushed_or_settled(driver, peer, seq), f"job {seq} to be settled"),
             Job,

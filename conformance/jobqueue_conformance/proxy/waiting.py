@@ -18,6 +18,7 @@ Answer = TypeVar("Answer")
 
 # Changes inside Redis notify no waiter; one that has waited for long can look less often.
 LOOK_AGAIN_S, OF_THE_WAIT, LONGEST_PAUSE_S = 0.02, 0.05, 0.1
+STEP_S = 0.01  # in which a budget is spent: to look at the load costs more than most looks
 LOAD = Path("/proc/loadavg")
 
 
@@ -40,8 +41,9 @@ class Budget:
     def left_s(self) -> float:
         """How much is left at this moment; zero or less once it has run out."""
         now_s = time.monotonic()
-        self._left_s -= (now_s - self._seen_s) / contention()
-        self._seen_s = now_s
+        if now_s - self._seen_s >= STEP_S:
+            self._left_s -= (now_s - self._seen_s) / contention()
+            self._seen_s = now_s
         return self._left_s
 
 
@@ -89,6 +91,10 @@ class Notifier:
     def pause(self, pause_s: float) -> None:
         """Let what is under test come as far as it can, where no event shows when that is."""
         self.happens(lambda: None, pause_s)
+
+    def pass_time(self, pause_s: float) -> None:
+        """Let time pass by the clock on the wall, as Redis and a program's own timers count it."""
+        self.happens_by_the_clock(lambda: None, pause_s)
 
     def happens(self, look: Callable[[], Answer | None], within_s: float) -> Answer | None:
         """What `look` returns within a time, or None: for events that must not happen, if no fence can be set."""

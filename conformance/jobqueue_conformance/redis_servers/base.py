@@ -32,6 +32,7 @@ class RedisServer:
         self.username: str | None = None
         self.password: str | None = None
         self._clients: WeakSet[redis.Redis] = WeakSet()
+        self._emptier: redis.Redis | None = None
 
     def start(self) -> None:
         """Start it with the data that it has, and return when it answers."""
@@ -81,15 +82,18 @@ class RedisServer:
             queue: the key that all of the test's keys begin with.
         """
         del queue
-        with self.connect() as admin:
+        if self._emptier is None:
+            self._emptier = self.connect()
+        with self._emptier.pipeline(transaction=False) as admin:
             admin.replicaof("NO", "ONE")
             admin.config_set("maxmemory", 0)
             admin.config_set("appendonly", "no")
             admin.flushall()
             admin.script_flush()
-            for user in admin.acl_users():
-                if user != "default":
-                    admin.acl_deluser(user)
+            admin.acl_users()
+            *_, users = admin.execute()
+        if others := [each for each in users if each != "default"]:
+            self._emptier.acl_deluser(*others)
 
     @property
     def version(self) -> str:

@@ -15,19 +15,6 @@ from jobqueue_conformance.running import evidence, prepare
 from jobqueue_conformance.spec import data
 from jobqueue_conformance.spec.verdicts import Record, Unmet, Unsupported, judge, stale
 
-# What waits longest is begun first: whatever comes last keeps all processes but one waiting.
-LONGEST = (
-    "test_a_job_that_lands_on_the_list_late_is_found",
-    "test_a_handler_that_runs_for_long_is_waited_for",
-    "test_a_silent_connection_is_lost",
-    "test_a_crash_costs_no_job",
-    "test_refused_connects_are_survived",
-    "test_ids_are_never_used_again",
-    "test_a_stop_leaves_nothing_behind",
-    "test_ten_thousand_jobs_have_their_own_ids_and_results",
-    "test_nothing_is_pushed_after_a_loss_before_the_subscription_stands",
-    "test_every_story_of_a_server_ends_well",
-)
 RAN = {"pass", "fail", "warning", "known-failure", "stale-known-failure"}
 
 
@@ -93,7 +80,7 @@ class Run:
             item.extra_keyword_matches.update(ids)  # -k server.remove
             (kept if self._applies(item) else left_out).append(item)
         if not self.reports:  # one of several processes
-            kept.sort(key=_rank)
+            kept.sort(key=waits_s, reverse=True)
         kept.sort(key=lambda item: item.path != prepare.SMOKE)
         items[:] = kept
         self.collected = {item.nodeid: requirements_of(item) for item in kept}
@@ -233,7 +220,7 @@ def requirements_of(item: pytest.Item) -> tuple[str, ...]:
     return tuple(each for marker in item.iter_markers("requirement") for each in marker.args)
 
 
-def _rank(item: pytest.Item) -> int:
-    """Which of the longest tests this is; after all of them where it is another one."""
-    name, _, _ = item.name.partition("[")
-    return LONGEST.index(name) if name in LONGEST else len(LONGEST)
+def waits_s(item: pytest.Item | pytest.Collector) -> float:
+    """How long a test waits. Whatever comes last keeps all processes but one idle, so the longest is first."""
+    mark = item.get_closest_marker("waits")
+    return mark.args[0] if mark else 0.0

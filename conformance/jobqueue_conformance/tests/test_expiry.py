@@ -117,6 +117,7 @@ def asks_for_the_time(event: Event) -> bool:
 
 @pytest.mark.requirement("server.expiry.refuses", "server.recovery.reconnect")
 @pytest.mark.dimensions(occasion="reconnect", moment="outstanding", handler="late")
+@pytest.mark.waits(7)
 def test_a_job_expires_behind_another(
     server: StartServer, peer: Peer, redis: Redis, proxy: Proxy
 ) -> None:
@@ -162,6 +163,7 @@ def test_jobs_that_have_not_expired_run(server: StartServer, peer: Peer, redis: 
 
 @pytest.mark.requirement("server.expiry.runs")
 @pytest.mark.dimensions(handler="late", moment="outstanding")
+@pytest.mark.waits(7)
 def test_a_started_job_comes_to_its_end(server: StartServer, peer: Peer, redis: Redis) -> None:
     """A job that expires while its handler runs is answered by the handler's value."""
     started = server()

@@ -123,6 +123,7 @@ def test_a_killed_server_costs_no_job(
 @pytest.mark.requirement("server.takeover.adopts", "client.settle.result")
 @pytest.mark.all_serve("takeover")
 @pytest.mark.dimensions(occasion="restart", moment="outstanding", repetition="faults")
+@pytest.mark.waits(6)
 def test_servers_take_over_from_each_other(
     server: StartServer, client: StartClient, proxy: Proxy
 ) -> None:

@@ -23,6 +23,7 @@ LOSSES = 6
 
 @pytest.mark.requirement("client.subscribe.before-push")
 @pytest.mark.dimensions(occasion="again", connection=("subscription", "held", "cut"))
+@pytest.mark.waits(3)
 def test_nothing_is_pushed_before_the_next_subscription_stands(
     client: StartClient, peer: Peer, redis: Redis, keys: Keys, proxy: Proxy
 ) -> None:
@@ -138,6 +139,7 @@ def test_a_job_without_a_connection_is_settled(
     caller="no timeout",
 )
 @pytest.mark.parametrize("which", ["all", "pushes"])
+@pytest.mark.waits(10)
 def test_a_silent_connection_is_lost(
     client: StartClient, peer: Peer, redis: Redis, keys: Keys, proxy: Proxy, which: str
 ) -> None:

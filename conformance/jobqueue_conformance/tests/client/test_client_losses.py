@@ -132,6 +132,7 @@ def test_two_losses_in_a_row_are_two(
 @pytest.mark.dimensions(
     occasion="reconnect", connection=("all", "cut"), caller="timeout", repetition="faults"
 )
+@pytest.mark.waits(5)
 def test_nothing_is_pushed_after_a_loss_before_the_subscription_stands(
     client: StartClient, peer: Peer, redis: Redis, keys: Keys, proxy: Proxy
 ) -> None:

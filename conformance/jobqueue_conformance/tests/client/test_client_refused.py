@@ -41,6 +41,7 @@ NOTICES_S = 0.5  # from the loss to the next attempt, where one is made without 
     caller="timeout",
     repetition="faults",
 )
+@pytest.mark.waits(4)
 def test_refused_connects_are_survived(client: StartClient, peer: Peer, proxy: Proxy) -> None:
     """A client that nobody listens to, twice over, keeps a job with a timeout waiting, and runs new ones later."""
     driver = client()
@@ -181,6 +182,7 @@ def test_a_refusal_that_ends_a_connection_costs_no_result(
     caller=("timeout", "no timeout"),
     repetition="faults",
 )
+@pytest.mark.waits(3)
 def test_many_failures_in_a_row_are_survived(
     client: StartClient,
     peer: Peer,
@@ -274,6 +276,7 @@ def publish_until_settled(
     caller="timeout",
     repetition="faults",
 )
+@pytest.mark.waits(3)
 def test_a_refused_subscription_is_none(
     client: StartClient,
     peer: Peer,

@@ -158,6 +158,7 @@ def _before_its_timeout(outcomes: list[Outcome], value: object) -> None:
 
 @pytest.mark.requirement("client.settle.result")
 @pytest.mark.dimensions(caller="no timeout")
+@pytest.mark.waits(3)
 def test_a_job_without_a_timeout_waits(client: StartClient, peer: Peer, notifier: Notifier) -> None:
     """A job without a timeout is settled by a result that takes its time."""
     driver = client()
@@ -296,6 +297,7 @@ def test_a_timeout_of_weeks_is_a_timeout(
     connection=("all", "cut", "refused"),
     caller="timeout",
 )
+@pytest.mark.waits(3)
 def test_a_loss_neither_restarts_nor_stops_a_timeout(
     client: StartClient, peer: Peer, proxy: Proxy, pace: Pace, implementation: Implementation
 ) -> None:

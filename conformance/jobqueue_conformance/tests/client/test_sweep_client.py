@@ -23,6 +23,7 @@ from jobqueue_conformance.sweep.client import AMPLE_MS, SHORT_MS, ClientSweep
     caller=("timeout", "no timeout"),
     repetition="faults",
 )
+@pytest.mark.waits(6)
 def test_a_lost_connection_is_survived(client_sweep: ClientSweep, how: How, *, timed: bool) -> None:
     """The client settles a call once and pushes it once, whichever boundary a connection is lost at."""
     client_sweep.start()
@@ -46,6 +47,7 @@ def test_a_lost_connection_is_survived(client_sweep: ClientSweep, how: How, *, t
     caller="timeout",
     repetition="faults",
 )
+@pytest.mark.waits(4)
 def test_a_restart_of_redis_is_survived(client_sweep: ClientSweep) -> None:
     """The client settles a call once and pushes it once, whichever boundary Redis dies at."""
     client_sweep.keep_data()

@@ -217,6 +217,7 @@ def test_results_are_collected(
     caller="timeout",
     repetition="faults",
 )
+@pytest.mark.waits(3)
 def test_a_collection_survives_losses(
     client: StartClient, peer: Peer, keys: Keys, proxy: Proxy
 ) -> None:

@@ -48,6 +48,7 @@ def test_a_result_is_stored_once_there_is_memory(
 
 @pytest.mark.requirement("server.kept.refused", "server.remove.finished")
 @pytest.mark.dimensions(moment="outstanding", answer="error", occasion="again")
+@pytest.mark.waits(6)
 def test_a_result_is_published_where_memory_stays_short(
     server: StartServer,
     peer: Peer,

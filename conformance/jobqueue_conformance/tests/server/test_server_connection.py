@@ -96,6 +96,7 @@ def test_a_refused_start_is_made_good(
 
 @pytest.mark.requirement("server.connection.start")
 @pytest.mark.dimensions(occasion="unconnected", connection=("all", "cut"))
+@pytest.mark.waits(3)
 def test_a_start_without_redis_is_made_good(
     server: StartServer, peer: Peer, redis: Redis, redis_server: RedisServer, proxy: Proxy
 ) -> None:
@@ -119,6 +120,7 @@ def test_a_start_without_redis_is_made_good(
 @pytest.mark.requirement("server.connection.refused")
 @pytest.mark.dimensions(occasion="again", connection="claims", answer=("error", "another error"))
 @pytest.mark.parametrize("refusal", REFUSALS)
+@pytest.mark.waits(4)
 def test_a_refused_claim_is_no_end(
     server: StartServer,
     peer: Peer,
@@ -152,6 +154,7 @@ def test_a_refused_claim_is_no_end(
     occasion=("again", "reconnect"), connection=("all", "publishing", "silent", "held")
 )
 @pytest.mark.parametrize("which", ["all", "answers"])
+@pytest.mark.waits(6)
 def test_a_silent_connection_is_lost(
     server: StartServer, peer: Peer, proxy: Proxy, which: str
 ) -> None:

@@ -41,7 +41,7 @@ def test_jobs_that_wait_are_answered_in_order(
         for job in jobs:
             peer.push_job(job)
             if how == "apart":
-                proxy.notifier.pause(APART_S)
+                proxy.notifier.pass_time(APART_S)
     hold.release()
 
     peer.wait_settled(busy, *jobs)

@@ -220,13 +220,14 @@ def test_a_job_whose_publish_was_never_confirmed_leaves_its_list(
     connection=("publishing", "cut"),
     repetition="faults",
 )
+@pytest.mark.waits(3)
 def test_a_removal_that_never_reached_redis_is_made_good(
     server: StartServer, peer: Peer, proxy: Proxy
 ) -> None:
     """A job whose removal is lost with its connection, again and again, leaves the list, also late in a connection."""
     started = server()
     peer.wait_settled(peer.push("echo", "before"))
-    proxy.notifier.pause(TWICE_T_S)  # until no look is due any more
+    proxy.notifier.pass_time(TWICE_T_S)  # until no look is due any more
     job = peer.job("echo", "removed late")
     about, key = matches.command(job), started.in_process.encode()
 

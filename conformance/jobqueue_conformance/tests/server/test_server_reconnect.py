@@ -65,6 +65,7 @@ def test_a_job_whose_claim_was_lost_is_recovered(
     settings="long T",
     repetition="faults",
 )
+@pytest.mark.waits(5)
 def test_a_claim_that_outlives_its_connection_strands_nothing(
     server: StartServer, peer: Peer, proxy: Proxy
 ) -> None:
@@ -92,6 +93,7 @@ def test_a_claim_that_outlives_its_connection_strands_nothing(
 
 @pytest.mark.requirement("server.recovery.stray")
 @pytest.mark.dimensions(moment="after the second look", repetition=("faults", "messages"))
+@pytest.mark.waits(9)
 def test_a_job_that_lands_on_the_list_late_is_found(server: StartServer, peer: Peer) -> None:
     """Jobs that appear on the list of an idle server, new ones and copies of a finished one, are found together."""
     started = server()
@@ -120,6 +122,7 @@ def test_a_job_that_lands_on_the_list_late_is_found(server: StartServer, peer: P
     settings="several handlers",
     repetition="messages",
 )
+@pytest.mark.waits(9)
 def test_a_late_copy_of_a_running_job_is_found(
     server: StartServer, peer: Peer, redis: Redis, keys: Keys, proxy: Proxy
 ) -> None:
@@ -350,6 +353,7 @@ def test_a_job_whose_removal_is_not_confirmed_is_not_started_again(
     occasion="reconnect", moment=("after T", "after the second look"), connection=("claims", "held")
 )
 @pytest.mark.parametrize("lost", [False, True], ids=["", "after-a-loss"])
+@pytest.mark.waits(5)
 def test_an_entry_whose_reply_is_under_way_is_not_lost(
     server: StartServer, peer: Peer, proxy: Proxy, *, lost: bool
 ) -> None:
@@ -364,7 +368,7 @@ def test_an_entry_whose_reply_is_under_way_is_not_lost(
     if lost:
         proxy.accept_again()
     hold.wait()
-    proxy.notifier.happens(lambda: peer.results(job), TWICE_T_S)
+    proxy.notifier.happens_by_the_clock(lambda: peer.results(job), TWICE_T_S)
 
     hold.release()
     require_answered_once(peer, job, "server.recovery.quiet")

@@ -23,6 +23,7 @@ FAST = 200  # connects in a second: no server that waits between them makes so m
 @pytest.mark.requirement("server.connection.survives", "server.recovery.reconnect")
 @pytest.mark.dimensions(occasion="reconnect", connection=("all", "refused"), repetition="faults")
 @pytest.mark.parametrize("how", ["fin", "rst"])
+@pytest.mark.waits(4)
 def test_refused_connects_are_no_reason_to_give_up(
     server: StartServer, peer: Peer, redis: Redis, proxy: Proxy, how: How
 ) -> None:

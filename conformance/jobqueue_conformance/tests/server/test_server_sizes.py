@@ -147,6 +147,7 @@ def test_a_long_list_is_run_before_the_queue(
 
 @pytest.mark.requirement("server.recovery.block")
 @pytest.mark.dimensions(size="8", occasion="again", settings="short T")
+@pytest.mark.waits(4)
 def test_half_a_second_is_a_finite_time(
     server: StartServer, peer: Peer, keys: Keys, proxy: Proxy
 ) -> None:
@@ -167,6 +168,7 @@ def test_half_a_second_is_a_finite_time(
 @pytest.mark.dimensions(
     size="10,000", occasion="stop", moment=("after T", "outstanding"), handler="late"
 )
+@pytest.mark.waits(13)
 def test_a_handler_that_runs_for_long_is_waited_for(
     server: StartServer, peer: Peer, redis: Redis, keys: Keys, proxy: Proxy
 ) -> None:
@@ -206,6 +208,7 @@ def test_a_handler_that_runs_for_long_is_waited_for(
     settings="several handlers",
     repetition="messages",
 )
+@pytest.mark.waits(3)
 def test_an_entry_that_ends_differently_from_a_running_one_is_recovered(
     server: StartServer, peer: Peer, redis: Redis, keys: Keys, proxy: Proxy
 ) -> None:

@@ -290,6 +290,7 @@ def test_a_dead_message_is_finished(
         pytest.param(False, "forbidden", id="with-a-job-forbidden"),
     ],
 )
+@pytest.mark.waits(12)
 def test_a_server_exits_though_redis_is_away(
     server: StartServer,
     peer: Peer,

@@ -53,6 +53,7 @@ def test_a_claim_lost_at_a_stop_is_recovered(
     repetition="faults",
 )
 @pytest.mark.parametrize("first", ["stop", "loss", "losses"])
+@pytest.mark.waits(3)
 def test_a_lost_claim_can_take_no_job_after_the_exit(
     server: StartServer, peer: Peer, redis: Redis, proxy: Proxy, first: str
 ) -> None:
@@ -84,6 +85,7 @@ def test_a_lost_claim_can_take_no_job_after_the_exit(
     connection=("all", "half-open"),
     repetition="faults",
 )
+@pytest.mark.waits(3)
 def test_a_stop_while_lost_claims_are_recovered_leaves_none(
     server: StartServer, peer: Peer, redis: Redis, proxy: Proxy
 ) -> None:

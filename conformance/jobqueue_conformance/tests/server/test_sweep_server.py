@@ -185,6 +185,7 @@ def test_a_refusal_costs_no_job(
 @pytest.mark.dimensions(
     occasion="reconnect", moment="outstanding", connection=("claims", "half-open")
 )
+@pytest.mark.waits(5)
 def test_a_ghost_pop_costs_no_job(
     server_sweep: ServerSweep, server_faults: ServerFaults, *, late: bool
 ) -> None:

@@ -163,6 +163,7 @@ def test_an_adopted_entry_is_always_on_one_list(
 
 @pytest.mark.requirement("server.takeover.only-lapsed")
 @pytest.mark.dimensions(connection="held", moment="outstanding", answer="nothing")
+@pytest.mark.waits(3)
 def test_a_lease_that_comes_in_between_stops_an_adoption(
     server: StartServer, peer: Peer, redis: Redis, registry: Registry, proxy: Proxy
 ) -> None:
@@ -234,6 +235,7 @@ def test_a_server_that_lost_its_own_lease_adopts_nothing(
 @pytest.mark.parametrize(
     "value", ["0", "nan", "abc", "", "0x10", "1e3", "-0", "9" * 40, "-" + "9" * 40, " 1"]
 )
+@pytest.mark.waits(3)
 def test_a_list_is_marked_before_anybody_adopts(
     server: StartServer, peer: Peer, redis: Redis, registry: Registry, value: str
 ) -> None:
@@ -332,6 +334,7 @@ def test_what_is_due_at_the_start_is_adopted_before_the_queue(
 
 @pytest.mark.requirement("server.takeover.first", "server.takeover.scans")
 @pytest.mark.dimensions(moment="outstanding", handler="late", occasion="again")
+@pytest.mark.waits(3)
 def test_a_busy_server_adopts_before_its_next_claim(
     server: StartServer, peer: Peer, registry: Registry
 ) -> None:
@@ -355,6 +358,7 @@ def test_a_busy_server_adopts_before_its_next_claim(
 
 @pytest.mark.requirement("server.takeover.scans")
 @pytest.mark.dimensions(occasion="again", moment="after the second look", repetition="faults")
+@pytest.mark.waits(9)
 def test_an_idle_server_scans_again_and_again(
     server: StartServer, peer: Peer, registry: Registry
 ) -> None:
@@ -371,6 +375,7 @@ def test_an_idle_server_scans_again_and_again(
 @pytest.mark.requirement("server.takeover.late")
 @pytest.mark.dimensions(size=("2³¹", "8"), occasion="again", repetition="faults")
 @pytest.mark.parametrize("ago_s", [60.0, 86_400.0, 30 * 86_400.0])
+@pytest.mark.waits(3)
 def test_what_lands_on_an_emptied_list_is_adopted(
     server: StartServer, peer: Peer, registry: Registry, ago_s: float
 ) -> None:
@@ -389,6 +394,7 @@ def test_what_lands_on_an_emptied_list_is_adopted(
 
 @pytest.mark.requirement("server.takeover.prunes", "server.takeover.scans")
 @pytest.mark.dimensions(size=("100", "1,024"), occasion="again", moment="after the second look")
+@pytest.mark.waits(3)
 def test_a_registration_is_removed_after_g_and_not_earlier(
     server: StartServer, peer: Peer, registry: Registry, redis: Redis, keys: Keys
 ) -> None:
@@ -426,6 +432,7 @@ def test_a_registration_is_removed_after_g_and_not_earlier(
 
 @pytest.mark.requirement("server.takeover.ignores")
 @pytest.mark.dimensions(settings="names", answer=("error", "another type"), occasion="again")
+@pytest.mark.waits(9)
 def test_registrations_of_other_things_are_ignored(
     server: StartServer, peer: Peer, registry: Registry, redis: Redis, keys: Keys
 ) -> None:

@@ -58,6 +58,7 @@ def test_a_lease_shorter_than_three_blocks_is_refused(
 
 @pytest.mark.requirement("server.takeover.lease-first", "server.takeover.waits")
 @pytest.mark.dimensions(occasion="restart", moment="outstanding", answer="nothing")
+@pytest.mark.waits(6)
 def test_the_lease_of_another_life_is_waited_for(
     server: StartServer, peer: Peer, registry: Registry, proxy: Proxy
 ) -> None:
@@ -165,6 +166,7 @@ def test_each_new_connection_registers_before_it_claims(
 @pytest.mark.requirement("server.takeover.renews")
 @pytest.mark.dimensions(moment="outstanding", handler="late", answer="error", occasion="again")
 @pytest.mark.parametrize("memory", [False, True], ids=["", "at-maxmemory"])
+@pytest.mark.waits(9)
 def test_the_lease_lasts_while_a_handler_runs(
     server: StartServer,
     peer: Peer,
@@ -193,7 +195,7 @@ def test_the_lease_lasts_while_a_handler_runs(
 
     if memory:
         execute(redis_server, "CONFIG", "SET", "maxmemory", "1")
-    absent = proxy.notifier.happens(lost, 2.2 * L_S)
+    absent = proxy.notifier.happens_by_the_clock(lost, 2.2 * L_S)
     execute(redis_server, "CONFIG", "SET", "maxmemory", "0")
 
     require(
@@ -207,6 +209,7 @@ def test_the_lease_lasts_while_a_handler_runs(
 
 @pytest.mark.requirement("server.takeover.renews")
 @pytest.mark.dimensions(moment="after the second look")
+@pytest.mark.waits(10)
 def test_the_lease_lasts_while_nothing_happens(
     server: StartServer, registry: Registry, redis: Redis, keys: Keys, proxy: Proxy
 ) -> None:
@@ -215,7 +218,7 @@ def test_the_lease_lasts_while_nothing_happens(
     started.wait_idle()
     renewals = Renewals(redis, keys.lease(started.in_process))
 
-    short = proxy.notifier.happens(
+    short = proxy.notifier.happens_by_the_clock(
         lambda: renewals.look() < (L_S / 2 - LATE_S / 2) * 1000, 2.2 * L_S
     )
 
@@ -263,6 +266,7 @@ def test_a_replaced_connection_of_renewals_is_closed(
 
 @pytest.mark.requirement("server.takeover.within-lease")
 @pytest.mark.dimensions(connection=("held", "refused"), moment="outstanding", answer="nothing")
+@pytest.mark.waits(9)
 def test_nothing_is_claimed_without_a_renewal(
     server: StartServer, peer: Peer, keys: Keys, proxy: Proxy
 ) -> None:
@@ -285,7 +289,7 @@ def test_nothing_is_claimed_without_a_renewal(
         claiming = matches.command_naming(keys.queue)
         return [each.at_s for each in list(proxy.events) if claiming(each) and each.at_s > latest_s]
 
-    late = proxy.notifier.happens(claims, 2 * L_S)
+    late = proxy.notifier.happens_by_the_clock(claims, 2 * L_S)
     hold.release()
     proxy.accept_again()
 
@@ -303,6 +307,7 @@ def test_nothing_is_claimed_without_a_renewal(
     moment="outstanding", occasion="again", connection="silent", answer="nothing"
 )
 @pytest.mark.parametrize("robbed", [True, False], ids=["robbed", "not-robbed"])
+@pytest.mark.waits(4)
 def test_a_reply_to_a_claim_that_is_read_too_late_is_not_trusted(
     server: StartServer,
     peer: Peer,
@@ -319,7 +324,7 @@ def test_a_reply_to_a_claim_that_is_read_too_late_is_not_trusted(
     registry.end(PROCESSOR)
     if robbed:
         redis.lrem(started.in_process, 0, job.message)  # type: ignore[arg-type] # bytes do, too
-    proxy.notifier.pause(L_S + LATE_S)
+    proxy.notifier.pass_time(L_S + LATE_S)
     os.killpg(started.popen.pid, signal.SIGCONT)
 
     peer.result(peer.push("echo", "behind"), "server.takeover.lapse")
@@ -338,6 +343,7 @@ def test_a_reply_to_a_claim_that_is_read_too_late_is_not_trusted(
 @pytest.mark.requirement("server.takeover.lost-name")
 @pytest.mark.dimensions(moment="outstanding", handler="late", answer="another type")
 @pytest.mark.parametrize("busy", [True, False], ids=["busy", "idle"])
+@pytest.mark.waits(5)
 def test_a_server_that_lost_its_name_ends(
     server: StartServer, peer: Peer, redis: Redis, registry: Registry, keys: Keys, *, busy: bool
 ) -> None:
@@ -390,6 +396,7 @@ def test_a_server_that_lost_its_name_ends(
 @pytest.mark.dimensions(
     occasion="again", moment="after the second look", repetition="faults", size="below 1"
 )
+@pytest.mark.waits(9)
 def test_an_entry_that_nobody_saw_is_found(server: StartServer, peer: Peer) -> None:
     """What lands on the list of an idle server is run within L, again and again."""
     started = server()

@@ -17,6 +17,7 @@ MOMENT_S = 0.3  # in which a lease that is released too early is gone, long befo
 
 @pytest.mark.requirement("server.takeover.stops", "server.takeover.renews")
 @pytest.mark.dimensions(occasion="stop", moment="outstanding", handler="late")
+@pytest.mark.waits(5)
 def test_nothing_is_adopted_after_a_stop(
     server: StartServer, peer: Peer, redis: Redis, registry: Registry, proxy: Proxy
 ) -> None:
@@ -139,6 +140,7 @@ def test_a_stopped_server_leaves_the_lease_of_another_life(
 @pytest.mark.parametrize(
     "why", ["planted before", "cut in a claim", "cut in an adoption", "an entry on the list"]
 )
+@pytest.mark.waits(3)
 def test_a_registration_that_may_be_needed_stays(
     server: StartServer,
     peer: Peer,

@@ -69,6 +69,7 @@ def test_a_server_that_never_comes_back_costs_no_job(
     occasion="again", moment="outstanding", connection=("claims", "publishing", "held")
 )
 @pytest.mark.parametrize("held", ["claim", "answer"])
+@pytest.mark.waits(7)
 def test_a_server_that_stood_still_until_its_name_was_forgotten_goes_on(
     server: StartServer,
     peer: Peer,
@@ -93,7 +94,7 @@ def test_a_server_that_stood_still_until_its_name_was_forgotten_goes_on(
     os.killpg(started.popen.pid, signal.SIGSTOP)
     theirs = registry.forget(PROCESSOR)
     behind = peer.push("echo", "behind")
-    proxy.notifier.pause(L_S + BEYOND_S)
+    proxy.notifier.pass_time(L_S + BEYOND_S)
     os.killpg(started.popen.pid, signal.SIGCONT)
     hold.release()
 
