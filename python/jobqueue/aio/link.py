@@ -1,31 +1,24 @@
 """One connection of a server to Redis: commands are sent in one write, replies are read in order.
 
-Like `jobqueue.threads.link`, over `redis.asyncio`. Timeouts are kept here, one for all replies to a
-write: redis-py would create a timer for each reply and a task for each write, which costs more than
-the reading.
+Like `jobqueue.threads.link`, over the streams of `redis.asyncio`. One timeout is for all replies to a
+write, and none for a write that doesn't wait: a timer for each costs more than the reading.
 """
 
 from __future__ import annotations
 
 import asyncio
-import math
 from typing import TYPE_CHECKING, Any, Self
-
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ResponseError
 
 from jobqueue.errors import ConnectionLost
 from jobqueue.wire.connection import (
     abort_when_closed,
-    error_reply,
     finish_when_closed,
     forget_certificates,
     not_connected,
     packed,
-    read_along,
-    reply,
     transport_of,
 )
+from jobqueue.wire.frames import Frames
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -36,6 +29,7 @@ if TYPE_CHECKING:
     from jobqueue.protocol.commands import Command, Reply
 
 GRACE_SECONDS = 0.1
+READ_BYTES = 65_536
 
 
 class Link:
@@ -51,9 +45,11 @@ class Link:
         self._pool = pool
         self._redis = redis
         self._reply_seconds = reply_seconds
+        self._reader = redis._reader  # noqa: SLF001 - redis-py has no public way to its streams
+        self._writer = redis._writer  # noqa: SLF001
         self._transport = transport_of(redis)
+        self._frames = Frames()
         abort_when_closed(redis)
-        self._redis.register_connect_callback(self._refuse_to_connect_again)
 
     @classmethod
     async def open(cls, pool: ConnectionPool, reply_seconds: float) -> Link:
@@ -68,26 +64,20 @@ class Link:
     async def send(self, commands: Iterable[Command]) -> None:
         """Write commands without waiting for the replies."""
         try:
-            async with ReplyTimeout(self._reply_seconds):
-                await self._redis.send_packed_command([packed(commands)], check_health=False)
-        except Exception as error:  # AttributeError if redis-py has removed its writer
+            self._writer.write(packed(commands))
+            if self._transport.is_closing() or self._transport.get_write_buffer_size():
+                async with ReplyTimeout(self._reply_seconds):
+                    await self._writer.drain()
+        except Exception as error:
             raise ConnectionLost(f"the connection to Redis is lost: {error}") from error
 
     async def receive(self, count: int) -> list[Reply]:
-        """Read the replies to `count` commands."""
-        read = self._redis.read_response
+        """Read the replies to `count` commands, which are all that are outstanding."""
         replies: list[Reply] = []
         try:
             async with ReplyTimeout(self._reply_seconds):
                 while len(replies) < count:
-                    try:
-                        read_one = read(
-                            disable_decoding=True, timeout=math.inf, disconnect_on_error=False
-                        )
-                        replies.append(reply(await read_one))
-                    except ResponseError as error:
-                        replies.append(error_reply(error))
-                    replies += read_along(self._redis, count - len(replies))
+                    replies += self._frames.replies(await self._data())
         except TimeoutError as error:
             # server.connection.silent
             sentence = f"no reply within {self._reply_seconds:g} s"
@@ -108,16 +98,16 @@ class Link:
         self._transport.abort()
         await self._disconnect()
 
+    async def _data(self) -> bytes:
+        data: bytes = await self._reader.read(READ_BYTES)
+        if not data:
+            raise EOFError("Redis closed it")
+        return data
+
     async def _disconnect(self) -> None:
-        self._redis.deregister_connect_callback(self._refuse_to_connect_again)
         await self._redis.disconnect(nowait=True)
         forget_certificates(self._redis)
         await self._pool.release(self._redis)
-
-    async def _refuse_to_connect_again(self, _: object) -> None:
-        # redis-py reconnects within a send if its connection was disconnected.
-        await self._redis.disconnect(nowait=True)
-        raise RedisConnectionError("redis-py would have reconnected by itself")
 
 
 class ReplyTimeout:

@@ -8,9 +8,10 @@ import socket
 import ssl
 import struct
 from contextlib import suppress
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from hiredis import Reader, pack_command
+from hiredis import pack_command
 from redis import SSLConnection, exceptions
 from redis.asyncio import SSLConnection as AioSSLConnection
 from redis.exceptions import AuthenticationError, RedisError, ResponseError
@@ -24,9 +25,10 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Iterable, Mapping
 
-    from jobqueue.protocol.commands import Command, Reply
+    from jobqueue.protocol.commands import Command
 
 _pack: Callable[[Any], bytes] = pack_command  # hiredis annotates it for one argument only
+_packed_word = lru_cache(_pack)  # for commands without arguments: MULTI and EXEC
 
 OF_A_CLUSTER = " (the URL of a cluster begins with redis+cluster://)"
 OUR_CERTIFICATE = " (if Redis asks for a certificate, ssl_certfile and ssl_keyfile name ours)"
@@ -85,39 +87,14 @@ def socket_of(redis: Any) -> Any:
 
 def packed(commands: Iterable[Command]) -> bytes:
     """Encode commands in the format of Redis."""
-    return b"".join([_pack(command) for command in commands])
-
-
-def read_along(redis: Any, limit: int) -> list[Reply]:
-    """Return the replies, up to a limit, that redis-py has received together with the last one.
-
-    To ask redis-py for each of them costs more than parsing it. Returns nothing with a parser other
-    than hiredis, and with RESP3, where push messages may come between the replies.
-    """
-    reader = getattr(redis._parser, "_reader", None)  # noqa: SLF001 - the parser has no public one
-    if limit == 0 or redis.protocol != 2 or not isinstance(reader, Reader):
-        return []
-    gets = reader.gets
-    replies: list[Reply] = []
-    for _ in range(limit):
-        value = gets(False)  # noqa: FBT003 - don't decode; hiredis has no keyword for it
-        if type(value) is object:  # redis-py's marker for an incomplete reply
-            break
-        if isinstance(value, ResponseError):
-            value = error_reply(value)
-        elif isinstance(value, RedisError):
-            raise ConnectionLost(f"the connection to Redis is lost: {value}")
-        elif type(value) is list:
-            value = reply(value)
-        replies.append(value)
-    return replies
-
-
-def reply(value: Any) -> Reply:
-    """Convert a reply of redis-py; errors inside the reply to EXEC become `ErrorReply`."""
-    if type(value) is list:
-        return [error_reply(item) if isinstance(item, ResponseError) else item for item in value]
-    return value
+    encoded: list[bytes] = []
+    last, data = None, b""
+    for command in commands:
+        if command is not last:  # a claim of several jobs repeats one command
+            last = command
+            data = _pack(command) if len(command) > 1 else _packed_word(command)
+        encoded.append(data)
+    return b"".join(encoded)
 
 
 def error_reply(error: ResponseError) -> ErrorReply:

@@ -1,14 +1,14 @@
 """Parses the bytes of a connection into frames, with hiredis.
 
-redis-py reads one reply at a time and handles push messages by itself. A client has both on one
-connection, so it parses the bytes without redis-py.
+redis-py reads one reply at a time, which costs more than parsing it, and handles push messages by
+itself. A client has both on one connection, and a server reads the replies to many commands at once.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hiredis import HiredisError, Reader
+from hiredis import HiredisError, PushNotification, Reader
 
 from jobqueue.errors import ConnectionLost
 from jobqueue.wire.connection import error_of
@@ -42,3 +42,7 @@ class Frames:
         except HiredisError as error:
             raise ConnectionLost(f"the peer doesn't speak Redis's protocol: {error}") from error
         return frames
+
+    def replies(self, data: bytes) -> list[Reply]:
+        """Do the same without push messages, which a server has no use for."""
+        return [frame for frame in self.of(data) if type(frame) is not PushNotification]
