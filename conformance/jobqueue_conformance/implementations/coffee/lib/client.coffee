@@ -6,7 +6,7 @@
 {randomUUID} = require 'node:crypto'
 {setTimeout: pause} = require 'node:timers/promises'
 {ErrorReply} = require 'redis'
-{Connection, checkUrl, backOffMs, reason} = require './connection'
+{Connection, checkUrl, backOffMs, isBusy, reason} = require './connection'
 {
   JobError, JobTimeout, encodeJob, withExpiry, decodeResult, digestOf, resultKey, encodeHandle, decodeHandle
 } = require './protocol'
@@ -130,7 +130,7 @@ class Client
       await connection.redis.subscribe entry.channel, entry.listener, yes
       entry.heardOn = connection
     catch error
-      throw error unless error instanceof ErrorReply
+      throw error if isBusy(error) or error not instanceof ErrorReply
       code = if entry.mayRun then 'connection-lost' else 'not-queued'
       @settle entry, error: new JobError code, "the result can't be received: #{error.message}"
     return
@@ -152,14 +152,19 @@ class Client
     return # where its connection is lost, so is the subscription
 
   # Settles what is unsettled by results that are kept. One is asked for after the other: Redis disconnects a subscriber for
-  # whom too many replies wait.
+  # whom too many replies wait. A busy Redis is asked again.
   look: (connection, entries) ->
-    for entry in entries when entry.key and @pending.has entry.name
-      try
-        message = await connection.redis.get entry.key
-        @receiveFor entry, message if message
-      catch error
-        return unless error instanceof ErrorReply # what Redis refuses to tell may be published yet
+    for entry in entries when entry.key
+      attempt = 0
+      while @pending.has entry.name
+        try
+          message = await connection.redis.get entry.key
+          @receiveFor entry, message if message
+          break
+        catch error
+          return unless error instanceof ErrorReply
+          break unless isBusy error # what Redis refuses to tell may be published yet
+          await pause backOffMs attempt++
     return
 
   receive: (message) =>

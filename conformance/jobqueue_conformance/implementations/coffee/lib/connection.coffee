@@ -65,7 +65,10 @@ checkUrl = (url) ->
 # (server.connection.back-off).
 backOffMs = (attempt) -> Math.min(1000, 25 * 2 ** attempt) * (0.5 + Math.random() / 2)
 
+# Whether this error of Redis may be gone in a while: a script runs for long, the file is read, or a part of a cluster moves.
+isBusy = ({message}) -> /^(BUSY|LOADING|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|ASK) /.test message
+
 # What went wrong, in words; Node.js gives a refused connection to a name with two addresses only a code.
 reason = (error) -> error.message or error.code
 
-module.exports = {Connection, checkUrl, backOffMs, reason}
+module.exports = {Connection, checkUrl, backOffMs, isBusy, reason}
