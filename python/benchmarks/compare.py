@@ -89,6 +89,17 @@ QUESTIONS = (
     Question(
         "32 in flight, asyncio, results/s", "round-trip", "jobqueue_aio", CALLS, "replies_per_s"
     ),
+    *(
+        Question(
+            f"32 in flight, {half}, client CPU",
+            "round-trip",
+            contender,
+            CALLS,
+            "client_cpu_us",
+            fewer_is_better=True,
+        )
+        for half, contender in (("threads", "jobqueue"), ("asyncio", "jobqueue_aio"))
+    ),
     Question("run, one by one, jobs/s", "enqueue", "jobqueue", PLAIN, "jobs_per_s"),
     Question("run_many, threads, jobs/s", "enqueue", "jobqueue", BATCHES, "jobs_per_s"),
     Question("run_many, asyncio, jobs/s", "enqueue", "jobqueue_aio", BATCHES, "jobs_per_s"),

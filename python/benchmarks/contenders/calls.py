@@ -39,7 +39,7 @@ class _Calls:
         self._latencies: list[float] = []
         self._lost = 0
         self._because = ""
-        self._began = time.perf_counter()
+        self._began, self._spent = time.perf_counter(), time.process_time()
 
     def came(self, started: float, got: Any, expected: Any) -> None:
         ended = time.perf_counter()
@@ -57,6 +57,7 @@ class _Calls:
         return {
             "latencies": self._latencies,
             "seconds": seconds,
+            "cpu_s": time.process_time() - self._spent,
             "lost": self._lost,
             "because": self._because,
         }
