@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import os
 import time
 import uuid
 import warnings
@@ -22,6 +21,7 @@ from jobqueue.calls.kept import Keep
 from jobqueue.calls.times import deadline_of, expiry_of, keep_ms_of
 from jobqueue.calls.unsettled import Submission
 from jobqueue.errors import JobTimeout
+from jobqueue.host.forks import Process
 from jobqueue.protocol import keys, messages
 from jobqueue.protocol.handles import Handle
 from jobqueue.wire import pools
@@ -212,7 +212,7 @@ class Client:
         Sessions in other event loops are closed there.
         """
         self._closed = True
-        mine = self._sessions.get((os.getpid(), asyncio.get_running_loop()))
+        mine = self._sessions.get((Process.id, asyncio.get_running_loop()))
         for session in _of_this_process(self._sessions):
             if session is mine:
                 session.close()
@@ -276,7 +276,7 @@ class Client:
         return self._session()
 
     def _session(self) -> Session:
-        place = (os.getpid(), asyncio.get_running_loop())
+        place = (Process.id, asyncio.get_running_loop())
         session = self._sessions.get(place)
         if session is None:
             for other in [other for other in list(self._sessions) if other[1].is_closed()]:
@@ -293,7 +293,7 @@ class Client:
 
 
 def _of_this_process(all_sessions: Sessions) -> list[Session]:
-    return [session for (pid, _), session in list(all_sessions.items()) if pid == os.getpid()]
+    return [session for (pid, _), session in list(all_sessions.items()) if pid == Process.id]
 
 
 def _dropped(all_sessions: Sessions) -> None:

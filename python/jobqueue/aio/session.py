@@ -16,7 +16,6 @@ import asyncio
 import contextlib
 import logging
 import math
-import os
 import random
 import time
 import uuid
@@ -27,6 +26,7 @@ from jobqueue.aio.stream import Stream, open_streams
 from jobqueue.calls.calls import CLOSE_SECONDS, Calls, State
 from jobqueue.core.log import Log
 from jobqueue.errors import ConnectionLost, JobError
+from jobqueue.host.forks import Process
 from jobqueue.protocol import keys
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class Session:
         self._pools = pools
         self._owned = owned
         self._sessions = sessions
-        self._place = (os.getpid(), self.loop)
+        self._place = (Process.id, self.loop)
         self._calls: Calls[Job] = Calls(queue.encode(), self.channel.encode())
         self._streams: list[Stream] = []
         self._attempt = 0

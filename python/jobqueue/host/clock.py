@@ -6,13 +6,13 @@ Where there is no such clock, a machine that was suspended finds its lease gone 
 from __future__ import annotations
 
 import time
+from functools import partial
+from typing import TYPE_CHECKING
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+now: Callable[[], float] = time.monotonic
 if hasattr(time, "CLOCK_BOOTTIME"):
-
-    def now() -> float:
-        """Return the seconds."""
-        # server.takeover.lapse
-        return time.clock_gettime(time.CLOCK_BOOTTIME)
-
-else:
-    now = time.monotonic
+    # server.takeover.lapse
+    now = partial(time.clock_gettime, time.CLOCK_BOOTTIME)

@@ -1,4 +1,7 @@
-"""A child that a handler forks is not a server: it ends when it would leave the handler."""
+"""What forks: which process this is, and what a handler's child is not.
+
+A child that a handler forks is not a server: it ends when it would leave the handler.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,17 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
 
+class Process:
+    """The current process; to ask the system for its number would be a system call for each job."""
+
+    id = os.getpid()
+
+    @classmethod
+    def after_fork_in_child(cls) -> None:
+        """Be another one."""
+        cls.id = os.getpid()
+
+
 class ParentOnly:
     """A `with` block that only the process that created it can leave. It may be entered again.
 
@@ -25,7 +39,7 @@ class ParentOnly:
     discarded = False  # whether Python discards what awaits here, as it does with a closed loop
 
     def __init__(self) -> None:
-        self._pid = os.getpid()
+        self._pid = Process.id
         ParentOnly._used = True
 
     def __enter__(self) -> None:
@@ -37,7 +51,7 @@ class ParentOnly:
         exc: BaseException | None,
         traceback: types.TracebackType | None,
     ) -> None:
-        if os.getpid() != self._pid:
+        if Process.id != self._pid:
             _end(exc)
 
     @types.coroutine
@@ -49,7 +63,7 @@ class ParentOnly:
             step: What it yielded first.
         """
         while True:
-            if os.getpid() != self._pid:
+            if Process.id != self._pid:
                 _end(RuntimeError("a child of a handler can't await in its parent's event loop"))
             error: BaseException | None = None
             try:
@@ -107,4 +121,5 @@ def _say(text: str) -> None:
 
 
 if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=Process.after_fork_in_child)
     os.register_at_fork(after_in_child=ParentOnly.after_fork_in_child)

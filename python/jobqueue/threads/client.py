@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import atexit
 import itertools
-import os
 import time
 import uuid
 import warnings
@@ -20,6 +19,7 @@ from jobqueue.calls.kept import Keep
 from jobqueue.calls.times import deadline_of, expiry_of, keep_ms_of
 from jobqueue.calls.unsettled import Submission
 from jobqueue.errors import JobTimeout
+from jobqueue.host.forks import Process
 from jobqueue.protocol import keys, messages
 from jobqueue.protocol.handles import Handle
 from jobqueue.threads.job import Job
@@ -265,7 +265,7 @@ class Client:
         return self._session()
 
     def _session(self) -> Session:
-        pid = os.getpid()
+        pid = Process.id
         session = self._sessions.get(pid)
         if session is None:
             new = Session(self._pools, self._queue, self._sessions)
@@ -278,7 +278,7 @@ class Client:
 
 
 def _of_this_process(all_sessions: dict[int, Session]) -> list[Session]:
-    session = all_sessions.get(os.getpid())
+    session = all_sessions.get(Process.id)
     return [] if session is None else [session]
 
 
@@ -296,4 +296,4 @@ _all_sessions: weakref.WeakSet[Session] = weakref.WeakSet()  # also those of dro
 
 @atexit.register
 def _close_all() -> None:
-    end_all([session for session in list(_all_sessions) if session.pid == os.getpid()])
+    end_all([session for session in list(_all_sessions) if session.pid == Process.id])

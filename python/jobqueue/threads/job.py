@@ -7,7 +7,6 @@ Control-C leaves nothing locked wherever it comes, and settling a job never wait
 from __future__ import annotations
 
 import contextlib
-import os
 from collections import deque
 from concurrent.futures import CancelledError, Future
 from threading import get_ident
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from jobqueue.core.log import Log
 from jobqueue.errors import ConnectionLost
+from jobqueue.host.forks import Process
 from jobqueue.threads.waits import CANCELLED, FINISHED, PENDING, Condition, Gates, Waiters
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ class Job(Future[Any]):
                 self._tell(waiting.popleft())
 
     def _now(self) -> str:
-        if self._fate == PENDING and self._session.pid != os.getpid():
+        if self._fate == PENDING and self._session.pid != Process.id:
             # Inherited by a fork, whatever the parent's threads were doing with it.
             self._exception = ConnectionLost(
                 f"process {self._session.pid} runs this job, and its result arrives there"

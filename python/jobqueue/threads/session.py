@@ -11,7 +11,6 @@ message that says so. Then `ended` is true, and the client makes a new session f
 from __future__ import annotations
 
 import logging
-import os
 import random
 import selectors
 import threading
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING
 from jobqueue.calls.calls import CLOSE_SECONDS, Calls, State
 from jobqueue.core.log import Log
 from jobqueue.errors import ConnectionLost, JobError, NotQueued
+from jobqueue.host.forks import Process
 from jobqueue.protocol import keys
 from jobqueue.threads.callbacks import AGAIN_SECONDS, Callbacks
 from jobqueue.threads.inbox import Cancel, Close, Connected, Inbox, Release, Submit
@@ -57,7 +57,7 @@ class Session:
     def __init__(
         self, pools: list[ConnectionPool], queue: str, sessions: dict[int, Session]
     ) -> None:
-        self.pid = os.getpid()
+        self.pid = Process.id
         # client.channel.name
         self.channel = keys.results(queue, str(uuid.uuid4()))
         self.callbacks = Callbacks()
@@ -96,7 +96,7 @@ class Session:
 
     def cancel(self, *jobs: Job) -> None:
         """Request to remove jobs that were cancelled or have no caller, and to wake those who wait."""
-        if self.pid == os.getpid():
+        if self.pid == Process.id:
             self._put(Cancel(list(jobs)))
 
     def close(self) -> None:
