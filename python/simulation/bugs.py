@@ -359,7 +359,7 @@ BUGS = (
     Bug(
         "an expired job starts",
         "jobqueue.protocol.messages",
-        (("self.now_ms > self.job.expires_at_ms", "False"),),
+        (("now_ms > job.expires_at_ms", "False"),),
     ),
     Bug(
         "a server claims before it adopts the rest of what is due",
@@ -508,7 +508,7 @@ BUGS = (
     Bug(
         "a server refuses what expires in the next second",
         "jobqueue.protocol.messages",
-        (("self.now_ms > self.job.expires_at_ms", "self.now_ms > self.job.expires_at_ms - 1_000"),),
+        (("now_ms > job.expires_at_ms", "now_ms > job.expires_at_ms - 1_000"),),
     ),
     Bug(
         "a client computes by its own clock when a job expires",

@@ -15,7 +15,7 @@ from jobqueue.core.log import Log
 from jobqueue.core.steps import Decide, Exchange, Handle, Now, Send, TimedExchange, proceed
 from jobqueue.protocol import commands
 from jobqueue.protocol.commands import Unstored
-from jobqueue.protocol.messages import Answer, Dead, Run, Timed, Work
+from jobqueue.protocol.messages import Answer, Dead, Run, Timed, Work, has_expired
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -97,7 +97,7 @@ class Answers:
                 self._takeover.check(self._generation, moment)
                 outcome, moment = yield Handle(task)
             if isinstance(outcome, Run):
-                if Timed(outcome, self._now_ms).expired:
+                if has_expired(outcome, self._now_ms):
                     outcome = expired(outcome)
                 else:
                     outcome, moment = yield from self._start(outcome, moment)
@@ -164,14 +164,13 @@ class Answers:
             left, moment = yield from self.confirm(replies, moment)
             self._now_ms = yield from proceed(clock, left)
             self._idle = True
-        timed = Timed(job, self._now_ms)
-        if timed.expired:
+        if has_expired(job, self._now_ms):
             return expired(job), moment
         if self._unsent:
             moment = yield self._send()
         self._idle = False
         self._takeover.check(self._generation, moment)
-        ended: tuple[Answer | Dead, Moment] = yield Handle(timed)
+        ended: tuple[Answer | Dead, Moment] = yield Handle(Timed(job, self._now_ms))
         return ended
 
     def _send(self) -> Send:
@@ -185,7 +184,7 @@ class Answers:
         )
         write = next(finish)
         self._unread.append((outcome, finish, len(write)))
-        self._unsent = self._unsent + write if self._unsent else write
         self._due += len(write)
+        self._unsent += write
         if not commands.one_write(outcome, transactions=self._transactions):
             self.one_write = False

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from jobqueue.core.log import Log
 from jobqueue.errors import JobError
 from jobqueue.protocol import messages
-from jobqueue.protocol.messages import Answer, Dead, Interrupts, Run, Spent, Timed
+from jobqueue.protocol.messages import Answer, Dead, Interrupts, Run, Timed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -66,15 +66,17 @@ class Handlers:
     def decide(self, work: Work | Timed) -> Run | Answer | Dead:
         """Decide what to do with a message, and log it if no handler is called."""
         decision: Run | Answer | Dead
-        if isinstance(work, Timed):
-            return expired(work.job) if work.expired else work.job
-        if isinstance(work, Spent):
-            decision = messages.give_up(work, self._channel_prefixes)
-        else:
+        if isinstance(work, bytes):
             decision = messages.decide(work, self._by_method, self._channel_prefixes)
-        if type(decision) is Answer:
+            if isinstance(decision, Run):
+                return decision
+        elif isinstance(work, Timed):
+            return expired(work.job) if work.expired else work.job
+        else:
+            decision = messages.give_up(work, self._channel_prefixes)
+        if isinstance(decision, Answer):
             log.warning("rejected channel=%s id=%s result=%s", *_described(decision))
-        elif type(decision) is Dead:
+        else:
             log.warning("dead message: %s: %.200r", decision.reason, decision.message)
         return decision
 
@@ -85,7 +87,7 @@ class Handlers:
 def expired(job: Run) -> Answer:
     """Refuse a job whose time is over."""
     # After an outage there are many of them; the words are made only if they are logged.
-    if log.isEnabledFor(logging.INFO):
+    if log.logger.isEnabledFor(logging.INFO):
         log.info("expired channel=%s id=%s", text(job.channel), text(job.id))
     return messages.expired(job)
 
@@ -110,7 +112,7 @@ def succeeded(job: Run, value: object, interrupts: Interrupts = ()) -> Answer:
             text(messages.name_of(value, interrupts)),
         )
         return messages.fail(job, refusal)
-    if log.isEnabledFor(logging.DEBUG):
+    if log.logger.isEnabledFor(logging.DEBUG):
         log.debug("ran method=%s channel=%s id=%s", *_names(job))
     return answer
 

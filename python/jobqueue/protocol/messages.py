@@ -47,8 +47,7 @@ class Timed(NamedTuple):
     @property
     def expired(self) -> bool:
         """Whether the job may not be started any more."""
-        # server.expiry.refuses, server.expiry.runs
-        return self.job.expires_at_ms is not None and self.now_ms > self.job.expires_at_ms
+        return has_expired(self.job, self.now_ms)
 
 
 class Answer(NamedTuple):
@@ -129,10 +128,16 @@ def give_up(spent: Spent, channel_prefixes: tuple[str, ...] | None = None) -> De
         channel, job_id = _address(job, channel_prefixes)
     except InvalidMessage as error:
         return Dead(spent.message, str(error))
-    error_body = {"code": "too-many-attempts", "message": sentence}
-    result = _encode({"id": job_id, "error": error_body})
+    body = _json({"code": "too-many-attempts", "message": sentence})
+    result = _result(job_id, "error", body)
     answer = Answer(spent.message, channel, job_id, result, _keep_ms(job))
     return Dead(spent.message, sentence, answer)
+
+
+def has_expired(job: Run, now_ms: float) -> bool:
+    """Tell by Redis's clock whether a job may not be started any more."""
+    # server.expiry.refuses, server.expiry.runs
+    return job.expires_at_ms is not None and now_ms > job.expires_at_ms
 
 
 def message_of(work: Work) -> bytes:
@@ -143,7 +148,7 @@ def message_of(work: Work) -> bytes:
 def expired(job: Run) -> Answer:
     """Answer a job whose time is over."""
     # server.expiry.refuses
-    return _failed(job, {"code": "expired", "message": "the job expired before it was started"})
+    return _failed(job, _EXPIRED)
 
 
 def succeed(job: Run, value: object, interrupts: Interrupts = ()) -> Answer:
@@ -154,7 +159,7 @@ def succeed(job: Run, value: object, interrupts: Interrupts = ()) -> Answer:
     """
     try:
         # server.result.form, server.result.id, server.result.value
-        result = _encode({"id": job.id, "result": value})
+        result = _result(job.id, "result", _json(value))
     except interrupts:
         raise
     except BaseException as error:  # the value's own methods may raise anything
@@ -188,18 +193,19 @@ def fail(job: Run, failure: BaseException, interrupts: Interrupts = ()) -> Answe
         sentence = text_of(failure, interrupts)
     # server.result.error
     error_body: dict[str, Any] = {"code": _encodable(code), "message": _encodable(sentence)}
-    answer = _failed(job, error_body)
+    answer = _failed(job, _json(error_body))
     if data is None:
         return answer
-    return read_safely(lambda: _failed(job, error_body | {"data": data}), answer, interrupts)
+    return read_safely(lambda: _failed(job, _json(error_body | {"data": data})), answer, interrupts)
 
 
-def _failed(job: Run, error_body: dict[str, Any]) -> Answer:
-    """Answer a job with an error whose code and message can be published as they are."""
-    result = _encode({"id": job.id, "error": error_body})
+def _failed(job: Run, error_body: str) -> Answer:
+    """Answer a job with an error, given as JSON, whose code and message can be published as they are."""
+    result = _result(job.id, "error", error_body)
     if len(result) > LIMIT_BYTES:
         sentence = f"the error has {len(result)} bytes, more than {LIMIT_BYTES}"
-        result = _encode({"id": job.id, "error": {"code": "result-too-large", "message": sentence}})
+        error_body = _json({"code": "result-too-large", "message": sentence})
+        result = _result(job.id, "error", error_body)
     return Answer(job.message, job.channel, job.id, result, job.keep_ms)
 
 
@@ -250,17 +256,19 @@ def encode_job(
     if not method:
         raise ValueError("method must be a non-empty string")
     try:
-        # client.job.form, client.job.parameters
-        job = {"method": method, "parameters": parameters, "channel": channel, "id": job_id}
-        # client.kept.member
-        message = _encode(job | {"keep_ms": keep_ms} if keep_ms else job)
+        body = _json(parameters)
     except RecursionError:
         raise ValueError(f"the parameters are nested deeper than {DEPTH_LIMIT}") from None
+    # client.job.form, client.job.parameters, client.kept.member
+    address = f'"channel":{_quote(channel)},"id":{_quote(job_id)}'
+    kept = f',"keep_ms":{keep_ms}' if keep_ms else ""
+    job = f'{{"method":{_quote(method)},"parameters":{body},{address}{kept}}}'
+    message = job.encode()
     size = len(message) + (EXPIRY_BYTES if expires else 0)
     if size > LIMIT_BYTES:
         # client.job.size
         raise ValueError(f"the job has {size} bytes, more than {LIMIT_BYTES}")
-    require_portable(message, parameters)
+    require_portable(message, parameters, body)
     return message
 
 
@@ -307,8 +315,16 @@ _chunks: Callable[[Any, Any], Iterable[str]]
 _chunks = _make(*_settings) if _make else _encoder.iterencode
 
 
-def _encode(value: object) -> bytes:
-    return "".join(_chunks(value, 0)).encode()
+def _json(value: object) -> str:
+    return "".join(_chunks(value, 0))
+
+
+def _result(job_id: str, member: str, value: str) -> bytes:
+    """Encode a result, of which most is the same for each; the value is JSON."""
+    return f'{{"id":{_quote(job_id)},"{member}":{value}}}'.encode()
+
+
+_EXPIRED = _json({"code": "expired", "message": "the job expired before it was started"})
 
 
 def _constant(name: str) -> NoReturn:

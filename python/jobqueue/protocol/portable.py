@@ -13,7 +13,7 @@ DEPTH_LIMIT = 32
 INTEGER_LIMIT = 2**53 - 1
 
 # Numbers that may be beyond INTEGER_LIMIT have at least this many digits in a row.
-_LONG_NUMBER = re.compile(rb"\d{16}")
+_LONG_NUMBER = re.compile("[0-9]{16}")
 
 # U+FDD0 to U+FDEF, and the last two of each plane, in UTF-8.
 _NONCHARACTER = re.compile(
@@ -21,22 +21,23 @@ _NONCHARACTER = re.compile(
 )
 
 
-def require_portable(message: bytes, parameters: object) -> None:
+def require_portable(message: bytes, parameters: object, body: str) -> None:
     """Refuse parameters that aren't portable.
 
     Args:
         message: The whole job, as JSON.
         parameters: What it was made of.
+        body: The parameters, as JSON.
 
     Raises:
         ValueError: One sentence that says what is wrong.
     """
     # client.job.form
-    objects = message.count(b"{")
-    if message.count(b"[") + objects > DEPTH_LIMIT or _LONG_NUMBER.search(message):
+    objects = body.count("{")
+    if body.count("[") + objects > DEPTH_LIMIT or _LONG_NUMBER.search(body):
         _check_portable(parameters, "parameters", 0)
-    if objects > 1 and _has_ambiguous_names(parameters):
-        _check_names(message)
+    if objects and _has_ambiguous_names(parameters):
+        _check_names(body)
     if not message.isascii() and _NONCHARACTER.search(message):
         raise ValueError("a job must not contain noncharacters, such as U+FFFE")
 
@@ -63,9 +64,9 @@ def _has_ambiguous_names(value: object) -> bool:
     return any(_has_ambiguous_names(member) for member in value)
 
 
-def _check_names(message: bytes) -> None:
+def _check_names(body: str) -> None:
     def distinct(members: list[tuple[str, Any]]) -> None:
         if len(dict(members)) < len(members):
             raise ValueError("two names of one object in the parameters are equal in JSON")
 
-    json.loads(message, object_pairs_hook=distinct)
+    json.loads(body, object_pairs_hook=distinct)

@@ -34,14 +34,11 @@ class Frames:
         Raises:
             ConnectionLost: The bytes are not a valid part of Redis's protocol.
         """
-        reader, frames = self._reader, []
         try:
-            reader.feed(data)
-            while (frame := reader.gets()) is not _INCOMPLETE:
-                frames.append(frame)
+            self._reader.feed(data)
+            return list(iter(self._reader.gets, _INCOMPLETE))
         except HiredisError as error:
             raise ConnectionLost(f"the peer doesn't speak Redis's protocol: {error}") from error
-        return frames
 
     def replies(self, data: bytes) -> list[Reply]:
         """Do the same without push messages, which a server has no use for."""
