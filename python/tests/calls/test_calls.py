@@ -16,8 +16,8 @@ from jobqueue.errors import ConnectionLost, JobTimeout, NotQueued
 from jobqueue.protocol.commands import ErrorReply
 
 from tests.calls import virtual
+from tests.calls.sessions import SUBSCRIBED, outcome, result
 
-SUBSCRIBED = [b"subscribe", b"channel", 1]
 SEEDS = 2_000
 
 
@@ -37,17 +37,6 @@ def core(*jobs: str, deadline: float | None = None, links: int = 1) -> Calls[str
 def submit(session: Calls[str], *jobs: str, deadline: float | None = None) -> None:
     """Submit jobs whose bytes are their ids."""
     session.submit([Submission(job, job, job.encode()) for job in jobs], deadline)
-
-
-def outcome(session: Calls[str]) -> Any:
-    """The one outcome that there is."""
-    (settled,) = session.take_settled()
-    return settled.error or settled.value
-
-
-def result(job: str) -> list[Any]:
-    """A message with the result of a job."""
-    return [b"message", b"channel", b'{"id": "%s", "result": 7}' % job.encode()]
 
 
 def test_whatever_happens_the_invariants_hold() -> None:

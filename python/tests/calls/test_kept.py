@@ -14,7 +14,7 @@ from jobqueue.errors import ConnectionLost
 from jobqueue.protocol.commands import ErrorReply
 from jobqueue.protocol.messages import encode_job
 
-from tests.calls.kept import (
+from tests.calls.sessions import (
     LINKS,
     NOPERM,
     SUBSCRIBED,

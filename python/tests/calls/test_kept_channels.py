@@ -8,7 +8,7 @@ from jobqueue.calls.unsettled import Submission
 from jobqueue.errors import ConnectionLost, NotQueued
 from jobqueue.protocol.handles import Handle
 
-from tests.calls.kept import (
+from tests.calls.sessions import (
     COLLECT,
     HANDLE,
     LINKS,

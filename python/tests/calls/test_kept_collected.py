@@ -5,7 +5,7 @@ from __future__ import annotations
 from jobqueue.calls.calls import Calls, State
 from jobqueue.errors import ConnectionLost, JobError, JobTimeout
 
-from tests.calls.kept import (
+from tests.calls.sessions import (
     COLLECT,
     LINKS,
     NOPERM,

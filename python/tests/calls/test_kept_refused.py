@@ -7,7 +7,7 @@ from jobqueue.calls.calls import AGAIN_SECONDS
 from jobqueue.errors import ConnectionLost, NotQueued
 from jobqueue.protocol.commands import ErrorReply
 
-from tests.calls.kept import (
+from tests.calls.sessions import (
     COLLECT,
     NOPERM,
     OWN,

@@ -12,6 +12,8 @@ from jobqueue.errors import ProcessorLost
 from jobqueue.protocol.commands import ErrorReply, Unavailable
 from jobqueue.protocol.keys import Keys
 
+from tests.core.answering import at
+
 KEYS = Keys.of("q", "p")
 SCRIPTS = (b"PEXPIRE", b"'DEL'", b"'HDEL'", b"'SET'")
 OOM = ErrorReply("OOM", "OOM command not allowed")
@@ -104,11 +106,6 @@ class Play:
 def lease(former: bytes | None = None) -> Lease:
     """A lease of 8 seconds, for claims that block for 2."""
     return Lease(KEYS, b"mine", seconds=8.0, block_seconds=2.0, former=former)
-
-
-def at(seconds: float) -> Moment:
-    """A moment without a stop."""
-    return Moment(seconds, stopping=False)
 
 
 def held() -> tuple[Play, Lease]:

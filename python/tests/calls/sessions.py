@@ -1,4 +1,4 @@
-"""Steps that the tests of kept results have in common: a client's core, its jobs, and Redis's replies."""
+"""A client's core step by step, as its tests take it: what it is given to do, and what Redis replies."""
 
 from __future__ import annotations
 
