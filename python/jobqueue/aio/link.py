@@ -1,12 +1,14 @@
 """One connection of a server to Redis: commands are sent in one write, replies are read in order.
 
-Like `jobqueue.threads.link`, over the streams of `redis.asyncio`. One timeout is for all replies to a
-write, and none for a write that doesn't wait: a timer for each costs more than the reading.
+Like `jobqueue.threads.link`, over the streams of `redis.asyncio`. One timer watches all replies, and
+none a write that doesn't wait: to make one each time takes longer than to write and to read.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from jobqueue.errors import ConnectionLost
@@ -49,6 +51,7 @@ class Link:
         self._writer = redis._writer  # noqa: SLF001
         self._transport = transport_of(redis)
         self._frames = Frames()
+        self._waiting = Waiting(self._reader, reply_seconds)
         abort_when_closed(redis)
 
     @classmethod
@@ -75,7 +78,7 @@ class Link:
         """Read the replies to `count` commands, which are all that are outstanding."""
         replies: list[Reply] = []
         try:
-            async with ReplyTimeout(self._reply_seconds):
+            with self._waiting:
                 while len(replies) < count:
                     replies += self._frames.replies(await self._data())
         except TimeoutError as error:
@@ -105,6 +108,7 @@ class Link:
         return data
 
     async def _disconnect(self) -> None:
+        self._waiting.stop()
         await self._redis.disconnect(nowait=True)
         forget_certificates(self._redis)
         await self._pool.release(self._redis)
@@ -138,3 +142,45 @@ class ReplyTimeout:
 
     def _pass(self) -> None:
         self._timeout.reschedule(self._loop.time() + GRACE_SECONDS)
+
+
+class Waiting:
+    """A `with` block for each wait for replies: one that takes too long ends by TimeoutError.
+
+    The loop first reads what has arrived, as with `ReplyTimeout`.
+
+    Args:
+        reader: The stream of the replies. After the TimeoutError it can't be read any more.
+        seconds: How long a wait may take.
+    """
+
+    def __init__(self, reader: asyncio.StreamReader, seconds: float) -> None:
+        self._reader = reader
+        self._seconds = seconds
+        self._until = math.inf
+        self._loop = asyncio.get_running_loop()
+        self._timer = self._loop.call_later(seconds, self._check)
+
+    def __enter__(self) -> None:
+        self._until = self._loop.time() + self._seconds
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._until = math.inf
+
+    def stop(self) -> None:
+        """Watch no longer."""
+        self._timer.cancel()
+
+    def _check(self, *, again: bool = False) -> None:
+        now = self._loop.time()
+        if now < self._until:
+            self._timer = self._loop.call_at(min(self._until, now + self._seconds), self._check)
+        elif not again:
+            self._timer = self._loop.call_later(GRACE_SECONDS, partial(self._check, again=True))
+        else:
+            self._reader.set_exception(TimeoutError())

@@ -1,4 +1,4 @@
-"""The private attributes of redis-py's connections, in one place: how they write, read and fail."""
+"""The private attributes of redis-py's connections, in one place, what is sent on them, and how they fail."""
 
 from __future__ import annotations
 
