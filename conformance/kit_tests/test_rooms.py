@@ -23,6 +23,7 @@ ROOMS = {
         "threads",
         "aio",
         "admin",
+        "diagnosis",
         "doctor",
         "cli",
         "__main__",

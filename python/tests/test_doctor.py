@@ -7,11 +7,12 @@ import os
 import re
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from jobqueue import Client, admin, doctor
-from jobqueue.doctor import CLAIM_SECONDS, MIB, Finding, examine
+from jobqueue import Client, admin, diagnosis, doctor
+from jobqueue.diagnosis import CLAIM_SECONDS, MIB
+from jobqueue.doctor import Finding, examine
 from redis import Redis
 from redis.exceptions import ResponseError
 
@@ -112,69 +113,13 @@ def test_a_setting_is_judged(
     assert re.search(sentence, finding.sentence), finding.sentence
 
 
-class Setting:
-    """A Redis with one setting."""
-
-    def __init__(self, value: str) -> None:
-        self._value = value
-
-    def execute_command(self, *command: str) -> list[str]:
-        """Tell it."""
-        return [command[-1], self._value]
-
-
-INFO = {"role": "master", "connected_slaves": 1}
-CLUSTER: Any = {"cluster_enabled": 1}
-YES, NO, ONE, NONE = (cast("Redis", Setting(value)) for value in ("yes", "no", "1", "0"))
-PURE: list[tuple[Any, str, str]] = [
-    (doctor.version({"redis_version": "5.0.14"}), "mend", "upgrade to 6.2"),
-    (doctor.version({"redis_version": "6.2.14"}), "ok", "redis 6.2.14"),
-    (doctor.version({"redis_version": "10.1.0"}), "note", "has not been run on redis 10.1.0"),
-    (
-        doctor.version(
-            {"redis_version": "7.2.4", "server_name": "valkey", "valkey_version": "9.1.2"}
-        ),
-        "ok",
-        "valkey 9.1.2",
-    ),
-    (doctor.coverage(CLUSTER, YES), "note", "unless cluster-require-full-coverage is no"),
-    (doctor.coverage(CLUSTER, NO), "ok", "while nodes of other queues are away"),
-    (doctor.partitions(INFO, NONE), "note", "unless min-replicas-to-write is 1"),
-    (doctor.partitions(INFO, ONE), "ok", "soon refuses jobs"),
-    (doctor.replicas({"role": "slave"}), "mend", "connect to the primary"),
-    (doctor.replicas(INFO | {"slave0": {"state": "online", "lag": 1}}), "ok", "1 replicas are"),
-    (doctor.replicas(INFO | {"slave0": {"state": "online", "lag": 11}}), "mend", "1 of 1 replicas"),
-    (doctor.replicas(INFO | {"slave0": {"state": "wait_bgsave", "lag": 0}}), "mend", "1 of 1"),
-    (
-        doctor.persistence({"aof_enabled": 1, "aof_last_write_status": "err"}),
-        "mend",
-        "disk is full",
-    ),
-    (doctor.buffers("normal 0 0 0 slave 1 1 1 pubsub 0 0 0"), "ok", "results may wait"),
-]
-
-
-@pytest.mark.parametrize("findings,level,sentence", PURE)
-def test_a_reply_is_judged(findings: Any, level: str, sentence: str) -> None:
-    """What no single Redis of a test is."""
-    (finding,) = findings
-
-    assert finding.level == level
-    assert sentence in finding.sentence
-
-
-def test_a_cluster_is_not_judged_as_a_primary_with_sentinels() -> None:
-    """Its primaries stop by themselves when they are cut off."""
-    assert not list(doctor.partitions(INFO | CLUSTER, NONE))
-
-
 def test_a_list_that_no_server_looks_at_is_found(
     redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The check doesn't look at it itself, so it finds it again."""
     redis.lpush("job-queue:in-process:web-7", JOB)
     assert found(redis, "in-process lists") == []
-    monkeypatch.setattr(doctor, "IDLE_SECONDS", 1)
+    monkeypatch.setattr(diagnosis, "IDLE_SECONDS", 1)
 
     (first,) = until(lambda: found(redis, "in-process lists"), "a list that nobody has looked at")
     (second,) = found(redis, "in-process lists")
@@ -188,7 +133,7 @@ def test_the_lease_tells_which_list_is_abandoned(
     redis: Redis, monkeypatch: pytest.MonkeyPatch, value: str
 ) -> None:
     """One that is alive may be busy for as long as it likes, and an empty list is no matter."""
-    monkeypatch.setattr(doctor, "IDLE_SECONDS", 0)  # every list has been idle for long enough
+    monkeypatch.setattr(diagnosis, "IDLE_SECONDS", 0)  # every list has been idle for long enough
     alive, gone, empty = (f"job-queue:in-process:{name}" for name in ("alive", "gone", "empty"))
     redis.hset("job-queue:processors", mapping={alive: value, empty: value})
     redis.set(f"job-queue:lease:{alive}", "token")
@@ -227,7 +172,7 @@ def test_without_permission_for_the_leases_idle_time_tells(
     redis: Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The check says what it can't know, and judges the list by what it may see."""
-    monkeypatch.setattr(doctor, "IDLE_SECONDS", 0)
+    monkeypatch.setattr(diagnosis, "IDLE_SECONDS", 0)
     redis.lpush("job-queue:in-process:web-7", JOB)
 
     with user(redis, redis_url, "old", f"~job-queue ~job-queue:* {ALL} -hscan") as someone:
