@@ -4,11 +4,9 @@ import asyncio
 import itertools
 import signal
 import subprocess
-import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,23 +22,7 @@ SHORT: dict[str, Any] = {"takeover": True, "block_timeout": 0.2, "lease_timeout"
 LIST = "job-queue:in-process:test"
 LEASE = f"job-queue:lease:{LIST}"
 GONE = "job-queue:in-process:gone"
-
-
-@pytest.fixture
-def start(kind: str, redis_url: str, redis: Redis) -> Iterator[Start]:  # noqa: ARG001 - emptied
-    """Starts servers as programs, and kills what is left of them."""
-    programs: list[Program] = []
-
-    def run(name: str, lease_seconds: float = 1.2) -> Program:
-        script = str(Path(__file__).with_name("serving.py"))
-        command = [sys.executable, script, redis_url, kind, name, str(lease_seconds)]
-        programs.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
-        return programs[-1]
-
-    yield run
-    for program in programs:
-        program.kill()
-        program.communicate()
+LEASE_S = 1.2
 
 
 def hang(program: Program, client: Client) -> None:
@@ -61,12 +43,12 @@ def test_another_server_runs_the_jobs_of_one_that_never_comes_back(
     start: Start, client: Client, redis: Redis
 ) -> None:
     """server.takeover.adopts: its lease ends, its list is marked, and C later it is emptied."""
-    gone = start("gone")
+    gone = start("gone", LEASE_S)
     hang(gone, client)
     gone.kill()
     gone.wait()
 
-    other = start("other")
+    other = start("other", LEASE_S)
 
     assert other.stdout is not None
     assert other.stdout.readline() == "running\n", "expected the job to run again"
@@ -91,7 +73,7 @@ def test_a_server_that_stood_still_too_long_starts_nothing_that_is_gone(
     start: Start, client: Client, redis: Redis
 ) -> None:
     """server.takeover.lapse: a claim's reply that it reads after L is no job to run."""
-    program = start("still")
+    program = start("still", LEASE_S)
     assert client.run("echo", 1).result(DEADLINE_S) == 1
     program.send_signal(signal.SIGSTOP)
     stranded = client.run("hang")

@@ -3,11 +3,9 @@
 import json
 import signal
 import subprocess
-import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -58,22 +56,6 @@ class Gate:
 def gate() -> Gate:
     """A closed gate."""
     return Gate()
-
-
-@pytest.fixture
-def start(kind: str, redis_url: str, redis: Redis) -> Iterator[Callable[[], Program]]:  # noqa: ARG001 - emptied
-    """Starts servers as programs, and kills what is left of them."""
-    programs: list[Program] = []
-
-    def run() -> Program:
-        command = [sys.executable, str(Path(__file__).with_name("serving.py")), redis_url, kind]
-        programs.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
-        return programs[-1]
-
-    yield run
-    for program in programs:
-        program.kill()
-        program.communicate()
 
 
 def test_a_job_that_kills_its_server_is_given_up(

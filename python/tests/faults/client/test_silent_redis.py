@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
@@ -46,6 +47,14 @@ def test_more_than_the_socket_holds(
     assert worker.claimed
 
 
+def start_large_push(caller: Caller, relay: Relay) -> Future[Any]:
+    """Begin a push that doesn't come to its end, as the relay is held."""
+    received = relay.received
+    pushing = caller.start(lambda client: client.run_many(LARGE))
+    until(lambda: relay.received > received, "the large push to be under way")
+    return pushing
+
+
 def test_a_bystander_of_a_push_that_waits(
     make_caller: Callable[..., Caller], relay: Relay, worker: Worker
 ) -> None:
@@ -53,9 +62,7 @@ def test_a_bystander_of_a_push_that_waits(
     caller = make_caller(relay.url)
     assert caller.outcome(caller.run("echo", 1)) == 1
     with relay.held():
-        received = relay.received
-        caller.start(lambda client: client.run_many(LARGE))
-        until(lambda: relay.received > received, "the large push to be under way")
+        start_large_push(caller, relay)
 
         job = caller.run("echo", 2, timeout=0.3, within=PROMPT_S)
         assert isinstance(caller.outcome(job, PROMPT_S), JobQueueError)
@@ -69,9 +76,7 @@ def test_closing_beside_a_push_that_waits(
     caller = make_caller(relay.url)
     assert caller.outcome(caller.run("echo", 1)) == 1
     with relay.held():
-        received = relay.received
-        pushing = caller.start(lambda client: client.run_many(LARGE))
-        until(lambda: relay.received > received, "the large push to be under way")
+        pushing = start_large_push(caller, relay)
 
         caller.close(PROMPT_S)
         for job in finish(pushing, PROMPT_S):
