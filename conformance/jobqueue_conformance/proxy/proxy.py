@@ -263,6 +263,10 @@ class Proxy:
             for event in (each.in_flight, each.held_command, each.held_reply)
         )
 
+    def wait_pushed(self, job_id: str) -> None:
+        """Wait until a client has the reply to the push of a job; the job may be claimed before that."""
+        self.notifier.wait(lambda: not self.under_way(job_id), "the reply to the push")
+
     def note(self, who: str, kind: str, text: str) -> None:
         """Write something into the transcript that didn't pass the proxy."""
         self.events.append(Event(time.monotonic(), who, 0, kind, text.encode()))

@@ -153,7 +153,7 @@ def test_a_silent_connection_is_lost(
     seq = driver.submit("echo", "silent")
     job = peer.claim()
     if which == "all":
-        proxy.notifier.wait(lambda: not proxy.under_way(job.id), "the reply to the push")
+        proxy.wait_pushed(job.id)
         proxy.mute(driver.name)
 
     proxy.notifier.happens(

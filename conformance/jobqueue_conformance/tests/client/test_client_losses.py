@@ -46,7 +46,7 @@ def test_a_lost_subscription_is_noticed_by_itself(
     driver = client()
     seq = driver.submit("echo", "lost")
     job = peer.claim()
-    proxy.notifier.wait(lambda: not proxy.under_way(job.id), "the reply to the push")
+    proxy.wait_pushed(job.id)
 
     end = subscriptions(proxy)[-1]
     proxy.drop(number=end, how="rst" if how == "rst" else "fin", half_open=how == "half-open")
@@ -77,7 +77,7 @@ def test_a_lost_subscription_is_renewed_by_itself(
     driver = client()
     seq = driver.submit("echo", "waits on", timeout_ms=LONG_MS)
     job = peer.claim()
-    proxy.notifier.wait(lambda: not proxy.under_way(job.id), "the reply to the push")
+    proxy.wait_pushed(job.id)
     times = len(subscriptions(proxy))
 
     end = subscriptions(proxy)[-1]
@@ -112,7 +112,7 @@ def test_two_losses_in_a_row_are_two(
     driver = client()
     seq = driver.submit("echo", "lost")
     job = peer.claim()
-    proxy.notifier.wait(lambda: not proxy.under_way(job.id), "the reply to the push")
+    proxy.wait_pushed(job.id)
     ends = [pushed_on(proxy, job), subscriptions(proxy)[-1]]
 
     for number in ends if first == "pushes" else reversed(ends):

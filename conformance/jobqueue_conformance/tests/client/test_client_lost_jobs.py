@@ -31,7 +31,7 @@ def test_a_job_without_a_timeout_is_settled_as_lost(
     driver = client()
     seq = driver.submit("echo", "lost")
     job = peer.claim()
-    proxy.notifier.wait(lambda: not proxy.under_way(job.id), "the reply to the push")
+    proxy.wait_pushed(job.id)
 
     proxy.drop()
     outcome = driver.outcome(seq)
@@ -81,7 +81,7 @@ def test_a_job_with_a_timeout_goes_on_waiting(
     driver = client()
     seq = driver.submit("echo", "waits on", timeout_ms=20_000)
     job = peer.claim()
-    proxy.notifier.wait(lambda: not proxy.under_way(job.id), "the reply to the push")
+    proxy.wait_pushed(job.id)
 
     for _ in range(LOSSES):
         proxy.drop()

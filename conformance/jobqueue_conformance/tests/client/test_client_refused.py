@@ -49,7 +49,7 @@ def test_refused_connects_are_survived(client: StartClient, peer: Peer, proxy: P
     for number in range(2):
         seq = driver.submit("echo", number, timeout_ms=60_000)
         job = peer.claim()
-        proxy.notifier.wait(lambda each=job: not proxy.under_way(each.id), "the reply to the push")  # type: ignore[misc] # a default's type
+        proxy.wait_pushed(job.id)
         times = sum(map(matches.subscribed, proxy.events))
 
         proxy.refuse()
@@ -199,7 +199,7 @@ def test_many_failures_in_a_row_are_survived(
     if "concurrent-client" in implementation.features:
         waits = driver.submit("echo", "waits", timeout_ms=LONG_MS)
         waiting = peer.claim()
-        proxy.notifier.wait(lambda: not proxy.under_way(waiting.id), "the reply to the push")
+        proxy.wait_pushed(waiting.id)
 
     redis.set(keys.queue, "no list")
     fail_in_a_row(driver, proxy, lambda event: event.frame[:1] == b"-")
@@ -337,7 +337,7 @@ def test_a_job_outlives_refused_subscriptions(
     driver = client(user=USER, password=PASSWORD)
     seq = driver.submit("echo", "waits", timeout_ms=LONG_MS)
     job = peer.claim()
-    proxy.notifier.wait(lambda: not proxy.under_way(job.id), "the reply to the push")
+    proxy.wait_pushed(job.id)
     before, seen = proxy.open_connections(driver.name), len(proxy.events)
 
     def refusals() -> int:

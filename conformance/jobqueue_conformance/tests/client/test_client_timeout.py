@@ -317,7 +317,7 @@ def test_a_loss_neither_restarts_nor_stops_a_timeout(
         ]
     for _ in seqs[:3]:
         job = peer.claim()
-        proxy.notifier.wait(lambda each=job: not proxy.under_way(each.id), "the reply to the push")  # type: ignore[misc] # a default's type
+        proxy.wait_pushed(job.id)
 
     proxy.refuse()
     proxy.drop()

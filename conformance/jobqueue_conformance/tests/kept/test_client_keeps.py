@@ -393,7 +393,7 @@ def run(
     timeout_ms = timeout_ms and slowly(timeout_ms)
     seq = driver.submit("echo", parameters, timeout_ms, expires_in_ms, keep_ms)
     job = peer.claim()
-    proxy.notifier.wait(lambda: not proxy.under_way(job.id), "the reply to the push")
+    proxy.wait_pushed(job.id)
     if timeout_ms is None:
         driver.wait_asleep()  # a loss before it has read the reply would settle this job
     return seq, job
