@@ -1,5 +1,6 @@
 """How long the kit waits: a budget of time with a processor, which passes more slowly on a busy machine."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -47,3 +48,25 @@ def test_a_budget_passes_more_slowly_where_programs_wait(
     assert budget.left_s() == 6.0
     load.write_text("0.00 0.00 0.00 8/321 4711\n")
     assert budget.left_s() == 5.0
+
+
+def test_a_wait_while_something_is_held_is_short_on_a_busy_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It sees what happens; where nothing does, it ends by the clock, though its budget hardly passes."""
+    monkeypatch.setattr(waiting, "contention", lambda: 1e9)
+    monkeypatch.setattr(waiting, "HELD_S", 0.05)
+    notifier = waiting.Notifier()
+
+    assert notifier.happens_while_held(lambda: "seen", 10.0) == "seen"
+    assert notifier.happens_while_held(lambda: None, 10.0) is None
+
+
+def test_time_passes_by_the_clock_on_a_busy_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As long as it is said, however many programs wait for a processor."""
+    monkeypatch.setattr(waiting, "contention", lambda: 1e9)
+    begun_s = time.monotonic()
+
+    waiting.Notifier().pass_time(0.05)
+
+    assert time.monotonic() - begun_s >= 0.05

@@ -10,7 +10,10 @@ from jobqueue_conformance.spec.keys import PROCESSOR
 # Runs a command with few descriptors and without an input.
 BOUNDED = ("sh", "-c", 'ulimit -n 256; exec "$@" <&-', "sh")
 BLOCK_MS = 1000  # a whole second, for servers that can only pass whole seconds to Redis
-LEASES = 3  # how many T a lease lasts, the fewest that the protocol allows
+LEASES = 3  # how many T a lease lasts in tests of takeover, the fewest that the protocol allows
+AMPLE_LEASES = (
+    60  # and in all others, so that no command is held for longer, however slow the machine is
+)
 GRACE_MS = 3_600_000  # how long an empty list stays registered
 SILENCE_MS = 4000  # how long a Redis that doesn't answer counts as alive, if configurable
 
@@ -50,7 +53,8 @@ class StartServer(Protocol):
             channel_prefix: what channels have to begin with.
             max_attempts: the limit of the feature `attempts`.
             keep_max_ms: the limit of the feature `kept-results`, or None for the one that it has by itself.
-            lease_ms: L and C of the feature `takeover`; three T where None; 0 starts it without.
+            lease_ms: L and C of the feature `takeover`; 0 starts it without; where None, three T if one of the test's
+                requirements is about takeover, and else 60 T.
             keep_lease: leave a lease that an earlier life of this name had, for which this one then has to wait.
             user: the user that it logs in as.
             password: its password.

@@ -19,6 +19,7 @@ Answer = TypeVar("Answer")
 # Changes inside Redis notify no waiter; one that has waited for long can look less often.
 LOOK_AGAIN_S, OF_THE_WAIT, LONGEST_PAUSE_S = 0.02, 0.05, 0.1
 STEP_S = 0.01  # in which a budget is spent: to look at the load costs more than most looks
+HELD_S = 2.0  # less than the silence after which a program gives a connection up
 LOAD = Path("/proc/loadavg")
 
 
@@ -102,6 +103,19 @@ class Notifier:
             return self.wait(look, "what need not happen", within_s)
         except Hung:
             return None
+
+    def happens_while_held(
+        self, look: Callable[[], Answer | None], within_s: float
+    ) -> Answer | None:
+        """As `happens`, while a command is held: not so long that the program takes its connection for silent."""
+        until_s = time.monotonic() + HELD_S
+        over = object()
+
+        def seen_or_over() -> Answer | object | None:
+            return look() or (over if time.monotonic() >= until_s else None)
+
+        found = self.happens(seen_or_over, within_s)
+        return None if found is over else found  # type: ignore[return-value] # over is the only other object
 
     def happens_by_the_clock(
         self, look: Callable[[], Answer | None], within_s: float

@@ -17,6 +17,7 @@ from jobqueue_conformance.programs.client import ClientProcess
 from jobqueue_conformance.programs.process import Process, SetupError
 from jobqueue_conformance.programs.server import ServerProcess
 from jobqueue_conformance.programs.starting import (
+    AMPLE_LEASES,
     BLOCK_MS,
     BOUNDED,
     GRACE_MS,
@@ -150,6 +151,8 @@ def server(
 ) -> Iterator[StartServer]:
     """Starts servers under test."""
     subjects = request.config.stash[SUBJECTS]
+    about = [each for mark in request.node.iter_markers("requirement") for each in mark.args]
+    leases = LEASES if any("takeover" in each for each in about) else AMPLE_LEASES
 
     def start(
         processor: str = PROCESSOR,
@@ -199,7 +202,7 @@ def server(
                 "takeover": {}
                 if lease_ms == 0
                 else {
-                    "JOBQUEUE_LEASE_MS": str(lease_ms or LEASES * block_ms),
+                    "JOBQUEUE_LEASE_MS": str(lease_ms or leases * block_ms),
                     "JOBQUEUE_GRACE_MS": str(GRACE_MS),
                 },
             },

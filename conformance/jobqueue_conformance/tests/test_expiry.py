@@ -87,9 +87,7 @@ def test_a_time_that_is_lost_is_asked_for_again(
     server: StartServer, peer: Peer, proxy: Proxy
 ) -> None:
     """Twice over, a job whose server has lost the connection on which it asked for the time isn't run."""
-    started = server(
-        lease_ms=60_000
-    )  # takeover asks for the time at the start, and next after half a minute
+    started = server()  # takeover asks for the time at the start, and next after half a minute
     for number in range(2):
         started.wait_idle()
         hold = proxy.hold(asks_for_the_time, "server")
@@ -233,7 +231,7 @@ def test_without_the_right_to_ask_every_job_runs(
     peer.push_job(first)
 
     # Takeover needs TIME at the start, before the first claim, and is next due after half a minute.
-    server(user="older", password=PASSWORD, lease_ms=60_000)
+    server(user="older", password=PASSWORD)
     peer.result(first, "server.expiry.forbidden")
     set_user(redis_server, "older", PASSWORD, "-time")
     peer.push_job(*jobs)

@@ -35,16 +35,16 @@ def test_nothing_is_pushed_before_the_next_subscription_stands(
     subscribed = proxy.hold(matches.subscribed)
     peer.answer(job, result=None)
     driver.outcome(seq)
-    given_up = proxy.notifier.happens(lambda: subscribed.event, PATIENCE_S)
+    given_up = proxy.notifier.happens_while_held(lambda: subscribed.event, PATIENCE_S)
     if not given_up:
         peer.publish(job.channel, b"noise")
-    heard = proxy.notifier.happens(lambda: noise.event, PATIENCE_S)
+    heard = proxy.notifier.happens_while_held(lambda: noise.event, PATIENCE_S)
     if lost := heard is not None:
         noise.drop()  # the subscription alone
-    proxy.notifier.happens(lambda: subscribed.event, PATIENCE_S)
+    proxy.notifier.happens_while_held(lambda: subscribed.event, PATIENCE_S)
 
     driver.submit("echo", "behind")
-    proxy.notifier.happens(lambda: redis.exists(keys.queue), PATIENCE_S)
+    proxy.notifier.happens_while_held(lambda: redis.exists(keys.queue), PATIENCE_S)
     sent = [each for each in proxy.events if each.kind == COMMAND and each.carries("behind")]
     renewed = subscribed.event.answers if subscribed.event is not None else None
     early = [each for each in sent if lost or (renewed is not None and each.at_s > renewed.at_s)]

@@ -90,7 +90,7 @@ def test_a_handle_follows_the_reply_to_the_push(
     hold = proxy.hold(matches.reply_naming(keys.queue), "client")
     seq, job = detach(driver, peer, "held", None)
     hold.wait("the reply to the push")
-    early = proxy.notifier.happens(lambda: driver.handles.get(seq), MOMENT_S)
+    early = proxy.notifier.happens_while_held(lambda: driver.handles.get(seq), MOMENT_S)
     hold.release()
 
     require(early is None, "client.kept.handle", expected="no handle yet", got=early)
@@ -233,7 +233,7 @@ def test_a_collection_survives_losses(
     )
     seqs = [collect(driver, first)]
     hold.wait("the client to subscribe")
-    proxy.notifier.happens(lambda: looked(proxy, keys.result(first.message)), MOMENT_S)
+    proxy.notifier.happens_while_held(lambda: looked(proxy, keys.result(first.message)), MOMENT_S)
     peer.keep(first, result=first.parameters)
     peer.publish(first.channel, written(id=first.id, result=first.parameters))
     hold.release()

@@ -134,7 +134,7 @@ def test_a_client_looks_once_it_is_subscribed(
     hold = proxy.hold(subscribes, "client")
     proxy.drop("client")
     hold.wait("the client to subscribe again")
-    proxy.notifier.happens(lambda: answered(proxy, keys.result(job.message)), LOOKED_S)
+    proxy.notifier.happens_while_held(lambda: answered(proxy, keys.result(job.message)), LOOKED_S)
 
     peer.keep(job, result=job.parameters)
     peer.answer(job, result=job.parameters)
@@ -171,7 +171,7 @@ def test_a_look_that_is_lost_is_repeated(
     hold.wait("the client to look")
     peer.answer(job, result=job.parameters)
     heard = matches.message(job)
-    proxy.notifier.happens(lambda: any(map(heard, list(proxy.events))), LOOKED_S)
+    proxy.notifier.happens_while_held(lambda: any(map(heard, list(proxy.events))), LOOKED_S)
     hold.release()
 
     require_value(driver, seq, job, "client.kept.waits")

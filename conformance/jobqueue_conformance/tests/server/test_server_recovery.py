@@ -167,7 +167,7 @@ def test_two_servers_share_a_queue_of_which_one_is_killed(server: StartServer, p
 def another_answer_comes(proxy: Proxy, first: Event, jobs: list[Job]) -> bool:
     """Whether the server answers another job while the first answer is held: then their order is open."""
     second = proxy.hold(matches.command(*(job for job in jobs if not first.carries(job.id))))
-    came = proxy.notifier.happens(lambda: second.event, PATIENCE_S) is not None
+    came = proxy.notifier.happens_while_held(lambda: second.event, PATIENCE_S) is not None
     proxy.forget(second)
     second.release()
     return came
