@@ -3,6 +3,10 @@
 MULTI, PUBLISH, LREM, EXEC and LMOVE leave in one write; only an empty queue leads to BLMOVE. Where
 the transaction is refused although the claim succeeded, both jobs are on the list, and the way out
 is that of a lost connection: connect again, look, run what is there.
+
+Each connection begins with an empty transaction. If Redis forbids that, the LREM in such a write
+would be executed behind a PUBLISH that was refused, so each command then waits for the reply to the
+one before.
 """
 
 import json
@@ -57,6 +61,8 @@ class Pipe:
         hello.append(["SELECT", URL.path.strip("/") or "0"])
         for reply in self.send(*hello):
             check(reply)
+        refusals = [str(reply) for reply in self.send(["MULTI"], ["DISCARD"])]
+        self.transacts = not any(refusal.startswith("NOPERM") for refusal in refusals)
 
     def send(self, *commands: list[Any]) -> list[Any]:
         self.socket.sendall(b"".join(hiredis.pack_command(tuple(c)) for c in commands))
@@ -121,18 +127,33 @@ def answer(raw: bytes) -> list[Any] | None:
         return None
 
 
+def forbids_channel(refusal: Any) -> bool:
+    return "NOPERM" in str(refusal) and "channel" in str(refusal)
+
+
 def finish(pipe: Pipe, raw: bytes, *, claim: bool) -> bytes | None:
     """Answers a message or moves it to the dead list, and returns the next job if one was to be claimed."""
     publish, bury, remove = answer(raw), ["LPUSH", DEAD, raw], ["LREM", LIST, -1, raw]
+    if not pipe.transacts:
+        finish_in_steps(pipe, publish, bury, remove)
+        return check(pipe.send(LMOVE)[0]) if claim else None
     replies = pipe.send(["MULTI"], publish or bury, remove, ["EXEC"], *([LMOVE] if claim else []))
-    refusal = str(replies[1])
-    if publish and "NOPERM" in refusal and "channel" in refusal:
+    if publish and forbids_channel(replies[1]):
         for reply in pipe.send(["MULTI"], bury, remove, ["EXEC"]):
             check(reply)
     else:
         for reply in check(replies[3]):
             check(reply)
     return check(replies[4]) if claim else None
+
+
+def finish_in_steps(pipe: Pipe, publish: Any, bury: Any, remove: Any) -> None:
+    refusal = pipe.send(publish)[0] if publish else None
+    if publish and not forbids_channel(refusal):
+        check(refusal)
+    else:
+        check(pipe.send(bury)[0])
+    check(pipe.send(remove)[0])
 
 
 def live(stopping: Stopping, number: int) -> None:

@@ -1,5 +1,5 @@
 // A server on Node.js without a library: one socket for claims, one for answers, and a small parser of RESP2.
-// Publishes and removes in one MULTI; several jobs run at once in one event loop.
+// Publishes and removes in one MULTI, or one after the other where Redis forbids that; several jobs run at once in one event loop.
 
 import net from 'node:net'
 
@@ -142,7 +142,7 @@ async function answer(raw) {
 }
 
 const running = [] // the entries that this process answers for, as Buffers
-let answers = null
+let opening = null // a promise of the connection for answers, which those that run share
 let stopping = false
 let connections = 0
 let failingSince = null
@@ -163,15 +163,41 @@ function fail(error) {
   if (stopping && Date.now() - failingSince > patienceMs) process.exit(1)
 }
 
+const isForbidden = error => error.message.startsWith('NOPERM')
+const forbidsChannel = error => isForbidden(error) && error.message.includes('channel')
+
+// The connection for answers, which knows whether Redis lets it use MULTI: the commands behind one that was refused would be
+// executed each by itself.
+async function connectToAnswer() {
+  const redis = await Redis.connect()
+  const replies = await Promise.allSettled([redis.do('MULTI'), redis.do('DISCARD')])
+  redis.transacts = !replies.some(({ reason }) => reason && isForbidden(reason))
+  return redis
+}
+
 async function finish(raw, reply) {
-  answers ??= await Redis.connect()
+  opening ??= connectToAnswer()
+  const answers = await opening
   const remove = ['LREM', list, '-1', raw]
   const bury = ['LPUSH', `${queue}:dead`, raw]
   const first = reply ? ['PUBLISH', reply.channel, reply.result] : bury
-  const replies = await Promise.allSettled([['MULTI'], first, remove, ['EXEC']].map(c => answers.do(...c)))
-  const refusal = replies.find(({ status }) => status === 'rejected')?.reason
-  if (refusal && reply && /^NOPERM.*channel/.test(refusal.message)) return finish(raw, null)
-  if (refusal) throw refusal
+  try {
+    if (answers.transacts) {
+      await allOf([['MULTI'], first, remove, ['EXEC']].map(c => answers.do(...c)))
+    } else {
+      await answers.do(...first)
+      await answers.do(...remove)
+    }
+  } catch (refusal) {
+    if (!reply || !forbidsChannel(refusal)) throw refusal
+    await finish(raw, null)
+  }
+}
+
+// Waits for all of them, and throws the first of their refusals.
+async function allOf(promises) {
+  const refused = (await Promise.allSettled(promises)).find(({ status }) => status === 'rejected')
+  if (refused) throw refused.reason
 }
 
 async function run(raw) {
@@ -183,8 +209,8 @@ async function run(raw) {
       break
     } catch (error) {
       fail(error)
-      answers?.end(error)
-      answers = null
+      opening?.then(answers => answers.end(error), () => {})
+      opening = null
       connections += 1
       lookSoon()
       await later(50)
