@@ -1,8 +1,9 @@
 """The panels: correct programs of different design, and programs that do nothing right.
 
-A right one passes all tests that apply to it. Against a null one every test fails, but for those
-that panels.toml names with a reason; a test that is named and fails is as wrong as one that isn't
-and passes.
+A right one passes all tests that apply to it, but for those that count as unsupported for a reason.
+Against a null one every test fails, but for those that pass for a reason. panels.toml names these tests
+with their reasons; a test that is named there and ends as the others is as wrong as one that isn't and
+doesn't.
 """
 
 from __future__ import annotations
@@ -22,13 +23,17 @@ PANELS = Path(__file__).parents[1] / "panels"
 
 @dataclass(frozen=True)
 class Member:
-    """One program on a panel; `passes` maps globs of tests that a null program passes to reasons."""
+    """One program on a panel.
+
+    `excused` maps globs of tests to reasons: those that a null program passes, or that count as unsupported
+    for a right one.
+    """
 
     panel: str
     name: str
     programs: dict[str, tuple[str, ...]]
     features: tuple[str, ...]
-    passes: dict[str, str] = field(default_factory=dict)
+    excused: dict[str, str] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -59,9 +64,9 @@ def read(path: Path = PANELS / "panels.toml") -> list[Member]:
                 program: tuple(each[program]) for program in ("server", "client") if program in each
             },
             features=tuple(each["features"]),
-            passes={known["tests"]: known["reason"] for known in each.get("passes", [])},
+            excused={known["tests"]: known["reason"] for known in each.get(excuse, [])},
         )
-        for panel in ("right", "null")
+        for panel, excuse in (("right", "unsupported"), ("null", "passes"))
         for each in written[panel]
     ]
 
@@ -75,13 +80,15 @@ def judge(member: Member, session: Session) -> list[str]:
     return (judge_right if member.panel == "right" else judge_null)(member, session)
 
 
-def judge_right(_member: Member, session: Session) -> list[str]:
-    """A false alarm for each test that doesn't pass."""
-    return [
+def judge_right(member: Member, session: Session) -> list[str]:
+    """A false alarm for each test that doesn't pass without a reason, and a reason for each that has no such test."""
+    skipped = [end.test for end in session.ended if end.how == "skipped"]
+    found = [
         f"false alarm: {end.test} ({(end.message.splitlines() or [end.how])[0]})"
         for end in session.ended
-        if end.how != "passed"
+        if end.how != "passed" and not (end.test in skipped and _is_excused(member, end.test))
     ]
+    return [*found, *_idle_excuses(member, skipped, "be unsupported")]
 
 
 def judge_null(member: Member, session: Session) -> list[str]:
@@ -90,14 +97,21 @@ def judge_null(member: Member, session: Session) -> list[str]:
     found = [
         f"{test} passes against a program that does nothing right"
         for test in passed
-        if not any(fnmatchcase(test, _literal(glob)) for glob in member.passes)
+        if not _is_excused(member, test)
     ]
-    found += [
-        f"'{glob}' is said to pass, and no such test does"
-        for glob in member.passes
-        if not any(fnmatchcase(test, _literal(glob)) for test in passed)
+    return [*found, *_idle_excuses(member, passed, "pass")]
+
+
+def _is_excused(member: Member, test: str) -> bool:
+    return any(fnmatchcase(test, _literal(glob)) for glob in member.excused)
+
+
+def _idle_excuses(member: Member, tests: list[str], said: str) -> list[str]:
+    return [
+        f"'{glob}' is said to {said}, and no such test does"
+        for glob in member.excused
+        if not any(fnmatchcase(test, _literal(glob)) for test in tests)
     ]
-    return found
 
 
 def _literal(glob: str) -> str:

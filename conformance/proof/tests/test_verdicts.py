@@ -166,6 +166,15 @@ def test_a_right_program_passes_everything() -> None:
     assert found.startswith("false alarm: t.py::kills")
 
 
+def test_a_right_program_may_be_one_that_a_test_does_not_support() -> None:
+    """A test that is named as unsupported is skipped; one that passes or fails isn't excused."""
+    member = replace(RIGHT, excused={"t.py::kills": "it needs more"})
+    assert panel.judge(member, Session(ended=[CLEAN, replace(KILL, how="skipped")])) == []
+    for how, complaint in (("failed", "false alarm: "), ("passed", "'t.py::kills' is said to be ")):
+        found = panel.judge(member, Session(ended=[CLEAN, replace(KILL, how=how)]))
+        assert found[0].startswith(complaint)
+
+
 @pytest.mark.parametrize(
     "ended, complaint",
     [
