@@ -41,7 +41,7 @@ FINE = {"passed", "skipped"}
 DEATHS = {"failed": "killed", "hung": "killed", "refused": "refused"}
 # What a run on the right library depends on.
 INGREDIENTS = ("python/jobqueue", "conformance/jobqueue_conformance", "fixtures", "schemas", "spec")
-LIMIT_S, LIMIT_FACTOR = 60.0, 5.0
+LIMIT_S, LIMIT_FACTOR = 240.0, 5.0
 
 
 @dataclass(frozen=True)
