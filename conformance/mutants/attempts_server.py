@@ -47,7 +47,14 @@ class AttemptsServer(Server):
         self.found[raw] -= 1
         return True
 
+    def is_unlimited(self) -> bool:
+        return self.limit == 0
+
     def start_counted(self, raw: bytes) -> None:
+        if self.is_unlimited():
+            self.wait_for_slot()
+            self.start(raw)
+            return
         try:
             before = self.counted_before(raw)
             self.wait_for_place(before)

@@ -80,3 +80,8 @@ class ExpiresWithinA32BitNumber(ExpiryClient):
 class ExpiresByItsOwnTime(ExpiryClient):
     def now_ms(self) -> float:
         return time.time() * 1_000
+
+
+class ExpiresNeverAtOnce(ExpiryClient):
+    def expires_at_ms(self, call: dict[str, Json]) -> float | None:
+        return super().expires_at_ms(call) if call.get("expires_in_ms") else None

@@ -15,6 +15,8 @@ from keeping_client import KeepingClient, MalformedHandle, Watch
 from resp import Connection
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from base_client import Json
 
 
@@ -262,3 +264,61 @@ class LostCollectionWaitsFiveSeconds(KeepingClient):
         if watch.keep_ms == 0:
             watch.settles_at = max(watch.settles_at or 0.0, time.monotonic() + 5.0)
         return super().after_loss(watch)
+
+
+class CollectsForThirtyOneBits(KeepingClient):
+    def settles_at(self, call: dict[str, Json]) -> float | None:
+        if "collect" in call and call["timeout_ms"] >= 2**31:
+            return time.monotonic()
+        return super().settles_at(call)
+
+
+class TimeoutDeafensTheSameHandle(KeepingClient):
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        super().__init__(environment)
+        self.subscriptions: dict[str, list[Connection]] = {}
+
+    def wait_for_message(self, watch: Watch, subscription: Connection) -> dict[str, Json]:
+        self.subscriptions.setdefault(watch.channel, []).append(subscription)
+        return super().wait_for_message(watch, subscription)
+
+    def at_the_end(self, watch: Watch) -> dict[str, Json]:
+        for each in self.subscriptions[watch.channel]:
+            each.send("UNSUBSCRIBE", watch.channel)
+        return super().at_the_end(watch)
+
+
+class DetachedIsPushedUnheard(KeepingClient):
+    def listen(self, watch: Watch) -> dict[str, Json] | None:
+        refused = None if watch.message is None else self.push_detached(watch)
+        return refused or super().listen(watch)
+
+
+class DetachedAndUnansweredWaits(KeepingClient):
+    def after_loss(self, watch: Watch) -> dict[str, Json] | None:
+        watch.accepted = True
+        return super().after_loss(watch)
+
+
+class ForbiddenLookIsNeverOver(KeepingClient):
+    def log(self, sentence: str) -> None:
+        super().log(sentence)
+        if "refuses to tell" in sentence:
+            raise SystemExit  # which ends a thread in silence
+
+
+class DetachedHearsOnAnyChannel(KeepingClient):
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        super().__init__(environment)
+        self.watches: dict[str, Watch] = {}
+
+    def start(self, watch: Watch) -> None:
+        self.watches[watch.id] = watch
+        super().start(watch)
+
+    def on_unknown(self, result: dict[str, Json]) -> None:
+        watch = self.watches.get(result["id"])
+        if watch is None:
+            super().on_unknown(result)
+        else:
+            self.say({"seq": watch.seq, **self.outcome(result)})

@@ -315,3 +315,26 @@ class HandleOfAJobWithoutItsExpiry(ForgetsTheExpiry):
         if watch.message is not None:
             watch.digest = self.digest(self.without_expiry(watch.message))
         super().start(watch)
+
+
+class LosesAtOnceWhatIsKeptForLong(KeepingClient):
+    def on_result_lost(self, job: Job) -> None:
+        if self.keeps.get(job.id, 0) >= 2**31:
+            del self.keeps[job.id]
+        super().on_result_lost(job)
+
+
+class LooksNoFurtherThanARefusal(KeepingClient):
+    refused = False
+
+    def look(self) -> None:
+        self.refused = False
+        super().look()
+
+    def look_for(self, job: Job) -> None:
+        if not self.refused:
+            super().look_for(job)
+
+    def log(self, sentence: str) -> None:
+        self.refused = self.refused or "refuses to tell" in sentence
+        super().log(sentence)

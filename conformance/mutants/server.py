@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
+import server_adopted
 import server_adopts
 import server_answers
 import server_attempts
@@ -34,6 +35,7 @@ class Base(KeepingServer, ExpiryServer, TakeoverServer):
 # Most mutants are made from a server of protocol 1.0; the base has the later features, too.
 MUTANTS = named(
     Server,
+    server_adopted,
     server_adopts,
     server_answers,
     server_attempts,

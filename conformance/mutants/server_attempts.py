@@ -7,9 +7,12 @@ which requirement that breaks, and which tests notice.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from attempts_server import KEPT_S, AttemptsServer
+from base_server import Server
+from expiry_server import ExpiryServer
 from resp import ReplyError
 from takeover_server import TakeoverServer
 
@@ -253,3 +256,82 @@ class RefusedIsLeft(TakeoverServer):
 class CountsAStrippedMessage(AttemptsServer):
     def key(self, raw: bytes) -> str:
         return super().key(raw.strip())
+
+
+# Entries that are not plain jobs, and settings that are not usual
+
+
+class LetsCountsEnd(TakeoverServer):
+    def count(self, raw: bytes, before: int) -> int:
+        if before == 0:
+            return super().count(raw, before)
+        assert self.claims is not None
+        return int(self.claims.call("INCR", self.key(raw)))
+
+
+class CountsWhatItRunsOnly(TakeoverServer):
+    def start_counted(self, raw: bytes) -> None:
+        job = self.read(raw)
+        if job is not None and job.get("method") in self.handlers:
+            super().start_counted(raw)
+        else:
+            self.wait_for_slot()
+            self.start(raw)
+
+
+class CountsByTheText(TakeoverServer):
+    def key(self, raw: bytes) -> str:
+        return super().key(raw.decode(errors="replace").encode())
+
+
+class ForbiddenCountIsALoss(TakeoverServer):
+    def on_uncounted(self, raw: bytes, refusal: ReplyError) -> int:
+        if str(refusal).startswith("NOPERM"):
+            raise ConnectionError(str(refusal))
+        return super().on_uncounted(raw, refusal)
+
+
+class ZeroIsALimit(TakeoverServer):
+    def is_unlimited(self) -> bool:
+        return False
+
+
+class GivenUpAndForbiddenIsRetried(TakeoverServer):
+    def answer(self, raw: bytes, job: Job, result: bytes) -> None:
+        try:
+            super().answer(raw, job, result)
+        except ReplyError as refusal:
+            if self.exceeds(raw):
+                raise ConnectionError(str(refusal)) from refusal
+            raise
+
+
+class ExpiryBeforeTheLimit(ExpiryServer, TakeoverServer):
+    def outcome(self, raw: bytes, job: Job) -> dict[str, Json]:
+        return self.run(job) if self.has_expired(job) else super().outcome(raw, job)
+
+    def exceeds(self, raw: bytes) -> int:
+        job = Server.read(self, raw)
+        expired = job is not None and self.has_expired(job)
+        return 0 if expired else super().exceeds(raw)
+
+
+class MethodsBeforeTheLimit(TakeoverServer):
+    def exceeds(self, raw: bytes) -> int:
+        job = Server.read(self, raw)
+        known = job is None or job.get("method") in self.handlers
+        return super().exceeds(raw) if known else 0
+
+
+class LimitBeforeThePrefix(TakeoverServer):
+    def read(self, raw: bytes) -> Job | None:
+        if self.exceeds(raw) == 1:
+            self.prefix = ""
+        return super().read(raw)
+
+
+class ForgetsAtALossWhatItFound(TakeoverServer):
+    def connect(self) -> None:
+        super().connect()
+        if self.found is not None:
+            self.found = Counter()

@@ -7,6 +7,7 @@ which requirement that breaks, and which tests notice.
 from __future__ import annotations
 
 from base_server import Server
+from resp import ReplyError
 
 # server.dead.removed, server.dead.odd-bytes, server.dead-list.keeps
 
@@ -112,3 +113,12 @@ class DeadListEmptied(Server):
         super().connect()
         assert self.claims is not None
         self.claims.call("DEL", self.dead)
+
+
+class DeadIsForgottenWhereMemoryIsShort(Server):
+    def keep(self, raw: bytes) -> None:
+        try:
+            super().keep(raw)
+        except ReplyError as refusal:
+            if not str(refusal).startswith("OOM"):
+                raise

@@ -232,3 +232,26 @@ class NullIsATime(ExpiryServer):
 class RefusesWithoutTime(ExpiryServer):
     def on_no_time(self, refusal: ReplyError) -> bool:
         return True
+
+
+class CountsWholeSeconds(ExpiryServer):
+    def now_ms(self) -> float:
+        return super().now_ms() // 1_000 * 1_000
+
+
+class InvalidExpires(ExpiryServer):
+    def run(self, job: Job) -> dict[str, Json]:
+        if job.get("method") == "" and self.has_expired(job):
+            return self.refuse()
+        return super().run(job)
+
+
+class RemembersTheClockBeyondSixteen(ExpiryServer):
+    asked = 0
+    ahead_ms = 0.0
+
+    def now_ms(self) -> float:
+        self.asked += 1
+        if self.asked <= 16:
+            self.ahead_ms = super().now_ms() - time.monotonic() * 1_000
+        return time.monotonic() * 1_000 + self.ahead_ms

@@ -422,3 +422,18 @@ class ReplacesWithoutTransactions(KeepingServer):
             self.ask("SET", key, result, "PX", keep_ms)
         else:
             super().store(key, result, keep_ms)
+
+
+class TriesForTwoSeconds(KeepingServer):
+    def gives_up_keeping(self, raw: bytes, refusal: str) -> bool:
+        since = self.refused_at.get(raw, time.monotonic())
+        return super().gives_up_keeping(raw, refusal) or time.monotonic() > since + 2.0
+
+
+class KeepsSixtyFour(KeepingServer):
+    kept = 0
+
+    def store(self, key: str, result: bytes, keep_ms: int) -> None:
+        self.kept += 1
+        if self.kept <= 64:
+            super().store(key, result, keep_ms)

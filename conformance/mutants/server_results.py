@@ -9,8 +9,12 @@ from __future__ import annotations
 import html
 import json
 import unicodedata
+from typing import TYPE_CHECKING
 
 from base_server import Job, Json, Server
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 # server.result.form
 
@@ -274,3 +278,16 @@ class CodeUnregistered(Server):
 class CodeOfClients(Server):
     def error(self, code: str, message: str) -> dict[str, Json]:
         return super().error("not-queued" if code == "method-not-found" else code, message)
+
+
+class ChannelsByTheId(Server):
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        super().__init__(environment)
+        self.channels: dict[str, str] = {}
+
+    def outcome(self, raw: bytes, job: Job) -> dict[str, Json]:
+        self.channels[job["id"]] = job["channel"]
+        return super().outcome(raw, job)
+
+    def answer(self, raw: bytes, job: Job, result: bytes) -> None:
+        super().answer(raw, {**job, "channel": self.channels[job["id"]]}, result)

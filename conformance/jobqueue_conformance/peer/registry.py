@@ -5,10 +5,13 @@ No test waits for C or G: what has to be long ago is written so.
 
 import redis
 
+from jobqueue_conformance.programs.starting import BLOCK_MS, LEASES
 from jobqueue_conformance.spec.keys import Keys
 from jobqueue_conformance.spec.messages import Job
 
 LONG_AGO_S = 600.0  # longer than C
+SCAN_S = 2 * LEASES * BLOCK_MS / 1000  # in which a scan has to happen
+GONE = "gone-away"  # a processor that never comes back
 FOREIGN = "0123456789abcdef0123456789abcdef"  # the token of a life that no server has
 
 
@@ -45,6 +48,14 @@ class Registry:
     def emptied(self, processor: str, *jobs: Job, ago_s: float) -> str:
         """Register a processor whose list was found empty some time ago."""
         return self.register(processor, *jobs, value=-(self.now_ms() - round(ago_s * 1000)))
+
+    def rename(self, processor: str, key: str) -> None:
+        """Give a processor's list another key, as where the whole key is configured."""
+        own = self._keys.in_process(processor)
+        self._redis.rename(own, key)
+        value = self._redis.hget(self._keys.processors, own)
+        self._redis.hset(self._keys.processors, key, self._bytes(value))
+        self._redis.hdel(self._keys.processors, own)
 
     def value(self, key: str) -> bytes | None:
         """What the registration of a list says; None where there is none."""

@@ -13,7 +13,7 @@ from jobqueue_conformance.programs.starting import StartClient
 from jobqueue_conformance.proxy import matches
 from jobqueue_conformance.proxy.events import COMMAND, REPLY, Event
 from jobqueue_conformance.proxy.proxy import Proxy
-from jobqueue_conformance.redis_servers.acl import execute
+from jobqueue_conformance.redis_servers.acl import EVERYTHING, PASSWORD, execute, set_user
 from jobqueue_conformance.redis_servers.base import RedisServer
 from jobqueue_conformance.spec import handles
 from jobqueue_conformance.spec.keys import Keys, digest
@@ -25,7 +25,9 @@ from jobqueue_conformance.spec.verdicts import require
 HOUR_MS = 3_600_000
 LONG_MS = 60_000  # a timeout that is never how something is settled
 BRIEF_MS = 500
+LONGEST = (2**31, 2**32 + 1)
 MOMENT_S = 0.3  # a client that is too early has been so by then
+USER = "somebody"
 UUID_4 = r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
 
 
@@ -33,12 +35,14 @@ UUID_4 = r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
     "client.kept.handle",
     "client.kept.own-channel",
     "client.kept.member",
+    "client.settle.result",
     "client.concurrent.in-flight",
 )
 @pytest.mark.dimensions(
     size="8",
     occasion=("again", "reconnect"),
     moment="outstanding",
+    answer="another type",
     connection=("all", "cut"),
     caller=("timeout", "no timeout"),
     repetition="faults",
@@ -52,6 +56,8 @@ def test_a_handle_names_its_job(
     expires_in_ms = (None, HOUR_MS)["expiry-client" in implementation.features]
     for _ in range(2):
         _, pushed = run_after_a_loss(driver, peer, proxy.notifier, "plain")
+        plain = driver.submit("echo", "plain again")
+        pushed.append(peer.claim())
         timeouts = (None, slowly(LONG_MS))
         called = [
             detach(driver, peer, n, timeouts[n % 2], expires_in_ms if n % 4 > 1 else None)
@@ -59,8 +65,12 @@ def test_a_handle_names_its_job(
         ]
         for seq, job in called:
             require_handle(driver, seq, job)
+            peer.publish(pushed[-1].channel, written(id=job.id, result="on another channel"))
+            peer.publish(job.channel, written(id=pushed[-1].id, result="on another channel"))
             peer.answer(job, result=job.parameters)
             require_value(driver, seq, job, "client.settle.result")
+        peer.answer(pushed[-1], result=pushed[-1].parameters)
+        require_value(driver, plain, pushed[-1], "client.settle.result")
         own += [job.channel for _, job in called]
         require(
             len({*own, pushed[-1].channel}) == len(own) + 1,
@@ -79,12 +89,17 @@ def test_a_handle_names_its_job(
     )
 
 
-@pytest.mark.requirement("client.kept.handle", "client.settle.not-queued")
-@pytest.mark.dimensions(moment="outstanding", connection=("pushes", "held"), answer="error")
+@pytest.mark.requirement("client.kept.handle", "client.settle.not-queued", "client.lost.settles")
+@pytest.mark.dimensions(
+    moment="outstanding",
+    connection=("pushes", "held", "all", "cut"),
+    answer="error",
+    caller="no timeout",
+)
 def test_a_handle_follows_the_reply_to_the_push(
     client: StartClient, peer: Peer, redis_server: RedisServer, keys: Keys, proxy: Proxy
 ) -> None:
-    """There is no handle while the push is unanswered, and none where Redis refuses it."""
+    """There is no handle while the push is unanswered, and none where Redis refuses it, or its reply is lost."""
     driver = client()
     run_after_a_loss(driver, peer, proxy.notifier, "before")
     hold = proxy.hold(matches.reply_naming(keys.queue), "client")
@@ -112,6 +127,52 @@ def test_a_handle_follows_the_reply_to_the_push(
         "client.kept.handle",
         expected="no handle of a job that was refused",
         got=driver.handles.get(refused),
+    )
+
+    hold = proxy.hold(matches.reply_naming(keys.queue), "client")
+    seq, _ = detach(driver, peer, "unanswered", None)
+    hold.wait("the reply to the push")
+    proxy.drop("client")
+    outcome = driver.outcome(seq, requirement="client.lost.settles")
+    require(
+        outcome.code == "connection-lost" and seq not in driver.handles,
+        "client.lost.settles",
+        expected="the error connection-lost, and no handle",
+        got=(outcome, driver.handles.get(seq)),
+    )
+
+
+@pytest.mark.requirement("client.subscribe.before-push", "client.kept.own-channel")
+@pytest.mark.dimensions(
+    occasion="again",
+    connection="subscription",
+    answer="error",
+    settings="rights",
+    caller="timeout",
+)
+def test_a_detached_job_is_not_pushed_without_its_subscription(
+    client: StartClient,
+    peer: Peer,
+    redis: Redis,
+    redis_server: RedisServer,
+    keys: Keys,
+    proxy: Proxy,
+) -> None:
+    """Where Redis refuses the subscription to the channel of a detached job alone, the job is not pushed."""
+    set_user(redis_server, USER, PASSWORD, *EVERYTHING)
+    driver = client(user=USER, password=PASSWORD)
+    _, pushed = run_after_a_loss(driver, peer, proxy.notifier, "before")
+    set_user(redis_server, USER, PASSWORD, "resetchannels", f"&{pushed[-1].channel}")
+
+    seq = driver.submit("echo", "detached", slowly(BRIEF_MS), keep_ms=HOUR_MS, detached=True)
+    driver.outcome(seq)
+    waiting = redis.lrange(keys.queue, 0, -1)
+
+    require(
+        not waiting,
+        "client.subscribe.before-push",
+        expected="an empty queue while SUBSCRIBE is refused",
+        got=waiting,
     )
 
 
@@ -150,10 +211,13 @@ def test_a_detached_job_survives_a_loss(client: StartClient, peer: Peer, proxy: 
 
 
 @pytest.mark.requirement(
-    "client.kept.collects", "client.timeout.settles", "client.concurrent.in-flight"
+    "client.kept.collects",
+    "client.timeout.settles",
+    "client.timeout.local",
+    "client.concurrent.in-flight",
 )
 @pytest.mark.dimensions(
-    size=("8", "65,536 bytes"),
+    size=("8", "65,536 bytes", "2³¹"),
     occasion="again",
     moment="outstanding",
     answer=("error", "another type", "nothing"),
@@ -168,6 +232,7 @@ def test_results_are_collected(
     values: list[Any] = [None, "\u2028 ключ", "x" * 900_000, {"é": [0, False]}, *range(8)]
     stored = [peer.job("echo", value, channel=keys.channel()) for value in values]
     awaited = [peer.job("echo", number, channel=keys.channel()) for number in range(12)]
+    patient = {ms: peer.job("echo", ms, channel=keys.channel()) for ms in LONGEST}
     failing, unknown = (peer.job("echo", name, channel=keys.channel()) for name in ("f", "u"))
     for job in stored:
         peer.keep(job, result=job.parameters)
@@ -180,6 +245,8 @@ def test_results_are_collected(
     finds = [(collect(driver, job), job) for job in (*stored, *stored[:2])]
     failed = collect(driver, failing)
     late = driver.collect(handles.written(unknown), BRIEF_MS)
+    waits += [(driver.collect(handles.written(job), ms), job) for ms, job in patient.items()]
+    again = collect(driver, unknown)
 
     for seq, job in finds:
         require_value(driver, seq, job, "client.kept.collects")
@@ -192,7 +259,16 @@ def test_results_are_collected(
     )
     for seq, job in waits:
         key = keys.result(job.message)
-        proxy.notifier.wait(lambda each=key: looked(proxy, each), "the client to look")  # type: ignore[misc] # a default's type
+        proxy.notifier.wait(
+            lambda each=key, call=seq: looked(proxy, each) or driver.outcomes(call),  # type: ignore[misc] # a default's type
+            "the client to look",
+        )
+        require(
+            not driver.outcomes(seq),
+            "client.timeout.local",
+            expected="a collection that waits for its timeout",
+            got=driver.outcomes(seq),
+        )
         for each in (b"no JSON", written(id="another", result="another's")):
             peer.publish(job.channel, each)
         peer.publish(job.channel, written(id=job.id, result=job.parameters))
@@ -203,6 +279,14 @@ def test_results_are_collected(
         expected="a timeout where nothing comes",
         got=driver.outcome(late),
     )
+    require(
+        peer.listens(unknown.channel),
+        "client.kept.collects",
+        expected="a subscription for the other collection by the handle",
+        got="none, since the first was timed out",
+    )
+    peer.publish(unknown.channel, written(id=unknown.id, result=unknown.parameters))
+    require_value(driver, again, unknown, "client.kept.collects")
     left = [redis.exists(keys.result(job.message)) for job in stored]
     require(all(left), "client.kept.collects", expected="all that was stored", got=left)
 
@@ -282,6 +366,34 @@ def test_another_process_collects(client: StartClient, peer: Peer, proxy: Proxy)
     proxy.notifier.wait(lambda: peer.listens(published.channel), "a subscription")
     peer.publish(published.channel, written(id=published.id, result=published.parameters))
     require_value(second, seqs[1], published, "client.kept.collects")
+
+
+@pytest.mark.requirement("client.timeout.settles", "client.kept.collects")
+@pytest.mark.dimensions(answer="error", settings="rights", caller="timeout")
+def test_a_collection_that_may_not_look_comes_to_its_end(
+    client: StartClient, peer: Peer, redis_server: RedisServer, keys: Keys, proxy: Proxy
+) -> None:
+    """Where Redis forbids a client to look, its collections are settled in time, and it goes on."""
+    set_user(redis_server, USER, PASSWORD, *EVERYTHING, "resetkeys", f"~{keys.queue}")
+    driver = client(user=USER, password=PASSWORD)
+    run_after_a_loss(driver, peer, proxy.notifier, "before")
+    jobs = [peer.job("echo", number, channel=keys.channel()) for number in range(2)]
+
+    for job in jobs:
+        outcome = driver.outcome(driver.collect(handles.written(job), slowly(BRIEF_MS)))
+        require(
+            outcome.kind in {"timeout", "error"},
+            "client.timeout.settles",
+            expected="a timeout, or an error that says what is forbidden",
+            got=outcome,
+        )
+    outcome, _ = run_after_a_loss(driver, peer, proxy.notifier, "behind")
+    require(
+        outcome.value == "behind",
+        "client.timeout.settles",
+        expected="the value of the next job",
+        got=outcome,
+    )
 
 
 @pytest.mark.requirement("client.kept.malformed", "client.kept.collects")

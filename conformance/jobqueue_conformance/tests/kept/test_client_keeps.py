@@ -25,6 +25,7 @@ from jobqueue_conformance.sweep.client import AMPLE_MS, ClientSweep
 
 USER = "somebody"
 HOUR_MS = 3_600_000
+LONGEST = (2**31, 2**32 + 1)
 LONG_MS = 60_000  # a timeout that is never how a job is settled
 SHORT_MS = 1500  # for how long a result is kept that never comes
 LOST_MS = 1000  # the timeout of a call whose push is lost
@@ -222,14 +223,17 @@ def test_what_is_stored_and_no_result_is_ignored(
     driver = client()
     odd = [b"", b"no JSON", b"null", b"[]", b'{"id":"another","result":1}', b'{"result":1}']
     called = [run(driver, peer, proxy, number, LONG_MS) for number in range(2 * len(odd) + 1)]
+    found = run(driver, peer, proxy, "behind what isn't a text", None)
 
     proxy.refuse("client")
     proxy.drop("client")
     for (_, job), message in zip(called, odd * 2, strict=False):
         peer.keep_message(job, message)
     redis.rpush(keys.result(called[-1][1].message), "a list")
+    peer.keep(found[1], result=found[1].parameters)
     proxy.accept_again("client")
     run_after_a_loss(driver, peer, proxy.notifier, "behind")
+    require_value(driver, *found)
 
     for seq, job in called:
         peer.answer(job, result=job.parameters)
@@ -309,7 +313,7 @@ def test_a_kept_job_without_a_timeout_waits(client: StartClient, peer: Peer, pro
     occasion="reconnect",
     connection=("all", "cut"),
     caller=("timeout", "no timeout"),
-    size="below 1",
+    size=("below 1", "2³¹"),
 )
 def test_a_kept_job_is_lost_when_its_result_would_be_gone(
     client: StartClient, peer: Peer, proxy: Proxy
@@ -324,6 +328,7 @@ def test_a_kept_job_is_lost_when_its_result_would_be_gone(
     others = [
         run(driver, peer, proxy, "timed", LONG_MS, keep_ms=SHORT_MS),
         run(driver, peer, proxy, "kept for longer", None),
+        *(run(driver, peer, proxy, f"kept for {ms} ms", None, keep_ms=ms) for ms in LONGEST),
     ]
 
     cut_s = time.monotonic()

@@ -9,7 +9,7 @@ from jobqueue_conformance.peer.peer import Peer
 from jobqueue_conformance.programs.starting import StartServer
 from jobqueue_conformance.proxy import matches
 from jobqueue_conformance.proxy.proxy import Hold, Proxy
-from jobqueue_conformance.redis_servers.acl import execute
+from jobqueue_conformance.redis_servers.acl import EVERYTHING, PASSWORD, execute, set_user
 from jobqueue_conformance.redis_servers.base import RedisServer
 from jobqueue_conformance.spec.keys import Keys
 from jobqueue_conformance.spec.messages import Job
@@ -100,13 +100,16 @@ def test_what_a_server_claims_is_not_counted(
 
 
 @pytest.mark.requirement("server.attempts.counts")
-@pytest.mark.dimensions(occasion="reconnect", connection=("publishing", "cut"))
+@pytest.mark.dimensions(
+    occasion=("reconnect", "recovery"), connection=("publishing", "all", "cut"), repetition="faults"
+)
 def test_a_life_counts_an_entry_once(
     server: StartServer, peer: Peer, redis: Redis, keys: Keys, proxy: Proxy
 ) -> None:
-    """An entry whose answer is lost with its connection, twice, and that is answered again, is counted once."""
-    job = peer.job("echo", "answered again")
-    peer.place(job)
+    """An entry whose answer is lost, twice, and that is answered again, is counted once, as are those behind it."""
+    jobs = [peer.job("echo", number) for number in range(3)]
+    job = jobs[0]
+    peer.place(*jobs)
 
     hold = hold_first_answer(server, peer, redis, keys, proxy, job)
     for _ in range(2):
@@ -114,14 +117,14 @@ def test_a_life_counts_an_entry_once(
         hold.drop()
         hold = following
         hold.wait()
-    hold.release()
-    peer.wait_settled(job)
-    counted = count(redis, keys, job)
+    proxy.drop("server")
+    peer.wait_settled(*jobs)
+    counted = [count(redis, keys, each) for each in jobs]
 
     require(
-        counted == 1,
+        counted == [1, 1, 1],
         "server.attempts.counts",
-        expected="1 as the count of the entry that it found at its start",
+        expected="a count of 1 for each of three entries that it found at its start",
         got=counted,
     )
 
@@ -148,26 +151,33 @@ def test_long_entries_have_counts_of_their_own(
     )
 
 
-@pytest.mark.requirement("server.attempts.limit")
-@pytest.mark.dimensions(settings="limit", occasion="restart")
-@pytest.mark.parametrize("limit, before", [(3, 0), (3, 2), (2, 1), (12, 11)])
+@pytest.mark.requirement("server.attempts.limit", "server.attempts.counts")
+@pytest.mark.dimensions(settings="limit", occasion=("restart", "again"))
+@pytest.mark.parametrize("limit, before", [(3, 0), (3, 2), (2, 1), (12, 11), (0, 5)])
 def test_an_entry_within_the_limit_is_run(
     server: StartServer, peer: Peer, redis: Redis, keys: Keys, limit: int, before: int
 ) -> None:
-    """An entry whose count comes to the limit is run, and isn't on the dead list."""
+    """An entry whose count comes to the limit, or is counted where nothing is limited, is run, and isn't buried."""
     job = peer.job("echo", "the last attempt")
-    redis.set(keys.count(job.message), before)
+    redis.set(keys.count(job.message), before, ex=LATE_S)
     peer.place(job)
 
     server(max_attempts=limit)
     result = peer.result(job, "server.attempts.limit")
     peer.wait_settled(job)
+    lifetime_s = redis.ttl(keys.count(job.message))
 
     require(
         result.get("result") == job.parameters and not redis.exists(keys.dead),
         "server.attempts.limit",
         expected="the value, and an empty dead list",
         got=(result, redis.lrange(keys.dead, 0, -1)),
+    )
+    require(
+        lifetime_s > LATE_S or not limit,
+        "server.attempts.counts",
+        expected=f"a count that lives for {KEPT_S} s from now on",
+        got=f"{lifetime_s} s",
     )
 
 
@@ -303,8 +313,10 @@ def test_an_entry_that_was_counted_before_runs_alone(
 
 
 @pytest.mark.requirement("server.attempts.refused", "server.attempts.counts")
-@pytest.mark.dimensions(occasion="recovery", answer=("error", "another error", "another type"))
-@pytest.mark.parametrize("refusal", ["wrong type", "not a number", "out of memory"])
+@pytest.mark.dimensions(
+    occasion="recovery", answer=("error", "another error", "another type"), settings="rights"
+)
+@pytest.mark.parametrize("refusal", ["wrong type", "not a number", "out of memory", "forbidden"])
 def test_an_entry_that_can_not_be_counted_is_run(
     server: StartServer,
     peer: Peer,
@@ -317,10 +329,13 @@ def test_an_entry_that_can_not_be_counted_is_run(
     """Where Redis refuses the count of an entry, it is run, and so is the next one, which is counted if it can be."""
     first, job, last = jobs = [peer.job("echo", number) for number in range(3)]
     peer.place(*jobs)
-    hold = hold_first_answer(server, peer, redis, keys, proxy, first)
+    set_user(redis_server, "somebody", PASSWORD, *EVERYTHING)
+    hold = hold_first_answer(server, peer, redis, keys, proxy, first, user="somebody")
 
     if refusal == "out of memory":
         execute(redis_server, "CONFIG", "SET", "maxmemory", "1")
+    elif refusal == "forbidden":
+        set_user(redis_server, "somebody", PASSWORD, "-incr", "-incrby", "-expire")
     elif refusal == "wrong type":
         redis.rpush(keys.count(job.message), "an entry")
     else:
@@ -338,9 +353,9 @@ def test_an_entry_that_can_not_be_counted_is_run(
     peer.wait_settled(*jobs)
     counted = count(redis, keys, last)
     require(
-        counted == (None if refusal == "out of memory" else 1),
+        counted == (None if refusal in {"out of memory", "forbidden"} else 1),
         "server.attempts.counts",
-        expected="a count of 1 for the last entry, unless Redis has no memory",
+        expected="a count of 1 for the last entry, unless Redis has no memory, or forbids it",
         got=counted,
     )
 
@@ -359,11 +374,12 @@ def hold_first_answer(
     proxy: Proxy,
     *jobs: Job,
     concurrency: int = 1,
+    user: str | None = None,
 ) -> Hold:
     """Start a server that finds the jobs, and hold its answer to the first one that it has counted and run."""
     before = sum(count(redis, keys, job) or 0 for job in jobs)
     hold = proxy.hold(matches.command(*jobs))
-    server(concurrency=concurrency)
+    server(concurrency=concurrency, user=user, password=PASSWORD if user else "")
     return past_the_count(peer, redis, keys, proxy, hold, before, *jobs)
 
 

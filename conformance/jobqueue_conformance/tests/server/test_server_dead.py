@@ -4,10 +4,13 @@ import pytest
 from redis import Redis
 
 from jobqueue_conformance.peer.peer import Peer
+from jobqueue_conformance.peer.registry import GONE, SCAN_S, Registry
 from jobqueue_conformance.peer.steps import steps
 from jobqueue_conformance.programs.starting import StartServer
-from jobqueue_conformance.proxy.events import COMMAND
+from jobqueue_conformance.proxy.events import COMMAND, REPLY
 from jobqueue_conformance.proxy.proxy import Proxy
+from jobqueue_conformance.redis_servers.acl import execute
+from jobqueue_conformance.redis_servers.base import RedisServer
 from jobqueue_conformance.spec.keys import Keys
 from jobqueue_conformance.spec.manifest import Implementation
 from jobqueue_conformance.spec.messages import MalformedMessage, read_result
@@ -16,6 +19,8 @@ from jobqueue_conformance.spec.verdicts import fail, require
 
 DEAD = {vector["id"]: message(vector) for vector in vectors("jobs", "dead")}
 UNUSUAL = {vector["id"]: message(vector) for vector in vectors("jobs", "either")}
+REFUSED_S = 2.0  # in which a refusal comes
+ADOPTED = b"no JSON, and adopted"
 KEPT = [f"kept before {number}".encode() for number in range(1100)]
 
 
@@ -93,11 +98,29 @@ def test_an_odd_message_leaves_the_list_in_one_of_three_ways(
 @pytest.mark.requirement("server.dead-list.keeps")
 @pytest.mark.dimensions(size="1,024", occasion="again")
 def test_the_dead_list_keeps_the_exact_bytes(
-    server: StartServer, peer: Peer, redis: Redis, keys: Keys
+    server: StartServer,
+    peer: Peer,
+    redis: Redis,
+    registry: Registry,
+    keys: Keys,
+    implementation: Implementation,
 ) -> None:
-    """Every dead message is on the dead list, byte for byte, next to what was there before, and nothing else."""
-    server()
+    """Every dead message is on the dead list, byte for byte, next to what was there before, and nothing else.
+
+    So is one that is adopted.
+    """
     redis.lpush(keys.dead, *KEPT)
+    if "takeover" in implementation.features:
+        theirs = registry.lapsed(GONE)
+        redis.rpush(theirs, ADOPTED)
+    server()
+    if "takeover" in implementation.features:
+        peer.wait(
+            lambda: redis.lrem(keys.dead, 0, ADOPTED.decode()),
+            "server.dead-list.keeps",
+            "the dead message that is adopted on the dead list",
+            patience_s=SCAN_S,
+        )
 
     peer.push_message(*DEAD.values())
     good = peer.push("echo", "not dead")
@@ -146,12 +169,51 @@ def test_a_dead_message_is_kept_before_it_is_removed(
     )
 
 
+@pytest.mark.requirement("server.dead-list.keeps", "server.dead.removed")
+@pytest.mark.dimensions(moment="outstanding", connection="held", answer="error")
+def test_a_dead_message_that_redis_has_no_memory_for_is_kept(
+    server: StartServer,
+    peer: Peer,
+    redis: Redis,
+    redis_server: RedisServer,
+    keys: Keys,
+    proxy: Proxy,
+) -> None:
+    """A dead message that Redis refuses to keep, for lack of memory, is on the dead list when there is some again."""
+    started = server()
+    dead = b"no JSON, and marked 7e31"
+    hold = proxy.hold(lambda event: event.kind == REPLY and event.carries("7e31"))
+    peer.push_message(dead)
+    hold.wait("the claim of the message")
+
+    execute(redis_server, "CONFIG", "SET", "maxmemory", "1")
+    seen = len(proxy.events)
+    hold.release()
+    proxy.notifier.happens_by_the_clock(
+        lambda: any(b"OOM" in each.frame for each in list(proxy.events)[seen:]), REFUSED_S
+    )
+    execute(redis_server, "CONFIG", "SET", "maxmemory", "0")
+    if not started.running:  # it may have ended by the refusal
+        server()
+
+    peer.wait_gone(dead, requirement="server.dead.removed")
+    kept = redis.lrange(keys.dead, 0, -1)
+    require(
+        dead in kept, "server.dead-list.keeps", expected="the message on the dead list", got=kept
+    )
+
+
 @pytest.mark.requirement("server.channel-prefix.confined")
 @pytest.mark.dimensions(size="100", occasion=("again", "recovery"), settings="names")
 def test_a_job_on_a_foreign_channel_is_dead(
-    server: StartServer, peer: Peer, redis: Redis, keys: Keys, implementation: Implementation
+    server: StartServer,
+    peer: Peer,
+    redis: Redis,
+    registry: Registry,
+    keys: Keys,
+    implementation: Implementation,
 ) -> None:
-    """A server that is confined to a prefix neither runs nor answers a job on another channel, found or claimed."""
+    """A server that is confined to a prefix neither runs nor answers other jobs, whether found, adopted or claimed."""
     prefix = f"jobs.of[1]:{'tenant/' * 20}:"
     foreign = [
         prefix[:-1],
@@ -167,7 +229,18 @@ def test_a_job_on_a_foreign_channel_is_dead(
     found = foreign if "recovery" in implementation.features else []
     dead = [peer.job("echo", channel, channel=channel) for channel in found]
     peer.place(*dead)
+    if "takeover" in implementation.features:
+        adopted = peer.job("echo", "adopted", channel="y")
+        theirs = registry.lapsed(GONE, adopted)
+        dead.append(adopted)
     server(channel_prefix=prefix)
+    if "takeover" in implementation.features:
+        peer.wait(
+            lambda: not redis.exists(theirs),
+            "server.channel-prefix.confined",
+            "an adoption",
+            patience_s=SCAN_S,
+        )
 
     dead += [peer.push("echo", channel, channel=channel) for channel in foreign]
     inside = [peer.push("echo", n, channel=prefix + end) for n, end in enumerate(["", "x"])]

@@ -14,6 +14,7 @@ from jobqueue_conformance.spec.manifest import Implementation
 from jobqueue_conformance.spec.messages import Job, read_result
 from jobqueue_conformance.spec.verdicts import fail, require
 
+BUSY = 60  # jobs that together take 12 s
 LONGEST_T_S = 5.0
 LONG_T_MS = 3000
 TRIES = 3
@@ -89,6 +90,30 @@ def test_a_claim_that_outlives_its_connection_strands_nothing(
     peer.result(behind, "server.connection.survives")
     peer.result(job, "server.recovery.second-look")
     peer.wait_settled(job, behind)
+
+
+@pytest.mark.requirement("server.recovery.second-look")
+@pytest.mark.dimensions(moment=("after T", "outstanding"), handler="late", occasion="restart")
+@pytest.mark.waits(3)
+def test_a_busy_server_looks_a_second_time(server: StartServer, peer: Peer) -> None:
+    """What lands on the list of a server that is never idle is answered before jobs that wait for longer than 5 s."""
+    queued = [peer.push("wait", {"ms": 200, "number": n}) for n in range(BUSY)]
+    server()
+    peer.result(queued[0])
+    job = peer.job("echo", "taken by a ghost")
+    peer.place(job)
+
+    peer.wait(
+        lambda: peer.received(job) or peer.received(queued[-1]),
+        "server.recovery.second-look",
+        "the result of an entry of the list",
+    )
+    require(
+        bool(peer.received(job)),
+        "server.recovery.second-look",
+        expected="the entry answered among the jobs of the queue",
+        got="the whole queue before it",
+    )
 
 
 @pytest.mark.requirement("server.recovery.stray")

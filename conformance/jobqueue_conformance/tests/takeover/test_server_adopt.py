@@ -5,8 +5,8 @@ from redis import Redis
 
 from jobqueue_conformance.peer.observer import Observer
 from jobqueue_conformance.peer.peer import Peer
-from jobqueue_conformance.peer.registry import Registry
-from jobqueue_conformance.programs.starting import BLOCK_MS, LEASES, StartServer
+from jobqueue_conformance.peer.registry import FOREIGN, GONE, SCAN_S, Registry
+from jobqueue_conformance.programs.starting import StartServer
 from jobqueue_conformance.proxy import matches
 from jobqueue_conformance.proxy.events import COMMAND
 from jobqueue_conformance.proxy.proxy import Proxy
@@ -14,13 +14,12 @@ from jobqueue_conformance.spec.keys import Keys
 from jobqueue_conformance.spec.messages import Job
 from jobqueue_conformance.spec.verdicts import require
 
-L_S = LEASES * BLOCK_MS / 1000
 MOMENT_S = (
     0.3  # in which a server that adopts too much does so, long before a held command counts as lost
 )
-SCAN_S = 2 * L_S  # in which a scan has to happen
+HANDLER_MS = 300
+HOUR_S = 3600
 LONG_LEASE_MS = 30_000
-GONE = "gone-away"  # a processor that never comes back
 LONG_NAMES = ["x" * 60, "x" * 250, "x" * 1030]
 
 
@@ -66,6 +65,34 @@ def test_as_many_entries_are_adopted_as_hands_are_free(
     )
 
 
+@pytest.mark.requirement("server.attempts.alone", "server.takeover.adopts")
+@pytest.mark.dimensions(settings="several handlers", moment="outstanding", handler="late")
+def test_an_adopted_entry_that_was_counted_before_runs_alone(
+    server: StartServer, peer: Peer, redis: Redis, registry: Registry, keys: Keys, proxy: Proxy
+) -> None:
+    """Beside an entry that another life had counted, no other entry that was adopted is started."""
+    jobs = [peer.job("wait", {"ms": HANDLER_MS, "number": number}) for number in range(3)]
+    for job in jobs:
+        redis.set(keys.count(job.message), 1)
+    registry.lapsed(GONE, *jobs)
+    hold = proxy.hold(lambda event: event.kind == COMMAND and is_answer(event.frame, jobs))
+
+    server(concurrency=3)
+    adopted(peer, lambda: hold.event)
+    # What was started together has run as long as this one, whose handler has ended.
+    counts = [int(redis.get(keys.count(job.message)) or 0) for job in jobs]
+    hold.release()
+
+    require(
+        sorted(counts) == [1, 1, 2],
+        "server.attempts.alone",
+        expected="one entry started, of three that were counted before",
+        got=counts,
+    )
+    adopted(peer, lambda: all(peer.received(job) for job in jobs))
+    peer.wait_settled(*jobs)
+
+
 @pytest.mark.requirement("server.attempts.counts", "server.takeover.adopts")
 @pytest.mark.dimensions(connection="cut", moment="outstanding", occasion="reconnect")
 def test_an_entry_whose_adoption_is_lost_is_counted(
@@ -101,8 +128,8 @@ def test_an_entry_whose_adoption_is_lost_is_counted(
 def test_entries_are_adopted_oldest_first(
     server: StartServer, peer: Peer, registry: Registry, observer: Observer
 ) -> None:
-    """One handler answers a hundred entries of a lapsed list, of which two are the same, in their order."""
-    jobs = [peer.job("echo", number) for number in range(110)]
+    """One handler answers hundreds of entries of a lapsed list, of which two are the same, in their order."""
+    jobs = [peer.job("echo", number) for number in range(270)]
     registry.lapsed(GONE, *jobs, jobs[-1])
 
     server()
@@ -309,15 +336,17 @@ def test_a_list_that_is_leased_again_is_left_alone(
 
 
 @pytest.mark.requirement("server.takeover.first", "server.takeover.scans")
-@pytest.mark.dimensions(size="8", occasion="restart")
+@pytest.mark.dimensions(size="8", occasion="restart", settings="names")
 def test_what_is_due_at_the_start_is_adopted_before_the_queue(
-    server: StartServer, peer: Peer, registry: Registry, observer: Observer
+    server: StartServer, peer: Peer, registry: Registry, keys: Keys, observer: Observer
 ) -> None:
-    """Entries of two lapsed lists are answered before the first of a hundred jobs of the queue."""
+    """Entries of twelve lapsed lists, whatever form their names have, are answered before the jobs of the queue."""
     queued = [peer.push("echo", number) for number in range(100)]
-    due = [peer.job("echo", f"due {number}") for number in range(12)]
-    registry.lapsed(GONE, *due[:6])
-    registry.lapsed("another", *due[6:])
+    due = [peer.job("echo", f"due {number}") for number in range(24)]
+    registry.lapsed(GONE, *due[:12])
+    for number, job in enumerate(due[12:]):
+        registry.lapsed(f"another-{number}", job)
+    registry.rename("another-0", f"{keys.queue}:configured as a whole")
 
     server()
     peer.result(queued[-1])
@@ -357,15 +386,18 @@ def test_a_busy_server_adopts_before_its_next_claim(
 
 
 @pytest.mark.requirement("server.takeover.scans")
-@pytest.mark.dimensions(occasion="again", moment="after the second look", repetition="faults")
+@pytest.mark.dimensions(
+    occasion="again", moment="after the second look", answer="another type", repetition="faults"
+)
 @pytest.mark.waits(9)
 def test_an_idle_server_scans_again_and_again(
-    server: StartServer, peer: Peer, registry: Registry
+    server: StartServer, peer: Peer, redis: Redis, registry: Registry, keys: Keys
 ) -> None:
-    """An idle server adopts what came due after its start, and what came due after that."""
+    """An idle server adopts what came due after its start, and after that, although another one seems to scan."""
     started = server()
-    for number in range(3):
+    for number, lasts_s in enumerate((1, HOUR_S, None)):
         started.wait_idle()
+        redis.set(f"{keys.queue}:scanned", FOREIGN, ex=lasts_s)
         job = peer.job("echo", number)
         registry.lapsed(f"{GONE}-{number}", job)
 

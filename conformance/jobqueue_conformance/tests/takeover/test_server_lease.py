@@ -28,6 +28,7 @@ LATE_S = 0.6 * T_S  # how late something may come to the proxy on a slow machine
 CLOCKS_S = 0.05  # how far the clocks of Redis and of the suite may be apart during a test
 USUAL_S = 5 / 12 * L_S  # between renewals: half-way from L/3, which is right, to L/2
 TRIES = 5
+BUSY = 60  # jobs that together take four times L
 LOSSES = 6
 ENDLESS_MS = 600_000  # longer than any test waits
 
@@ -390,6 +391,33 @@ def test_a_server_that_lost_its_name_ends(
             expected="the job that ran answered, and the one behind it in the queue",
             got=(answered, waiting),
         )
+
+
+@pytest.mark.requirement("server.takeover.own-list")
+@pytest.mark.dimensions(moment=("after the second look", "outstanding"), handler="late")
+@pytest.mark.waits(6)
+def test_an_entry_that_nobody_saw_is_found_by_a_busy_server(
+    server: StartServer, peer: Peer
+) -> None:
+    """What lands on the list of a server that is never idle is answered before jobs that wait for longer than L."""
+    server()
+    queued = [peer.push("wait", {"ms": 200, "number": n}) for n in range(BUSY)]
+    peer.result(queued[BUSY // 4])  # behind the second look
+    job = peer.job("echo", "nobody saw it")
+    peer.place(job)
+
+    peer.wait(
+        lambda: peer.received(job) or peer.received(queued[-1]),
+        "server.takeover.own-list",
+        "the result of an entry of the list",
+        patience_s=L_S,
+    )
+    require(
+        bool(peer.received(job)),
+        "server.takeover.own-list",
+        expected="the entry answered among the jobs of the queue",
+        got="the whole queue before it",
+    )
 
 
 @pytest.mark.requirement("server.takeover.own-list")

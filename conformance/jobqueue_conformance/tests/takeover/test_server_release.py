@@ -4,11 +4,12 @@ import pytest
 from redis import Redis
 
 from jobqueue_conformance.peer.peer import Peer
-from jobqueue_conformance.peer.registry import FOREIGN, Registry
+from jobqueue_conformance.peer.registry import FOREIGN, GONE, Registry
 from jobqueue_conformance.programs.starting import BLOCK_MS, LEASES, StartServer
 from jobqueue_conformance.proxy import matches
-from jobqueue_conformance.proxy.proxy import Proxy
+from jobqueue_conformance.proxy.proxy import Hold, Proxy
 from jobqueue_conformance.spec.keys import PROCESSOR, Keys
+from jobqueue_conformance.spec.messages import Job
 from jobqueue_conformance.spec.verdicts import require
 
 L_S = LEASES * BLOCK_MS / 1000
@@ -37,7 +38,7 @@ def test_nothing_is_adopted_after_a_stop(
     started.terminate()
     started.wait_signal_delivered()
     job = peer.job("echo", "due")
-    theirs = registry.lapsed("gone-away", job)
+    theirs = registry.lapsed(GONE, job)
     token = registry.holder(PROCESSOR)
 
     def ended() -> str | None:
@@ -58,6 +59,68 @@ def test_nothing_is_adopted_after_a_stop(
     started.wait_exit()
     left = redis.lrange(theirs, 0, -1)
     require(left == [job.message], "server.takeover.stops", expected="the entry", got=left)
+
+
+@pytest.mark.requirement("server.stop.drains", "server.takeover.stops", "server.stop.exit")
+@pytest.mark.dimensions(
+    occasion="stop", moment="outstanding", connection=("claims", "publishing", "held")
+)
+def test_what_an_adoption_under_way_moves_is_finished(
+    server: StartServer, peer: Peer, redis: Redis, registry: Registry, proxy: Proxy
+) -> None:
+    """An entry that was adopted, and whose reply comes after SIGTERM, is answered and removed; the next one stays."""
+    jobs = [peer.job("echo", number) for number in range(2)]
+    theirs = registry.lapsed(GONE, *jobs)
+    hold = proxy.hold(matches.reply(jobs[0]))
+    started = server()
+    hold = hold_adoption(redis, proxy, hold, theirs, jobs[0], left=1)
+
+    started.terminate()
+    started.wait_signal_delivered()
+    hold.release()
+    status = started.wait_exit()
+
+    left, listed = redis.lrange(theirs, 0, -1), redis.lrange(started.in_process, 0, -1)
+    require(
+        len(peer.results(jobs[0])) == 1 and not listed,
+        "server.stop.drains",
+        expected="the adopted entry answered and removed",
+        got=f"{peer.results(jobs[0])}, and {listed} on the list",
+    )
+    require(
+        left == [jobs[1].message],
+        "server.takeover.stops",
+        expected="the other entry where it was",
+        got=left,
+    )
+    require(status == 0, "server.stop.exit", expected="status 0", got=started.explain_exit())
+
+
+@pytest.mark.requirement("server.stop.exit", "server.takeover.waits")
+@pytest.mark.dimensions(occasion="stop", moment="outstanding", answer="another type")
+def test_a_server_that_waits_for_a_lease_can_be_stopped(
+    server: StartServer, registry: Registry, keys: Keys, proxy: Proxy
+) -> None:
+    """A server that is stopped while another life has the lease exits with 0, and leaves the lease alone."""
+    registry.lease(PROCESSOR)
+    lease = keys.lease(keys.in_process(PROCESSOR))
+    started = server(wait=False, keep_lease=True)
+    proxy.notifier.wait(
+        lambda: any(map(matches.reply_naming(lease), list(proxy.events))),
+        "the server to ask for the lease",
+    )
+
+    started.terminate()
+    status = started.wait_exit()
+
+    require(status == 0, "server.stop.exit", expected="status 0", got=started.explain_exit())
+    holder = registry.holder(PROCESSOR)
+    require(
+        holder == FOREIGN.encode(),
+        "server.takeover.waits",
+        expected="the other life's token",
+        got=holder,
+    )
 
 
 @pytest.mark.requirement("server.takeover.releases", "server.takeover.unregisters")
@@ -155,17 +218,11 @@ def test_a_registration_that_may_be_needed_stays(
         registry.register(PROCESSOR)
     if why == "cut in an adoption":
         adopted = peer.job("echo", "adopted")
-        theirs = registry.lapsed("gone-away", adopted)
+        theirs = registry.lapsed(GONE, adopted)
         hold = proxy.hold(matches.reply(adopted))
     started = server()
     if why == "cut in an adoption":
-        hold.wait()
-        while redis.llen(theirs):  # it has only read the entry
-            following = proxy.hold(matches.reply(adopted))
-            hold.release()
-            hold = following
-            hold.wait()
-        hold.drop()
+        hold_adoption(redis, proxy, hold, theirs, adopted).drop()
         peer.wait_settled(adopted)
     peer.wait_settled(peer.push("echo", "at first"))
     started.wait_idle()
@@ -194,3 +251,16 @@ def test_a_registration_that_may_be_needed_stays(
         expected="the registration of the list",
         got="none",
     )
+
+
+def hold_adoption(
+    redis: Redis, proxy: Proxy, hold: Hold, theirs: str, job: Job, left: int = 0
+) -> Hold:
+    """Hold the reply to the command that moves an entry, and none of those that only read it."""
+    hold.wait("an adoption")
+    while redis.llen(theirs) > left:
+        following = proxy.hold(matches.reply(job))
+        hold.release()
+        hold = following
+        hold.wait("an adoption")
+    return hold
