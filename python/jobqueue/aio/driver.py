@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from jobqueue.aio.link import Link
 from jobqueue.aio.workers import Runner, Workers
 from jobqueue.core import steps
+from jobqueue.core.steps import Moment
 from jobqueue.errors import ConnectionLost
 from jobqueue.host.clock import now
 from jobqueue.wire.pools import REPLY_SECONDS
@@ -80,14 +81,14 @@ class Driver:
                 await self._link.close()
 
     async def _take(self, step: Step) -> Any:  # noqa: C901, PLR0911, PLR0912 - one case for each step
-        match step:  # what each job needs comes first
+        match step:  # what each job needs comes first, and calls the least
             case steps.Handle():
-                return await self._runner.run(step.work), self._moment()
+                return await self._runner.run(step.work), Moment(now(), self._stop.requested)
             case steps.TimedExchange():
-                return await self._exchange(step), self._moment()
+                return await self._exchange(step), Moment(now(), self._stop.requested)
             case steps.Send():
                 await self._link.send(step.commands)
-                return self._moment()
+                return Moment(now(), self._stop.requested)
             case steps.Exchange():
                 return await self._exchange(step)
             case steps.Now():
@@ -131,8 +132,8 @@ class Driver:
         await self._link.send(step.commands)
         return await self._link.receive(step.replies)
 
-    def _moment(self) -> steps.Moment:
-        return steps.Moment(now(), self._stop.requested)
+    def _moment(self) -> Moment:
+        return Moment(now(), self._stop.requested)
 
     async def _abort(self) -> None:
         if self._link is not None:

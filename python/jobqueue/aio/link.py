@@ -50,7 +50,9 @@ class Link:
         self._reader = redis._reader  # noqa: SLF001 - redis-py has no public way to its streams
         self._writer = redis._writer  # noqa: SLF001
         self._transport = transport_of(redis)
-        self._frames = Frames()
+        frames = Frames()
+        # A user's client may have RESP3; only with that there are push messages.
+        self._parse = frames.replies if int(redis.protocol) > 2 else frames.of
         self._waiting = Waiting(self._reader, reply_seconds)
         abort_when_closed(redis)
 
@@ -80,7 +82,7 @@ class Link:
         try:
             with self._waiting:
                 while len(replies) < count:
-                    replies += self._frames.replies(await self._data())
+                    replies += self._parse(await self._data())
         except TimeoutError as error:
             # server.connection.silent
             sentence = f"no reply within {self._reply_seconds:g} s"

@@ -13,6 +13,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from jobqueue.core import steps
+from jobqueue.core.steps import Moment
 from jobqueue.errors import ConnectionLost
 from jobqueue.host.clock import now
 from jobqueue.threads.link import Link
@@ -79,14 +80,14 @@ class Driver:
                 self._link.close()
 
     def _take(self, step: Step) -> Any:  # noqa: C901, PLR0911, PLR0912 - one case for each step
-        match step:  # what each job needs comes first
+        match step:  # what each job needs comes first, and calls the least
             case steps.Handle():
-                return self._runner.run(step.work), self._moment()
+                return self._runner.run(step.work), Moment(now(), self._stop.requested)
             case steps.TimedExchange():
-                return self._exchange(step), self._moment()
+                return self._exchange(step), Moment(now(), self._stop.requested)
             case steps.Send():
                 self._link.send(step.commands)
-                return self._moment()
+                return Moment(now(), self._stop.requested)
             case steps.Exchange():
                 return self._exchange(step)
             case steps.Now():
@@ -132,8 +133,8 @@ class Driver:
             self._spin.wait(self._link.readable)
         return self._link.receive(step.replies)
 
-    def _moment(self) -> steps.Moment:
-        return steps.Moment(now(), self._stop.requested)
+    def _moment(self) -> Moment:
+        return Moment(now(), self._stop.requested)
 
     def _abort(self) -> None:
         if self._link is not None:

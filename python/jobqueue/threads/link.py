@@ -46,7 +46,9 @@ class Link:
             raise not_connected(error, pool) from error
         abort_when_closed(self._redis)
         self._sock = socket_of(self._redis)
-        self._frames = Frames()
+        frames = Frames()
+        # A user's client may have RESP3; only with that there are push messages.
+        self._parse = frames.replies if int(self._redis.protocol) > 2 else frames.of
         self._arrivals = select.poll()
         self._arrivals.register(self._sock, select.POLLIN)
 
@@ -67,7 +69,7 @@ class Link:
                 raise ConnectionLost(f"the connection to Redis is lost: {error}") from error
             if not data:
                 raise ConnectionLost("the connection to Redis is lost: Redis closed it")
-            replies += self._frames.replies(data)
+            replies += self._parse(data)
         return replies
 
     def readable(self) -> bool:

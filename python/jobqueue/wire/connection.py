@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from jobqueue.protocol.commands import Command
 
 _pack: Callable[[Any], bytes] = pack_command  # hiredis annotates it for one argument only
-_packed_word = lru_cache(_pack)  # for commands without arguments: MULTI and EXEC
+_packed_again = lru_cache(_pack)
+_REPEATED = {b"MULTI", b"EXEC", b"BLMOVE", b"LMOVE"}  # whose words are the same each time
 
 OF_A_CLUSTER = " (the URL of a cluster begins with redis+cluster://)"
 OUR_CERTIFICATE = " (if Redis asks for a certificate, ssl_certfile and ssl_keyfile name ours)"
@@ -87,14 +88,12 @@ def socket_of(redis: Any) -> Any:
 
 def packed(commands: Iterable[Command]) -> bytes:
     """Encode commands in the format of Redis."""
-    encoded: list[bytes] = []
-    last, data = None, b""
-    for command in commands:
-        if command is not last:  # a claim of several jobs repeats one command
-            last = command
-            data = _pack(command) if len(command) > 1 else _packed_word(command)
-        encoded.append(data)
-    return b"".join(encoded)
+    return b"".join(
+        [
+            _packed_again(command) if command[0] in _REPEATED else _pack(command)
+            for command in commands
+        ]
+    )
 
 
 def error_reply(error: ResponseError) -> ErrorReply:

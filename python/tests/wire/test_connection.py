@@ -156,14 +156,17 @@ def test_an_unblocked_claim_is_a_refusal(
 
 
 def test_a_push_message_is_no_reply(
-    connect: Callable[[str], Half], says: Callable[[bytes], str]
+    connect: Callable[[str], Half], redis: Redis, redis_url: str
 ) -> None:
     """A user's client may have RESP3, and what else it is told has nothing to do with the commands."""
-    connection = connect(says(b">2\r\n+moving\r\n:1\r\n+OK\r\n"))
+    connection = connect(f"{redis_url}?protocol=3")
+    connection.send([(b"CLIENT", b"TRACKING", b"ON", b"BCAST")])
+    assert connection.receive(1) == [b"OK"]
+    redis.set("text", "no list")  # of which the connection is told
 
-    connection.send(PING * 2)
+    connection.send([*PING, (b"GET", b"text")])
 
-    assert connection.receive(2) == [b"OK", b"OK"]
+    assert connection.receive(2) == [b"PONG", b"no list"]
 
 
 def test_no_answer_is_a_lost_connection(
