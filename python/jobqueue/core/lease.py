@@ -29,7 +29,7 @@ from jobqueue.protocol.commands import Unavailable
 
 if TYPE_CHECKING:
     from jobqueue.core.reconnect import Backoff
-    from jobqueue.core.steps import Moment, Steps
+    from jobqueue.core.steps import Moment, Rest, Steps
     from jobqueue.protocol.keys import Keys
 
 log = Log("jobqueue.server")
@@ -145,12 +145,15 @@ class Lease:
             yield from exchange(leases.register(self._keys))
             self._registered_in = generation
 
-    def acquire(self, generation: int, *, claims: bool = True) -> Steps[bool]:
+    def acquire(
+        self, generation: int, *, claims: bool = True, on_wait: Rest | None = None
+    ) -> Steps[bool]:
         """Take the lease, or wait until it is free; on each new connection, before anything else.
 
         Args:
             generation: The generation of the connection.
             claims: Whether the caller claims on this connection.
+            on_wait: What lets the other queues of a server go first while it waits.
 
         Returns:
             False if a stop was requested while it waited.
@@ -177,6 +180,8 @@ class Lease:
                 # server.takeover.waits
                 log.info("waiting for the lease of an earlier life of %s", self._list)
                 waiting = True
+                if on_wait is not None:
+                    yield on_wait
             if moment.stopping:
                 return False
             left_seconds = found.left_ms / 1000 if found.left_ms >= 0 else WAIT_SECONDS

@@ -245,7 +245,7 @@ class Sharing(Parallel):
         looks, takeover, generation = self._looks, self._takeover, backoff.generation
         moment: Moment = yield Now()
         looks.connected(moment.seconds)
-        if not (yield from takeover.begin(generation)):
+        if not (yield from takeover.begin(generation, Rest())):
             return
         self._entries.clear()
         while True:

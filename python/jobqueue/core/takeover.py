@@ -25,7 +25,7 @@ from jobqueue.protocol.commands import Unavailable
 if TYPE_CHECKING:
     from jobqueue.core.lease import Lease
     from jobqueue.core.recovery import Looks
-    from jobqueue.core.steps import Moment, Steps
+    from jobqueue.core.steps import Moment, Rest, Steps
     from jobqueue.protocol.keys import Keys
 
 log = Log("jobqueue.server")
@@ -75,15 +75,19 @@ class Takeover:
         # server.takeover.own-list
         return LOOK_SECONDS if self.lease is None else min(LOOK_SECONDS, self.lease.seconds)
 
-    def begin(self, generation: int) -> Steps[bool]:
+    def begin(self, generation: int, on_wait: Rest | None = None) -> Steps[bool]:
         """Get the right to claim on a new connection; False if a stop was requested meanwhile.
+
+        Args:
+            generation: That of the connection.
+            on_wait: What lets the other queues of a server go first while it waits for its lease.
 
         Raises:
             ProcessorInUse: The feature is off, and others would adopt from the list.
             ProcessorLost: Another life has the lease, which this one had.
         """
         if self.lease is not None:
-            return (yield from self.lease.acquire(generation))
+            return (yield from self.lease.acquire(generation, on_wait=on_wait))
         if self._asks and (yield from exchange(leases.registered(self._keys))):
             own = names.text(self._keys.in_process)
             raise ProcessorInUse(

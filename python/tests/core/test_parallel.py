@@ -17,6 +17,7 @@ from jobqueue.core.steps import (
     Now,
     Outcomes,
     Pause,
+    Rest,
     Room,
     Running,
     Sleep,
@@ -230,9 +231,9 @@ class Adopting(Takeover):
         self._found = list(found)
         self.stopped = False
 
-    def begin(self, generation: int) -> Steps[bool]:
+    def begin(self, generation: int, on_wait: Rest | None = None) -> Steps[bool]:
         """Get the right to claim, or not."""
-        yield from super().begin(generation)
+        yield from super().begin(generation, on_wait)
         return not self.stopped
 
     def due(self, now: float) -> bool:

@@ -13,6 +13,7 @@ from jobqueue.core.steps import (
     Handle,
     Moment,
     Now,
+    Rest,
     Send,
     Sleep,
     Steps,
@@ -413,9 +414,9 @@ class Adopting(Takeover):
         self.lost = False
         self.stopped = False
 
-    def begin(self, generation: int) -> Steps[bool]:
+    def begin(self, generation: int, on_wait: Rest | None = None) -> Steps[bool]:
         """Get the right to claim, or not."""
-        yield from super().begin(generation)
+        yield from super().begin(generation, on_wait)
         if self.lost:
             raise ProcessorLost("it is lost")
         return not self.stopped

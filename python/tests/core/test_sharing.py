@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from jobqueue.core.lease import Lapsed
+from jobqueue.core.lease import Lapsed, Lease
 from jobqueue.core.sharing import Seat, Sharing, Turns
 from jobqueue.core.steps import (
     Connect,
@@ -28,7 +28,7 @@ from jobqueue.core.steps import (
     Unreachable,
 )
 from jobqueue.core.takeover import Takeover
-from jobqueue.protocol import keys
+from jobqueue.protocol import keys, leases
 
 from tests.core.several import World
 from tests.core.test_parallel import KEYS, LOOK, LOST, Adopting, at, counted, follow
@@ -411,6 +411,20 @@ def test_a_stop_while_it_waits_for_its_lease_ends_it() -> None:
     takeover.stopped = True
 
     assert follow(sharing(takeover), (Connect(), None), at(0.0)) is None
+
+
+def test_the_others_go_first_while_it_waits_for_its_lease() -> None:
+    """server.takeover.waits: it may wait for ever, where another host has a server of its name."""
+    lease = Lease(KEYS, b"mine", seconds=8.0, block_seconds=2.0)
+    acquire = Exchange(next(leases.acquire(KEYS, b"mine", 8_000)), 4)
+    acquiring: list[tuple[Any, Any]] = [at(0.0), (acquire, [None, b"theirs", 8_000, 0])]
+
+    left = follow(
+        sharing(Takeover(KEYS, lease)),
+        *[(Connect(), None), at(0.0), *acquiring, (Rest(), None), (Pause(0.5), None), *acquiring],
+    )
+
+    assert left == Pause(0.5)
 
 
 class Lapsing(Takeover):
