@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from simulation import plan
     from simulation.world import World
 
-QUEUE = b"q"
-
 
 class Client:
     """One client, in a process of its own.
@@ -47,8 +45,10 @@ class Client:
         self.deferred: list[tuple[Any, tuple[Any, ...]]] = []
         self.links: list[Connection] = []
         self._count_of_links = settings.links
-        self._channel = keys.results("q", self.name)
-        self._calls: Calls[Call] = Calls(QUEUE, self._channel.encode())
+        queue = self.queue = settings.queue
+        self.own_list = b""
+        self._channel = keys.results(queue.decode(), self.name)
+        self._calls: Calls[Call] = Calls(queue, self._channel.encode())
         self._ids = 0
         self._attempt = 0
         self.losses = 0
@@ -203,6 +203,10 @@ class Client:
             self._lose(str(error))
         self._connect(now)
         self._settle()
+        if self._calls.state is State.CLOSED:  # the driver closes its links, and reads no more
+            for link in self.links:
+                link.close()
+            self.links = []
         if self.open_since is None and self._calls.state is State.OPEN:
             self.open_since = now
         self._plan_the_next(now)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
 from simulation.network import Connection
-from simulation.plan import GRACE_SECONDS
+from simulation.plan import GRACE_SECONDS, STORM_SECONDS
+from simulation.sent import kinds_of
 from simulation.server import Life
 
 if TYPE_CHECKING:
@@ -17,11 +18,12 @@ if TYPE_CHECKING:
     from simulation.store import Store
     from simulation.world import World
 
-DEATHS = {"kill", "lose host", "kill for good"}
+DEATHS = {"kill", "lose host", "kill for good", "kill late"}
 # No lease lapses by these while its server lives.
 HARMLESS = {*DEATHS, "stop", "fill", "forbid publish", "refuse subscriptions"}
 # When a fault is over, until each lease is renewed, or its server has noticed that it has lapsed.
 LAPSE_SECONDS = 25.0
+LAST_ARRIVAL = STORM_SECONDS + 10.0  # of what is late
 
 
 class Faults:
@@ -34,39 +36,48 @@ class Faults:
     def __init__(self, world: World) -> None:
         self.struck: Counter[str] = Counter()
         self._world = world
-        self._by_step: dict[tuple[str, bool, int], list[Fault]] = {}
-        self._steps: Counter[tuple[str, bool]] = Counter()
+        self._waiting: defaultdict[str, dict[Fault, int]] = defaultdict(dict)  # how many steps more
         self._snapshots: dict[Fault, Store] = {}
         for fault in world.plan.faults:
             self._plan(fault)
 
     def strike(self, actor: Life | Client, at: Session | Connection) -> None:
         """Count a step, and let the faults strike that are planned for it."""
-        counted = [(actor.name, False)]
-        if isinstance(actor, Life) and self._world.redis.store.entries(actor.keys.in_process):
-            counted.append((actor.name, True))
-        self._steps.update(counted)
-        for name in counted:
-            for fault in self._by_step.get((*name, self._steps[name]), ()):
-                if actor.over:
-                    return
-                self._note(fault)
-                connection = at if isinstance(at, Connection) else at.connection
-                if connection is not None:
-                    self._hit_connection(connection, fault)
-                if isinstance(actor, Life):
-                    self._hit_server(actor, fault)
-                else:
-                    lasts, _, seconds = fault.values
-                    actor.disturbed_until = self._world.laws.kept.over_at(lasts + seconds)
-                    self._hit_client(actor, fault)
+        waiting = self._waiting[actor.name]
+        if not waiting:
+            return
+        kinds = {"steps"}
+        if isinstance(actor, Life) and not isinstance(at, Connection):
+            kinds |= kinds_of(at.waits_for)
+            if self._world.redis.store.entries(actor.keys.in_process):
+                kinds.add("busy steps")
+        for fault in list(waiting):
+            if fault.counts not in kinds or self._world.clock.now < fault.at:
+                continue
+            waiting[fault] -= 1
+            if not waiting[fault]:
+                del waiting[fault]
+                if not actor.over:
+                    self._hit(actor, at, fault)
+
+    def _hit(self, actor: Life | Client, at: Session | Connection, fault: Fault) -> None:
+        self._note(fault)
+        connection = at if isinstance(at, Connection) else at.connection
+        if connection is not None:
+            self._hit_connection(connection, fault)
+        if isinstance(actor, Life):
+            assert not isinstance(at, Connection)
+            self._hit_server(actor, fault, at)
+        else:
+            lasts, _, seconds = fault.values
+            actor.disturbed_until = self._world.laws.kept.over_at(lasts + seconds)
+            self._hit_client(actor, fault)
 
     def _plan(self, fault: Fault) -> None:
         if fault.step:
-            at = (fault.target, fault.busy, fault.step)
-            self._by_step.setdefault(at, []).append(fault)
+            self._waiting[fault.target][fault] = fault.step
             return
-        if fault.kind in {"restart older", "fail over"}:
+        if fault.kind in {"restart older", "fail over", "part"}:
             self._world.clock.at(fault.at - fault.values[2], self._keep, fault)
         self._world.clock.at(fault.at, self._hit_redis, fault)
 
@@ -88,9 +99,11 @@ class Faults:
         if fault.kind == "fill":
             owners.full(lasts)
 
-    def _hit_server(self, life: Life, fault: Fault) -> None:
+    def _hit_server(self, life: Life, fault: Fault, at: Session) -> None:
         if fault.kind in DEATHS:
             self._world.down[life.name] = fault.values[0]
+            if fault.kind == "kill late":
+                at.send_late(self._late(fault.values[2]))
             if fault.kind == "kill for good" and self._can_do_without(life):
                 self._world.gone.add(life.name)
             life.kill(host_lost=fault.kind == "lose host")
@@ -98,16 +111,23 @@ class Faults:
         elif fault.kind == "pause":
             life.pause(fault.values[0])
         elif fault.kind == "stop":
+            self._world.down[life.name] = fault.values[0]
             self._world.stop(life)
         elif fault.kind == "stop for good":
             if self._can_do_without(life):
                 self._world.gone.add(life.name)
             self._world.stop(life)
 
+    def _late(self, seconds: float) -> float:
+        """How much later something may arrive: not when all has to come to rest."""
+        return min(seconds, max(0.0, LAST_ARRIVAL - self._world.clock.now))
+
     def _can_do_without(self, life: Life) -> bool:
         """Whether a server never has to come back: another one adopts what it leaves."""
         return life.lease is not None and any(
-            each.takeover and each.name not in {life.name, *self._world.gone}
+            each.takeover
+            and each.name not in {life.name, *self._world.gone}
+            and (each.shares or not life.settings.shares)
             for each in self._world.plan.servers
         )
 
@@ -127,7 +147,7 @@ class Faults:
             case "die":
                 self._world.clock.after(seconds, connection.die, lasts, None)
             case "be late" | "stop for good":
-                connection.be_late(lasts)
+                connection.be_late(self._late(lasts))
             case "hold":
                 connection.hold(lasts)
 
@@ -150,16 +170,21 @@ class Faults:
                 redis.demote(world.redis)
                 if older:
                     world.laws.restored(world.redis.store)
+            case "part":
+                world.part_redis(self._snapshots.pop(fault), lasts)
             case "step clock":
-                seconds = 20 * lasts
-                if world.plan.lease_seconds:  # by less than G, or a command is later than that
-                    seconds = min(seconds, GRACE_SECONDS / 4)
-                world.laws.owners.clock_was_set = True
-                redis.step_clock(seconds * (1 if fraction > 0.5 else -1))
+                self._step_clock(redis, 20 * lasts, ahead=fraction > 0.5)
             case "refuse connects":
                 world.refuse(lasts)
             case _:
                 self._switch_on(redis, fault.kind, lasts)
+
+    def _step_clock(self, redis: RedisProcess, seconds: float, *, ahead: bool) -> None:
+        if self._world.plan.lease_seconds:  # by less than G, or a command is later than that
+            seconds = min(seconds, GRACE_SECONDS / 4)
+        self._world.laws.owners.clock_was_set = True
+        for each in (redis, *self._world.parted):
+            each.step_clock(seconds if ahead else -seconds)
 
     def _switch_on(self, redis: RedisProcess, kind: str, seconds: float) -> None:
         switch = {

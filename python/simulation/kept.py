@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from simulation.redis_process import RedisProcess
     from simulation.store import Store
 
-RESULTS = b"q:result:"
 LIMIT_SECONDS = 3_600.0  # of the servers
 SLACK_SECONDS = 1.0  # within which a result that can be found is told,
 EACH_SECONDS = 0.2  # and for each job of the client, since it looks them up one after the other
@@ -48,7 +47,7 @@ class Kept:
 
     def accepted(self, job: Job) -> None:
         """Note the bytes that Redis has accepted, whose digest names the stored result."""
-        job.result_key = RESULTS + hashlib.sha1(job.message).hexdigest().encode()  # noqa: S324
+        job.result_key = job.queue + b":result:" + hashlib.sha1(job.message).hexdigest().encode()  # noqa: S324
         self._by_key[job.result_key] = job
 
     def disturb(self, seconds: float) -> None:
@@ -75,7 +74,15 @@ class Kept:
             raise Broken("kept for its time", f"{job.name} is kept for {lasts} ms")
         else:
             job.stored_at = self._clock.now
+            job.results.append(
+                (self._clock.now, after)
+            )  # who looks finds it before it is published
         return reply
+
+    def stored_elsewhere(self, command: Command) -> None:
+        """Note a result that is going to be lost, with the data of an old primary."""
+        if (job := self._by_key.get(command[1])) is not None:
+            job.results.append((self._clock.now, command[2]))
 
     def refused(self, key: bytes) -> None:
         """Note that Redis refuses to store a result, so that it may be published all the same."""
@@ -91,7 +98,7 @@ class Kept:
     def handed(self, job: Job, handle: str) -> None:
         """Check a handle that a caller gets."""
         read = Handle.read(handle)
-        if not job.accepted or RESULTS + read.digest != job.result_key:
+        if not job.accepted or job.queue + b":result:" + read.digest != job.result_key:
             raise Broken("its own handle", f"{job.name} has the handle of a job that isn't there")
 
     def there(self, job: Job) -> bool:

@@ -14,6 +14,7 @@ from jobqueue.errors import ConnectionLost, JobTimeout, NotQueued
 from simulation.broken import Broken
 from simulation.expiry import MEMBER, Expiry
 from simulation.kept import Kept
+from simulation.names import DEAD, QUEUES
 from simulation.owners import Owners
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class Job:
     def __init__(self, message: bytes) -> None:
         self.name = f"job {message[-24:].decode(errors='replace')}"
         self.message = message
+        self.queue = b""  # to which it was pushed
         self.accepted = 0
         self.accepted_at = 0.0
         self.published = 0
@@ -43,6 +45,8 @@ class Job:
         self.restored = (
             False  # Redis came back with an older state, so it may be anywhere, also twice
         )
+        # It was on a list when that became another host's, or was given back by a late command.
+        self.contested = False
         self.dead = False  # it belongs on the dead list
         self.buried = False
         self.settled: str | None = None
@@ -50,7 +54,7 @@ class Job:
         self.expires_at_ms: float | None = None  # by Redis's, since the world's beginning
         self.expected: list[str] = []  # how the value of its result begins, unless that is an error
         self.channel = b""  # on which its caller listens
-        self.results: list[tuple[float, bytes]] = []  # that were published, and when
+        self.results: list[tuple[float, bytes]] = []  # that were stored or published, and when
         self.confirmed = False  # its client has read the reply to its push
         self.keep = 0.0  # for how many seconds its result is to be kept
         self.result_key = b""  # under which it is
@@ -69,19 +73,15 @@ class Laws:
 
     Args:
         clock: The world's.
-        queue: The key of the queue.
-        dead: The key of the dead list.
         attempts: How often an entry is started after servers have ended; 0 is without limit.
     """
 
-    def __init__(self, clock: Clock, queue: bytes, dead: bytes, attempts: int) -> None:
+    def __init__(self, clock: Clock, attempts: int) -> None:
         self.jobs: dict[bytes, Job] = {}
         self.order: list[bytes] = []  # as accepted
         self.starts: list[bytes] = []  # as started
         self.store: Store | None = None  # of the Redis that serves
         self._clock = clock
-        self._queue = queue
-        self._dead = dead
         self._attempts = attempts
         self._killings = 0
         self._counted_late = 0
@@ -118,13 +118,14 @@ class Laws:
         """Note what Redis has accepted."""
         for message in messages:
             job = self.jobs.get(message)
-            if key == self._dead:
+            if key in DEAD:
                 if job is None or not (job.dead or self.may_be_given_up(job)):
                     raise Broken("buried", f"{_name(job, message)} can be answered, and is buried")
                 job.buried = True
-            elif key == self._queue and job is not None:
+            elif key in QUEUES and job is not None:
                 job.accepted += 1
                 job.accepted_at = self._clock.now
+                job.queue = key
                 self.kept.accepted(job)
                 self.order.append(message)
                 if job.accepted > 1:
@@ -133,6 +134,16 @@ class Laws:
                     raise Broken(
                         "not queued", f"{job.name} was pushed after its caller was told so"
                     )
+
+    def forgotten(self, command: Command) -> None:
+        """Note a push or a removal that is going to be lost, with the data of an old primary."""
+        for message in command[2:]:
+            if (job := self.jobs.get(message)) is not None:
+                job.restored = True
+                if command[0] == b"LPUSH" and command[1] in QUEUES:
+                    job.accepted += 1
+                    job.queue = command[1]
+                    self.kept.accepted(job)
 
     def refused(self, command: Command) -> None:
         """Note a command that Redis refused."""
@@ -181,9 +192,10 @@ class Laws:
         job.runs[life] += 1
         if b'"method":"malformed"' in message:
             raise Broken("runs what was pushed", f"{job.name} can't be answered")
-        if not job.restored and job.runs[life] > 1:
+        unsure = job.restored or job.contested
+        if not unsure and job.runs[life] > 1:
             raise Broken("runs once in a life", f"{job.name} runs again in the same life")
-        if not job.restored and job.running is not None:
+        if not (unsure or life.stood_still) and job.running is not None:
             raise Broken("runs in one place", f"{job.name} runs in {life}, and in {job.running}")
         self.expiry.started(job, free_since)
         assert self.store is not None
@@ -197,7 +209,8 @@ class Laws:
     def life_over(self, life: Life, killed_by: bytes | None) -> None:
         """Note that a server has ended or died, perhaps by a job."""
         assert self.store is not None
-        self.owners.ends(life, self.store)
+        for part in life.parts:
+            self.owners.ends(part, self.store)
         if killed_by is not None:
             self._killings += 1
             job = self.jobs[killed_by]
@@ -279,7 +292,7 @@ class Laws:
                 raise Broken("once without a fault", happened)
         assert self.store is not None
         for key, entries in self.store.lists().items():
-            if key != self._dead:
+            if key not in DEAD:
                 left = f"{key.decode()} holds {len(entries)}, {_name(None, entries[0])} among them"
                 raise Broken("empty at rest", left)
 

@@ -24,6 +24,14 @@ TOLD_SECONDS = 0.01  # until a peer notices a reset, where Redis doesn't
 class Peer(Protocol):
     """Who has opened a connection."""
 
+    @property
+    def over(self) -> bool:
+        """Whether its process has ended."""
+
+    @property
+    def own_list(self) -> bytes:
+        """The list on which its jobs are, if it is a server."""
+
     def heard(self, connection: Connection, replies: list[Any]) -> None:
         """Read what has arrived."""
 
@@ -52,10 +60,12 @@ class Connection:
         resp3: bool = False,
     ) -> None:
         self.resp3 = resp3
+        self.made_at = clock.now
         self.channels: set[bytes] = set()  # to which it is subscribed, as Redis knows it
         self._clock = clock
         self._chance = chance
-        self._redis = redis
+        self.redis = redis
+        self._opened_by = peer
         self._peer: Peer | None = peer  # None: nobody reads any more
         self._arrives = 0.0  # when what was last sent arrives, so that nothing overtakes
         self._returns = 0.0
@@ -73,6 +83,16 @@ class Connection:
     def abandoned(self) -> bool:
         """Whether nobody reads any more."""
         return self._peer is None
+
+    @property
+    def orphaned(self) -> bool:
+        """Whether the process is gone that has opened it."""
+        return self._opened_by.over
+
+    @property
+    def own_list(self) -> bytes:
+        """The list of the server that has opened it."""
+        return self._opened_by.own_list
 
     def write(self, commands: list[Command]) -> None:
         """Send commands."""
@@ -97,7 +117,7 @@ class Connection:
         self._peer = None
         if self._late_seconds is not None and self._replies_arrive:
             self._arrives = max(self._arrives, self._clock.now + self._late_seconds + self._way())
-            self._clock.at(self._arrives, self._redis.forget, self)
+            self._clock.at(self._arrives, self.redis.forget, self)
 
     def hold(self, seconds: float) -> None:
         """Let nothing through for some seconds; it arrives then."""
@@ -110,7 +130,7 @@ class Connection:
 
     def cut(self) -> None:
         """Reset it: both ends notice at once."""
-        self._redis.forget(self)
+        self.redis.forget(self)
         self._late_seconds, self._replies_arrive = None, False
         self._tell_peer()
 
@@ -122,9 +142,10 @@ class Connection:
             late_seconds: How late commands arrive that are sent from now on; None: never.
         """
         self._replies_arrive = False
-        self._late_seconds = late_seconds
+        if self._late_seconds is not None:  # or a write was cut, and nothing arrives behind that
+            self._late_seconds = late_seconds
         noticed = self._clock.now + noticed_after
-        self._clock.at(max(noticed, self._arrives), self._redis.forget, self)
+        self._clock.at(max(noticed, self._arrives), self.redis.forget, self)
 
     def be_late(self, seconds: float) -> None:
         """Have the peer notice a reset soon, while what it sends now arrives at Redis much later."""
@@ -139,7 +160,7 @@ class Connection:
     def _send(self, commands: list[Command]) -> None:
         if self._late_seconds is not None and commands:
             self._arrives = max(self._arrives, self._clock.now + self._late_seconds + self._way())
-            self._clock.at(self._arrives, self._redis.receive, self, commands)
+            self._clock.at(self._arrives, self.redis.receive, self, commands)
 
     def _deliver(self, replies: list[Any]) -> None:
         if self._peer is not None and self._replies_arrive:

@@ -59,7 +59,7 @@ class _Finder(MetaPathFinder):
 def search(bug: Bug) -> int:
     """Plant the bug in this process, and print how it is found: seeds, seconds and the sentence."""
     sys.meta_path.insert(0, _Finder(bug))
-    from simulation.plan import draw  # noqa: PLC0415
+    from simulation.draws import draw  # noqa: PLC0415
     from simulation.search import attempt  # noqa: PLC0415 - with the bug
 
     logging.getLogger("jobqueue").setLevel(logging.CRITICAL + 1)

@@ -10,13 +10,19 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from jobqueue.protocol.commands import ErrorReply
-
 from simulation.clock import BEGINS_MS
-from simulation.kept import RESULTS
-from simulation.owners import LEASES
+from simulation.names import LEASES, QUEUES, RESULTS
+from simulation.refusals import (
+    ABORTED,
+    NO_MULTI,
+    ON_CHANNELS,
+    OOM,
+    SUBSCRIBED,
+    UNBLOCKED,
+    refusal_of,
+)
 from simulation.scripts import evaluate
-from simulation.store import GROWS, OK, READS, Store
+from simulation.store import OK, READS, Store
 
 if TYPE_CHECKING:
     from jobqueue.protocol.commands import Command
@@ -24,19 +30,6 @@ if TYPE_CHECKING:
     from simulation.clock import Clock
     from simulation.laws import Laws
     from simulation.network import Connection
-
-READONLY = ErrorReply("READONLY", "READONLY You can't write against a read only replica.")
-OOM = ErrorReply("OOM", "OOM command not allowed when used memory > 'maxmemory'.")
-LOADING = ErrorReply("LOADING", "LOADING Redis is loading the dataset in memory")
-UNBLOCKED = ErrorReply("UNBLOCKED", "UNBLOCKED force unblock from blocking operation")
-ABORTED = ErrorReply("EXECABORT", "EXECABORT Transaction discarded because of previous errors.")
-NO_MULTI = ErrorReply("ERR", "ERR EXEC without MULTI")
-NO_COMMAND = ErrorReply("NOPERM", "NOPERM User has no permissions to run the 'publish' command")
-NO_CHANNEL = ErrorReply("NOPERM", "NOPERM No permissions to access a channel")
-SUBSCRIBED = ErrorReply("ERR", "ERR Can't execute a command that isn't about subscriptions")
-NEVER_WRITES = {b"EVAL"}  # by itself: what a script calls may be refused
-ON_CHANNELS = {b"SUBSCRIBE", b"UNSUBSCRIBE"}
-WITHOUT_DATA = {b"MULTI", b"EXEC", b"PING", b"PUBLISH", *ON_CHANNELS}
 
 
 class Session:
@@ -70,6 +63,7 @@ class RedisProcess:
         self.forbids_publish = False
         self.stopped_until = 0.0
         self.clock_offset = 0.0
+        self.forgets = False  # what it accepts is lost: another one has been made primary
         self.replica_of: RedisProcess | None = None
         self.replicas: list[RedisProcess] = []
         self._clock = clock
@@ -129,9 +123,18 @@ class RedisProcess:
             assert claim is not None
             self._plan_the_end(connection, claim)
 
+    def part(self, primary: RedisProcess) -> None:
+        """Go on by itself although another one is the primary, for those that are connected."""
+        primary.succeed(self)
+        self.replicas = []
+        self.forgets = True
+        self.store = self.store.copy(watched=False)
+
     def demote(self, primary: RedisProcess) -> None:
         """Become a replica: connections stay, writes and blocked claims are refused."""
-        primary.succeed(self)
+        if not self.forgets:
+            primary.succeed(self)
+        self.forgets = False
         primary.replicas.append(self)
         self.replicas = []
         self._follow(primary)
@@ -172,10 +175,10 @@ class RedisProcess:
     def _execute(  # noqa: PLR0911 - one for each kind of command
         self, connection: Connection, session: Session, command: Command
     ) -> Any:
-        self._laws.owners.late = connection.abandoned
+        self._laws.owners.executes_for(connection)
         if command[0] == b"EXEC":
             return self._exec(session)
-        refusal = self._refusal(command, queues=session.queued is not None)
+        refusal = refusal_of(self, command, queues=session.queued is not None)
         listens = connection.subscribed and not connection.resp3
         if listens and command[0] not in {b"PING", *ON_CHANNELS}:
             return SUBSCRIBED
@@ -208,7 +211,7 @@ class RedisProcess:
         if queued is None:
             return NO_MULTI
         # What needs memory or writes is refused as a whole; permissions, for each command.
-        refusals = [self._refusal(each) for each in queued]
+        refusals = [refusal_of(self, each) for each in queued]
         for command, refusal in zip(queued, refusals, strict=True):
             if refusal is not None:
                 self._laws.refused(command)
@@ -219,26 +222,13 @@ class RedisProcess:
             for command, refusal in zip(queued, refusals, strict=True)
         ]
 
-    def _refusal(self, command: Command, *, queues: bool = False) -> ErrorReply | None:
-        # In the order in which Redis checks.
-        name = command[0]
-        if name == b"SUBSCRIBE" and self.refuses_subscriptions:
-            return NO_CHANNEL
-        if name == b"PUBLISH" and self.forbids_publish:
-            return NO_COMMAND
-        if name == b"PUBLISH" and b"forbidden" in command[1]:
-            return NO_CHANNEL
-        if self.full and (name in GROWS or (queues and self.saves_memory)):
-            return OOM
-        if self.replica_of is not None and name not in READS | WITHOUT_DATA | NEVER_WRITES:
-            return READONLY
-        return LOADING if self.loading and name not in WITHOUT_DATA else None
-
     def _carry_out(self, command: Command) -> Any:
         if command[0] == b"PUBLISH":
             return self._publish(command[1], command[2])
         if command[0] == b"EVAL":
             return self._evaluate(command)
+        if self.forgets:
+            return self._forget_later(command)
         if command[0] == b"INCR":
             self._laws.counts()
         if command[0] == b"DEL" and command[1].startswith(LEASES):
@@ -251,6 +241,18 @@ class RedisProcess:
         if command[0] == b"LPUSH" and isinstance(reply, int):
             self._laws.pushed(command[1], command[2:])
             self._wake()
+        if command[0] == b"LMOVE" and command[2] in QUEUES:
+            self._wake()
+        return reply
+
+    def _forget_later(self, command: Command) -> Any:
+        reply = self.store.execute(command, self.now_ms)
+        if command[0] in {b"LPUSH", b"LREM"}:
+            self._laws.forgotten(command)
+        if command[0] == b"SET" and command[1].startswith(RESULTS):
+            self._laws.kept.stored_elsewhere(command)
+        if command[0] == b"LPUSH" or (command[0] == b"LMOVE" and command[2] in QUEUES):
+            self._wake()
         return reply
 
     def _evaluate(self, script: Command) -> Any:
@@ -258,7 +260,7 @@ class RedisProcess:
 
         def call(command: Command) -> Any:
             nonlocal wrote
-            refusal = self._refusal(command)
+            refusal = refusal_of(self, command)
             # What has begun to write may end at maxmemory, too.
             if refusal is not None and not (wrote and refusal is OOM):
                 return refusal
@@ -275,7 +277,8 @@ class RedisProcess:
                 del self._subscribers[channel]
 
     def _publish(self, channel: bytes, message: bytes) -> int:
-        self._laws.published(channel, message, lasting=self.replica_of is None)
+        lasting = self.replica_of is None and not self.forgets
+        self._laws.published(channel, message, lasting=lasting)
         receivers = list(self._subscribers.get(channel, ()))
         for connection in receivers:
             connection.reply([[b"message", channel, message]])
@@ -284,15 +287,18 @@ class RedisProcess:
         return len(receivers)
 
     def _wake(self) -> None:
-        while self._blocked:
-            connection = self._blocked[0]
+        empty: set[bytes] = set()
+        for connection in list(self._blocked):
             claim = self._sessions[connection].blocked
             assert claim is not None
-            self._laws.owners.late = connection.abandoned
+            if claim[1] in empty:
+                continue
+            self._laws.owners.executes_for(connection)
             entry = self.store.execute(claim, self.now_ms)
             if entry is None:
-                return
-            self._end(connection, entry)
+                empty.add(claim[1])
+            else:
+                self._end(connection, entry)
 
     def _end(self, connection: Connection, reply: Any) -> None:
         """End a claim, and execute what was sent behind it, once the present command is over."""

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 from simulation.broken import Broken
-from simulation.plan import draw
+from simulation.draws import draw
 from simulation.world import World
 
 if TYPE_CHECKING:
@@ -101,6 +101,8 @@ def shrink(failure: Failure) -> Failure:
         return dataclasses.replace(failure.plan, **parts)
 
     smaller(failure.plan.faults, lambda faults: replaced(faults=faults))
+    smaller(failure.plan.servers, lambda servers: replaced(servers=servers))
+    smaller(failure.plan.clients, lambda clients: replaced(clients=clients))
     for number, client in enumerate(failure.plan.clients):
 
         def pushing(pushes: tuple[Any, ...], number: int = number) -> Plan:

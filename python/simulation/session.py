@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from jobqueue.core import steps
 from jobqueue.core.steps import Unreachable
 from jobqueue.errors import ConnectionLost, ProcessorLost
-from jobqueue.protocol import leases
 
 from simulation.broken import Broken
 from simulation.methods import HANDLERS
 from simulation.network import Connection
-from simulation.owners import LEASES
-from simulation.store import OK
+from simulation.sent import Exchanges, adopts, claims, looks, renews, written
 
 if TYPE_CHECKING:
     from jobqueue.core.steps import Moment, Step, Steps
@@ -24,8 +22,6 @@ if TYPE_CHECKING:
 REPLY_SECONDS = 5.0  # as in the drivers
 STEPS_AT_ONCE = 100_000  # without any time passing, before it counts as a hang
 _LATER: Any = object()
-
-Exchanges: TypeAlias = steps.Exchange | steps.TimedExchange
 
 
 class Session:
@@ -48,8 +44,26 @@ class Session:
         self._moment: Moment | None = None
         self._number = 0  # of the step that is taken: what answers an earlier one comes too late
         self._unread: list[Any] = []
-        self._lost = False
+        self._lost = self._was_connected = False
         self._sent_at = 0.0
+
+    @property
+    def over(self) -> bool:
+        """Whether its server has ended."""
+        return self._life.over
+
+    @property
+    def own_list(self) -> bytes:
+        """The list of the server's jobs."""
+        return self._life.keys.in_process
+
+    def send_late(self, seconds: float) -> None:
+        """Have what it sends in this step arrive much later, and nothing after it."""
+        if self.connection is not None:
+            self.connection.die(2 * seconds, seconds)
+            commands = written(self.waits_for)
+            self._life.world.note("{} sends too late {}", self._life, commands)
+            self.connection.write(commands)
 
     def resume(self, value: Any = None) -> None:
         """Answer the step that is taken, and take the next ones, until one has to wait."""
@@ -87,10 +101,13 @@ class Session:
 
     def changed(self) -> None:
         """Go on, if it waits for what the workers have now."""
-        if isinstance(self.waits_for, steps.Room | steps.Outcomes):
+        value = _LATER
+        if isinstance(self.waits_for, steps.Room | steps.Turn):
+            value = self._wait(self.waits_for)
+        elif isinstance(self.waits_for, steps.Outcomes):
             value = self._take(self.waits_for)
-            if value is not _LATER:
-                self.resume(value)
+        if value is not _LATER:
+            self.resume(value)
 
     def close(self) -> None:
         """Close its connection."""
@@ -169,8 +186,18 @@ class Session:
                 return outcomes or _LATER
             case steps.Admit(jobs):
                 life.workers.admit(jobs)
-            case steps.Room(limit):
-                return _LATER if life.broken() else life.workers.room(limit) or _LATER
+            case steps.Room():
+                life.workers.rest()
+                return self._wait(step)
+            case steps.Turn():
+                life.workers.ask(step)
+                return self._wait(step)
+            case steps.Take():
+                return life.workers.take()
+            case steps.Rest():
+                life.workers.rest()
+            case steps.Release():
+                life.workers.release()
             case steps.Confirmed(messages):
                 life.workers.confirmed(messages)
             case steps.Running():
@@ -178,6 +205,14 @@ class Session:
             case _:
                 raise Broken("takes known steps", f"{life} takes {step!r:.80}")
         return None
+
+    def _wait(self, step: steps.Room | steps.Turn) -> Any:
+        life = self._life
+        if life.broken():
+            return _LATER
+        if isinstance(step, steps.Turn):
+            return life.workers.granted() or _LATER
+        return life.workers.room(step.limit) or _LATER
 
     def _now(self) -> Moment:
         life = self._life
@@ -187,6 +222,8 @@ class Session:
         return self._moment
 
     def _connect(self) -> None:
+        if self._was_connected:
+            self._life.renewals.made_anew(self._life.world.clock.now)
         self.close()
         self.connection = None
         self._unread, self._lost = [], False
@@ -204,20 +241,22 @@ class Session:
             self._resume_if(number, Unreachable("there is no Redis"))
             return
         life.connects(self)
+        self._was_connected = True
         self.connection = Connection(life.world.clock, life.chance, life.world.redis, self)
         self._resume_if(number, None)
 
     def _write(self, commands: list[Command]) -> ConnectionLost | None:
         life, moment = self._life, self._moment
-        if any(map(_claims, commands)) and (moment is None or moment.stopping):
+        if any(map(claims, commands)) and (moment is None or moment.stopping):
             raise Broken("no claim after the stop", f"{life} claims, and knows of the request")
         if self._lost or self.connection is None:
+            life.renewals.lost(self.connection, life.world.clock.now)
             return ConnectionLost("it was reset before")
-        if any(map(_claims, commands)):
-            life.check_lease()
-            if life.settings.concurrency == 1 and not any(map(_adopts, commands)):
+        if any(map(claims, commands)):
+            life.check_lease(self.connection.redis)
+            if life.settings.concurrency == 1 and not any(map(adopts, commands)):
                 life.world.laws.owners.claims(life)
-        if any(map(_looks, commands)):
+        if any(map(looks, commands)):
             life.check_look()
         self._sent_at = life.world.clock.now
         life.world.note("{} sends {}", life, commands)
@@ -227,8 +266,9 @@ class Session:
     def _read(self, step: Exchanges, *, at_once: bool = False) -> Any:
         if len(self._unread) >= step.replies:
             read, self._unread = self._unread[: step.replies], self._unread[step.replies :]
-            if _renews(step.commands, read):
-                self._life.renewal_sent_at = self._sent_at
+            if renews(step.commands, read):
+                assert self.connection is not None
+                self._life.renewals.add(self.connection, self._sent_at)
             value = (read, self._now()) if isinstance(step, steps.TimedExchange) else read
             if at_once:
                 return value
@@ -247,28 +287,9 @@ class Session:
 
     def _lose(self, why: str) -> None:
         self.close()
+        self._life.renewals.lost(self.connection, self._life.world.clock.now)
         self.connection = None
         step = self.waits_for
-        if isinstance(step, Exchanges) and any(map(_adopts, step.commands)):
+        if isinstance(step, Exchanges) and any(map(adopts, step.commands)):
             self._life.world.laws.adoption_lost()
         self.resume(ConnectionLost(f"the connection is lost: {why}"))
-
-
-def _claims(command: Command) -> bool:
-    return command[0] in {b"BLMOVE", b"LMOVE"} or _adopts(command)
-
-
-def _looks(command: Command) -> bool:
-    return command[0] == b"LRANGE"
-
-
-def _renews(commands: list[Command], replies: list[Any]) -> bool:
-    if not commands:
-        return False
-    first, reply = commands[0], replies[0]
-    takes = first[0] == b"SET" and first[1].startswith(LEASES) and reply == OK
-    return bool(takes or (leases.RENEW in first and reply == 1))
-
-
-def _adopts(command: Command) -> bool:
-    return leases.ADOPT in command[:2]

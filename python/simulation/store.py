@@ -86,9 +86,9 @@ class Store:
         """Execute a command of whoever watches, at the time of the last one."""
         return self._do[command[0]](*command[1:])
 
-    def copy(self) -> Store:
-        """Return the same data, which stays as it is now."""
-        copied = Store(self._removed, self._moved)
+    def copy(self, *, watched: bool = True) -> Store:
+        """Return the same data, which stays as it is now; nobody may be told of what happens to it."""
+        copied = Store(*((self._removed, self._moved) if watched else ()))
         copied._ends_ms = dict(self._ends_ms)
         copied._values = {
             key: value if isinstance(value, bytes) else value.copy()

@@ -18,6 +18,7 @@ from simulation.client import Client
 from simulation.clock import Clock
 from simulation.faults import Faults
 from simulation.laws import Laws
+from simulation.names import DEAD, QUEUES
 from simulation.plan import GRACE_SECONDS, LONGEST_FAULT, STORM_SECONDS, Push
 from simulation.redis_process import RedisProcess
 from simulation.server import Life
@@ -47,12 +48,14 @@ class World:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.clock = Clock()
-        self.laws = Laws(self.clock, b"q", b"q:dead", plan.attempts)
+        self.laws = Laws(self.clock, plan.attempts)
+        self.laws.owners.lapse_seconds = plan.lease_seconds
         self.chance = random.Random(f"world {plan.seed}")
         self.story: deque[tuple[float, str, tuple[Any, ...]]] = deque(maxlen=STORY)
         self.steps = 0
         self._away = 0
         self._calm = False
+        self.parted: list[RedisProcess] = []  # old primaries that serve on
         self.ending = False
         self._stopped_at: dict[Life, float] = {}
         self.down: dict[str, float] = {}  # for how long the next end of a server lasts
@@ -117,8 +120,9 @@ class World:
     ) -> None:
         """Start a server again that has ended or died, unless it is gone for good."""
         self.laws.life_over(life, killed_by)
-        self.note("{} has ended: {}", life, life.error or "it was stopped or killed")
-        self._stopped_at.pop(life, None)
+        error = next((part.error for part in life.parts if part.error), None)
+        self.note("{} has ended: {}", life, error or "it was stopped or killed")
+        self._stopped_at.pop(life.parts[0], None)
         if host_lost:
             self._tokens.pop(life.name, None)
         down = self.down.pop(life.name, 1.0)
@@ -128,7 +132,7 @@ class World:
     def stop(self, life: Life) -> None:
         """Tell a server to stop."""
         if not life.stopping:
-            self._stopped_at[life] = self.clock.now
+            self._stopped_at[life.parts[0]] = self.clock.now
             self.note("{} is told to stop", life)
             life.stop()
 
@@ -141,6 +145,15 @@ class World:
         self.laws.store = self.laws.owners.store = store
         self.laws.kept.redis = self.redis
 
+    def part_redis(self, store: Store, seconds: float) -> None:
+        """Let a replica serve, while those who are connected to the old primary stay there for some seconds."""
+        old = self.redis
+        self.take_redis(store, old.clock_offset)
+        old.part(self.redis)
+        self.laws.restored(store)
+        self.parted.append(old)
+        self.clock.after(seconds, self._demote, old)
+
     def hand_over(self, giver: Client, call: Call, handle: str) -> None:
         """Have somebody else collect a result by its handle, after a while, whether or not the giver lives."""
         if call.collect is not None:
@@ -151,10 +164,24 @@ class World:
         self._away += 1
         self.clock.after(seconds, self._is_back)
 
+    def _demote(self, old: RedisProcess) -> None:
+        self.parted.remove(old)
+        old.demote(self.redis)
+        # Sentinel ends all connections then. Who was subscribed has missed what was published elsewhere.
+        for connection in old.connections:
+            if connection.subscribed or self.chance.random() < 0.5:
+                connection.cut()
+        self.note("The old primary is demoted, and has lost what it has accepted since")
+
     def _collect(self, giver: Client, call: Call, handle: str) -> None:
-        others = [each for each in self.clients if each is not giver and not each.over]
+        others = [
+            each
+            for each in self.clients
+            if each is not giver and each.queue == giver.queue and not each.over
+        ]
         if not others:
-            others = [Client(self, plan.Client(f"collector-{len(self.clients)}", 2, ()))]
+            name = f"collector-{len(self.clients)}"
+            others = [Client(self, plan.Client(name, 2, (), giver.queue))]
             self.clients += others
         self.chance.choice(others).collect(call, handle)
 
@@ -164,11 +191,14 @@ class World:
     def _start(self, settings: Server) -> None:
         if not self.ending:
             former = None if settings.fresh else self._tokens.get(settings.name)
-            life = Life(self, settings, self._lived[settings.name], former)
-            self.lives[settings.name] = life
+            number = self._lived[settings.name]
+            life = self.lives[settings.name] = Life(self, settings, number, former)
+            if settings.shares is not None:
+                Life(self, settings, number, former, life)
             self._lived[settings.name] += 1
             self._tokens[settings.name] = life.token
-            self.laws.owners.begins(life)
+            for part in life.parts:
+                self.laws.owners.begins(part)
             life.begin()
 
     def _wait_for_rest(self) -> None:
@@ -187,7 +217,7 @@ class World:
 
     def _quiet(self) -> bool:
         lists = self.redis.store.lists()
-        return not (lists.keys() - {b"q:dead"}) and not any(
+        return not (lists.keys() - {*DEAD}) and not any(
             self._waiting(each) for each in self.clients
         )
 
@@ -224,18 +254,21 @@ class World:
         for life in lives:
             if not life.over:
                 raise Broken("each stop ends", f"{life} serves {STOP_SECONDS:g} s after its stop")
-            if life.error is not None:
-                raise Broken("each stop ends", f"{life} ends by {life.error!r} at rest")
+            for part in life.parts:
+                if part.error is not None:
+                    raise Broken("each stop ends", f"{part} ends by {part.error!r} at rest")
         for client in self.clients:
             client.close()
         self.laws.owners.when_all_have_stopped(self.redis.store, self.redis.now_ms)
-        self.redis.store.execute((b"LPUSH", b"q", b"nobody's"), self.redis.now_ms)
+        for queue in QUEUES:
+            self.redis.store.execute((b"LPUSH", queue, b"nobody's"), self.redis.now_ms)
         if self.redis.claims():
             raise Broken(
                 "no claim after the stop", "a claim still blocks when all servers have ended"
             )
         self.clock.run(self.clock.now + TURN_SECONDS)
-        if self.redis.store.lists() | {b"q:dead": []} != {b"q": [b"nobody's"], b"q:dead": []}:
+        left = {key: each for key, each in self.redis.store.lists().items() if key not in DEAD}
+        if left != {queue: [b"nobody's"] for queue in QUEUES}:
             raise Broken(
                 "no claim after the stop", "a job leaves the queue when all servers have ended"
             )
@@ -245,7 +278,7 @@ class World:
         self.note("Redis is gone for good, and all servers are told to stop")
         self.ending = True
         self._away += 1
-        for redis in (self.redis, *self.redis.replicas):
+        for redis in (self.redis, *self.redis.replicas, *self.parted):
             for connection in redis.connections:
                 connection.cut()
         lives = [each for each in self.lives.values() if not each.over]

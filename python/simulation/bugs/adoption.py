@@ -89,4 +89,14 @@ BUGS = (
         "jobqueue.core.takeover",
         (("return bool(self._due) or now >= self._next_scan", "return now >= self._next_scan"),),
     ),
+    Bug(
+        "an adopter whose lease has ended adopts",
+        "jobqueue.protocol.leases",
+        (("redis.call('GET', KEYS[2]) ~= ARGV[1] or ", ""),),
+    ),
+    Bug(
+        "a list is forgotten as soon as it is empty, while a claim may be late",
+        "jobqueue.core.takeover",
+        (("self._grace_ms = int(grace_seconds * 1000)", "self._grace_ms = 0"),),
+    ),
 )

@@ -134,4 +134,68 @@ BUGS = (
             ),
         ),
     ),
+    Bug(
+        "a list that is leased again stays marked as lapsed",
+        "jobqueue.protocol.leases",
+        (
+            (
+                '        (b"HSET", keys.processors, keys.in_process, b"0"),\n    ]\n    refusals',
+                (
+                    """        (b"EVAL", b"return redis.call('HGET', KEYS[1], KEYS[2]) and 0 "\n"""
+                    """         b"or redis.call('HSET', KEYS[1], KEYS[2], 0)", b"2", keys.processors,\n"""
+                    "         keys.in_process),\n    ]\n    refusals"
+                ),
+            ),
+        ),
+    ),
+    Bug(
+        "a lease is never given up",
+        "jobqueue.protocol.leases",
+        (
+            (
+                "yield [*forget, _script(RELEASE, [keys.lease], token)]",
+                'yield forget or [(b"EXISTS", keys.lease)]',
+            ),
+        ),
+    ),
+    Bug(
+        "a release deletes the lease, whoever has it",
+        "jobqueue.protocol.leases",
+        (
+            (
+                "if redis.call('GET', KEYS[1]) == ARGV[1] then\n  return redis.call('DEL', KEYS[1])",
+                "if redis.call('EXISTS', KEYS[1]) == 1 then\n  return redis.call('DEL', KEYS[1])",
+            ),
+        ),
+    ),
+    Bug(
+        "a lost connection doesn't end the others, so that renewals go on at the old primary",
+        "jobqueue.core.lease",
+        (("        if self.generation == generation:\n", "        if False:\n"),),
+    ),
+    Bug(
+        "a server removes its registration whenever its list is empty at a stop",
+        "jobqueue.core.lease",
+        (("bool(self._created) and all_answered", "True"),),
+    ),
+    Bug(
+        "a server removes its registration although an earlier life has made it",
+        "jobqueue.core.lease",
+        (("bool(self._created) and all_answered", "all_answered"),),
+    ),
+    Bug(
+        "a server removes its registration although a claim was never answered",
+        "jobqueue.core.lease",
+        (("bool(self._created) and all_answered", "bool(self._created)"),),
+    ),
+    Bug(
+        "a registration is removed, whoever has the lease by then",
+        "jobqueue.protocol.leases",
+        (
+            (
+                "if redis.call('GET', KEYS[1]) == ARGV[1] and redis.call('LLEN', KEYS[3]) == 0 then",
+                "if redis.call('LLEN', KEYS[3]) == 0 then",
+            ),
+        ),
+    ),
 )

@@ -11,6 +11,10 @@ from simulation.planted import PAGE
 
 QUICK = [
     "a stop doesn't wait for handlers",
+    "a lost connection doesn't end the others, so that renewals go on at the old primary",
+    "a release deletes the lease, whoever has it",
+    "a server removes its registration whenever its list is empty at a stop",
+    "a queue that rests keeps its hands",
     "a look starts what is running",
     "a client pushes behind a SUBSCRIBE that isn't confirmed",
     "a result is stored after it is published",

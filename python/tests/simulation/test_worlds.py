@@ -10,7 +10,8 @@ import pytest
 from jobqueue.core import recovery, steps
 from simulation import __main__ as command
 from simulation import server as servers
-from simulation.plan import LARGE_EVERY, Client, Collect, Fault, Plan, Push, Server, draw
+from simulation.draws import LARGE_EVERY, draw
+from simulation.plan import Client, Collect, Fault, Plan, Push, Server
 from simulation.search import Counts, Failure, attempt, shrink, told
 from simulation.world import World
 
@@ -66,9 +67,7 @@ def plan_of_kills(seed: int, lease: float) -> Plan:
     ]
     pushes = [Push(chance.uniform(0, 20), 1, "answer", None, None) for _ in range(30)]
     kills = [
-        Fault(
-            "kill for good", server.name, chance.randint(1, 30), busy=True, at=0.0, values=(0, 0, 0)
-        )
+        Fault("kill for good", server.name, chance.randint(1, 30), "busy steps", 0.0, (0, 0, 0))
         for server in servers[:2]
     ]
     clients = (Client("client", 1, tuple(pushes)),)
@@ -77,7 +76,7 @@ def plan_of_kills(seed: int, lease: float) -> Plan:
 
 def test_leases_may_lapse_while_redis_loads_its_data() -> None:
     """A Redis that was away for half a minute and loads its data for another finds no lease in it."""
-    restart = Fault("restart", "redis", 0, busy=False, at=25.0, values=(30.0, 1.0, 0.0))
+    restart = Fault("restart", "redis", 0, "", 25.0, (30.0, 1.0, 0.0))
     server = Server("server", 1, 1, 2.0, takeover=True, fresh=True)
     client = Client("client", 1, (Push(0.0, 1, "answer", None, None),))
     plan = Plan(1, (server,), (client,), (restart,), 3, 8.0, ends_without_redis=False)
@@ -144,9 +143,22 @@ def test_a_collector_that_comes_too_late_does_not_count_as_out_of_service() -> N
     assert "collector-1/1 is told no result came within the job's timeout" in lines(world)
 
 
+def test_a_client_that_is_closed_reads_no_more() -> None:
+    """The reply to its last PING is on its way."""
+    client = Client("client", 1, (Push(1.0, 1, "answer", None, None),))
+    world = World(Plan(0, (), (client,), (), 0, 0.0, ends_without_redis=False))
+    while not world.story or world.story[-1][2][-1] != (b"PING",):
+        world.clock.run(world.clock.now + 0.0001)
+
+    world.clients[0].close()
+    world.clock.run(world.clock.now + 10.0)
+
+    assert lines(world)[-1].startswith("client/1 is told the client was closed")
+
+
 def test_a_redis_whose_clock_is_set_back_tells_a_time_after_1970() -> None:
     """client.expiry.clock: a client asks for it, and pushes at once."""
-    step = Fault("step clock", "redis", 0, busy=False, at=1.0, values=(8.0, 0.0, 0.0))
+    step = Fault("step clock", "redis", 0, "", 1.0, (8.0, 0.0, 0.0))
     client = Client("client", 1, (Push(2.0, 1, "answer", 5.0, None, expires=20.0),))
     server = Server("server", 1, 1, 1.0)
     world = World(Plan(0, (server,), (client,), (step,), 0, 0.0, ends_without_redis=False))
@@ -183,7 +195,7 @@ def test_jobs_expire_by_the_clock_of_redis(ahead: float) -> None:
 
 def test_no_replica_is_left_where_redis_is_gone() -> None:
     """A client that stayed with the old primary is told of the loss; and the story of it can be told."""
-    fail_over = Fault("fail over", "redis", 0, busy=False, at=5.0, values=(0.0, 0.0, 0.0))
+    fail_over = Fault("fail over", "redis", 0, "", 5.0, (0.0, 0.0, 0.0))
     client = Client("client", 1, (Push(1.0, 1, "answer", None, None),))
     plan = Plan(0, (), (client,), (fail_over,), 0, 0.0, ends_without_redis=True)
 
@@ -196,15 +208,16 @@ def test_no_replica_is_left_where_redis_is_gone() -> None:
 
 
 def test_a_step_that_is_not_simulated_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A step of servers of several queues isn't answered as if it had been taken."""
+    """A new step isn't answered as if it had been taken."""
 
-    def rests(*_: object, **__: object) -> Steps[None]:
+    def goes_on(*_: object, **__: object) -> Steps[None]:
         yield steps.Sleep(1.0)
-        yield steps.Rest()
+        yield "another step"  # type: ignore[misc]
 
-    monkeypatch.setattr(servers, "run_with_reconnect", rests)
+    monkeypatch.setattr(servers, "run_with_reconnect", goes_on)
+    server, client = Server("server", 1, 1, 1.0), Client("client", 1, ())
 
-    failure = attempt(draw(1))
+    failure = attempt(Plan(1, (server,), (client,), (), 0, 0.0, ends_without_redis=False))
 
     assert failure is not None
     assert failure.law == "takes known steps"
