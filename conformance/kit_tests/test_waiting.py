@@ -70,3 +70,11 @@ def test_time_passes_by_the_clock_on_a_busy_machine(monkeypatch: pytest.MonkeyPa
     waiting.Notifier().pass_time(0.05)
 
     assert time.monotonic() - begun_s >= 0.05
+
+
+def test_time_may_pass_for_longer_than_a_hang() -> None:
+    """The deadline that bounds a hang counts from the end of that time, also where it is shorter."""
+    notifier = waiting.Notifier()
+    notifier.deadline_s = 0.01
+
+    assert notifier.happens_by_the_clock(lambda: None, 0.1) is None

@@ -128,7 +128,7 @@ class Notifier:
             found.append(look())
             return bool(found[-1]) or time.monotonic() >= until_s
 
-        self.wait(seen_or_over, "the end of a moment")
+        self.wait(seen_or_over, "the end of a moment", within_s + self.deadline_s)
         return found[-1] or None
 
     def wait(
