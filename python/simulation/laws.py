@@ -192,7 +192,7 @@ class Laws:
         job.runs[life] += 1
         if b'"method":"malformed"' in message:
             raise Broken("runs what was pushed", f"{job.name} can't be answered")
-        unsure = job.restored or job.contested
+        unsure = job.restored or job.contested or self.owners.may_share(life)
         if not unsure and job.runs[life] > 1:
             raise Broken("runs once in a life", f"{job.name} runs again in the same life")
         if not (unsure or life.stood_still) and job.running is not None:
@@ -215,7 +215,9 @@ class Laws:
             self._killings += 1
             job = self.jobs[killed_by]
             runs = job.runs.total()
-            if not job.restored and 0 < self._attempts < runs - 1 - self._uncounted:
+            # Each of two hosts with one name starts without a count what it has claimed itself.
+            spared = 1 + self._uncounted + self.owners.has_twin(life)
+            if not job.restored and 0 < self._attempts < runs - spared:
                 raise Broken("given up", f"{job.name} kills a server for the {runs}th time")
 
     def may_be_given_up(self, job: Job) -> bool:

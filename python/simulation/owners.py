@@ -185,12 +185,18 @@ class Owners:
             self.longest_rerun = max(self.longest_rerun, self._clock.now - left_at)
         if job.restored or job.contested or life.lease is None or life.stood_still:
             return
+        if self.may_share(life):
+            return
         if job.message not in store.entries(life.keys.in_process):
             raise Broken("starts its own", f"{life} starts {job.name}, which isn't on its list")
 
     def nobodys(self, store: Store) -> set[bytes]:
         """Return the lists that are registered, and of no server that lives."""
         return self._registered(store) - self._registering()
+
+    def may_share(self, life: Life) -> bool:
+        """Whether a server of the same name may take itself for the owner, too, since a lease lapsed too early."""
+        return self.has_twin(life) and (self.clock_was_set or self.excused)
 
     def has_twin(self, life: Life) -> bool:
         """Whether another host has, or had, a server of this name."""
