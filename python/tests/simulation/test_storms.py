@@ -100,6 +100,19 @@ def test_one_of_two_servers_with_one_name_waits_for_the_lease() -> None:
     assert ended
 
 
+@pytest.mark.parametrize("seed", [3, 5, 6, 7, 8])
+def test_two_hosts_with_one_name_may_share_a_list_when_the_clock_of_redis_leaps(seed: int) -> None:
+    """A lease that lapses too early is taken by the other one, and the first can't know it before it renews."""
+    twin = TAKES_OVER._replace(name="twin", twin="server")
+    pushes = tuple(Push(0.05 * each, 1, "answer", None, None) for each in range(300))
+    leap = Fault("step clock", "redis", 0, "", 5.0, (0.5, 0.9, 0.0))
+    servers, clients = (TAKES_OVER, twin), (Client("client", 1, pushes),)
+
+    failure = attempt(Plan(seed, servers, clients, (leap,), 3, 4 * LEASE, ends_without_redis=False))
+
+    assert failure is None, told(failure)
+
+
 @pytest.mark.parametrize("order", ["fair", "priority"])
 @pytest.mark.parametrize("hands", [1, 3])
 def test_a_server_of_two_queues_answers_both(order: str, hands: int) -> None:
