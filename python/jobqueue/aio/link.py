@@ -18,6 +18,7 @@ from jobqueue.wire.connection import (
     forget_certificates,
     not_connected,
     packed,
+    streams_of,
     transport_of,
 )
 from jobqueue.wire.frames import Frames
@@ -47,8 +48,7 @@ class Link:
         self._pool = pool
         self._redis = redis
         self._reply_seconds = reply_seconds
-        self._reader = redis._reader  # noqa: SLF001 - redis-py has no public way to its streams
-        self._writer = redis._writer  # noqa: SLF001
+        self._reader, self._writer = streams_of(redis)
         self._transport = transport_of(redis)
         frames = Frames()
         # A user's client may have RESP3; only with that there are push messages.

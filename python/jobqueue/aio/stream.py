@@ -6,7 +6,13 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from jobqueue.errors import ConnectionLost
-from jobqueue.wire.connection import forget_certificates, not_connected, packed, refuses_resp3
+from jobqueue.wire.connection import (
+    forget_certificates,
+    not_connected,
+    packed,
+    refuses_resp3,
+    streams_of,
+)
 from jobqueue.wire.frames import Frames
 
 if TYPE_CHECKING:
@@ -28,8 +34,7 @@ class Stream:
     def __init__(self, pool: ConnectionPool, redis: Any) -> None:
         self._pool = pool
         self._redis = redis
-        self._reader = redis._reader  # noqa: SLF001 - redis-py has no public way to its streams
-        self._writer = redis._writer  # noqa: SLF001
+        self._reader, self._writer = streams_of(redis)
         self._frames = Frames()
         self._unsent: list[Command] = []
 

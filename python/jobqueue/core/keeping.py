@@ -14,14 +14,13 @@ from jobqueue.core.log import Log
 from jobqueue.core.steps import exchange
 from jobqueue.protocol import commands
 from jobqueue.protocol.commands import Unstored
-from jobqueue.protocol.messages import Answer
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from jobqueue.core.steps import Moment, Steps
     from jobqueue.protocol.keys import Keys
-    from jobqueue.protocol.messages import Dead
+    from jobqueue.protocol.messages import Answer, Dead
 
 log = Log("jobqueue.server")
 
@@ -56,7 +55,7 @@ class Keeping:
 
     def milliseconds(self, outcome: Answer | Dead) -> int:
         """Return for how long to store a result now; 0 is not at all."""
-        answer = outcome if isinstance(outcome, Answer) else outcome.answer
+        answer = commands.answer_of(outcome)
         if answer is None or not answer.keep_ms:
             return 0
         refused = self._refused.get(outcome.message)

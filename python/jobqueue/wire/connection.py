@@ -72,17 +72,21 @@ def finish_when_closed(redis: Any) -> None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 0, 0))
 
 
+def streams_of(redis: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Return the streams of an open connection of `redis.asyncio`."""
+    return redis._reader, redis._writer  # noqa: SLF001 - redis-py has no public way to them
+
+
 def transport_of(redis: Any) -> asyncio.WriteTransport:
     """Return the transport of an open connection of `redis.asyncio`."""
-    transport: asyncio.WriteTransport = redis._writer.transport  # noqa: SLF001 - not public
-    return transport
+    return streams_of(redis)[1].transport
 
 
 def socket_of(redis: Any) -> Any:
     """Return the socket of a connection of `redis` or `redis.asyncio`; None if it is closed."""
     if hasattr(redis, "_sock"):
         return redis._sock  # noqa: SLF001 - redis-py has no public one
-    writer = redis._writer  # noqa: SLF001 - as above
+    writer = redis._writer  # noqa: SLF001 - as for `streams_of`
     return None if writer is None else writer.get_extra_info("socket")
 
 
