@@ -54,9 +54,8 @@ def run_after_a_loss(
         The last outcome, and everything that was pushed meanwhile; all of it has been answered.
     """
     budget = Budget(AFTER_A_LOSS_S)
-    longest_ms = int(
-        notifier.deadline_s * 1000 / 2
-    )  # what is swallowed is to be tried again, however slowly
+    # What the loss has swallowed is tried again within the deadline, however slow the machine is.
+    longest_ms = int(notifier.deadline_s * 1000 / 2)
     pushed: list[Job] = []
     while True:
         seq = driver.submit("echo", parameters, timeout_ms and min(slowly(timeout_ms), longest_ms))

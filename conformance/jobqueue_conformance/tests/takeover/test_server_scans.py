@@ -1,5 +1,8 @@
 """What a scan of the registered lists finds, when it comes, and what it marks and forgets: the feature `takeover`."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 from redis import Redis
 
@@ -233,11 +236,11 @@ def text(key: bytes | str) -> str:
     return key.decode() if isinstance(key, bytes) else key
 
 
-def marked(peer: Peer, look: object) -> object:
+def marked(peer: Peer, look: Callable[[], Any]) -> Any:
     """Wait for what a scan brings about on a list that wasn't marked."""
     return adopted(peer, look, "server.takeover.marked")
 
 
-def pruned(peer: Peer, look: object) -> object:
+def pruned(peer: Peer, look: Callable[[], Any]) -> Any:
     """Wait for what a scan brings about on a list that is empty."""
     return adopted(peer, look, "server.takeover.prunes")
